@@ -1,0 +1,306 @@
+"""What can happen to stock. Each command is a msgpack map that the Lua reads by name.
+
+A command carries its own idempotency key (a reservation's id and content, an event's source and
+id, a caller's key), so any batch may be sent again. It also carries what policy resolved to when
+it was made; the script decides on numbers alone. Times are Unix milliseconds, quantities are
+integers in the SKU's base unit.
+"""
+
+import re
+from hashlib import blake2b
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+NoPickReason = Literal["not_in_stock", "mismatch", "damaged", "display_worn"]
+Disposition = Literal["restock", "damaged", "quality_control", "in_transit", "to_dc"]
+
+
+def _tag(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+class Command(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag=_tag):
+    """One change asked of a partition; `traceparent` is carried into the journal."""
+
+    traceparent: str | None = None
+
+
+class HoldLine(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Units asked for; `safety_stock` is what the channel withholds where the level has none."""
+
+    line_id: str
+    sku: str
+    location: str
+    quantity: int
+    safety_stock: int = 0
+
+
+class LineUnits(Struct, frozen=True, kw_only=True):
+    """Some units of one line of a reservation."""
+
+    line_id: str
+    quantity: int
+
+
+# Promises: refused when the units are not there.
+
+
+class Hold(Command, frozen=True, kw_only=True):
+    """Hold the lines together until the ttl has passed; repeats are known by id and content."""
+
+    reservation_id: str
+    lines: list[HoldLine]
+    fingerprint: str
+    ttl_ms: int
+    channel: str = ""
+    customer_id: str = ""
+    allow_partial: bool = False
+
+
+class Replace(Command, frozen=True, kw_only=True):
+    """Hold other lines instead, in one step; the reservation's own units count as available."""
+
+    reservation_id: str
+    lines: list[HoldLine]
+    fingerprint: str
+    ttl_ms: int
+    channel: str = ""
+    customer_id: str = ""
+    allow_partial: bool = False
+    if_generation: int | None = None
+    key: str | None = None
+
+
+class Extend(Command, frozen=True, kw_only=True):
+    """Move the deadline of a live hold to now + ttl."""
+
+    reservation_id: str
+    ttl_ms: int
+    key: str | None = None
+
+
+class Confirm(Command, frozen=True, kw_only=True):
+    """The order is placed: reserved units become allocated; lapsed ones are taken again."""
+
+    reservation_id: str
+    order_id: str
+    key: str | None = None
+
+
+class Release(Command, frozen=True, kw_only=True):
+    """Give units back; without lines, all that is still open."""
+
+    reservation_id: str
+    lines: list[LineUnits] | None = None
+    reason: str | None = None
+    key: str | None = None
+
+
+class Fulfil(Command, frozen=True, kw_only=True):
+    """Units of a confirmed reservation leave; without lines, all that is still allocated."""
+
+    reservation_id: str
+    lines: list[LineUnits] | None = None
+    location: str | None = None
+    shipment_id: str | None = None
+    erp_document: str | None = None
+    key: str | None = None
+
+
+class NoPick(Command, frozen=True, kw_only=True):
+    """The store can't find the units; the reason decides what becomes of them."""
+
+    reservation_id: str
+    line_id: str
+    quantity: int
+    reason: NoPickReason
+    key: str | None = None
+
+
+class Expire(Command, frozen=True, kw_only=True):
+    """Reap holds whose deadline has passed, at most `limit`; each is an entry of its own."""
+
+    limit: int
+
+
+class Lapse(Command, frozen=True, kw_only=True):
+    """One hold's deadline has passed. The script writes it when it reaps; it may also be sent."""
+
+    reservation_id: str
+
+
+# Facts: never refused for lack of stock. (`source`, `event_id`) makes them happen once.
+
+
+class Fact(Command, frozen=True, kw_only=True):
+    """Something that has happened, as a feed told it."""
+
+    source: str
+    event_id: str
+    occurred_at_ms: int
+
+
+class Sale(Fact, frozen=True, kw_only=True):
+    """Units sold; those that a named reservation or order holds fulfil it."""
+
+    sku: str
+    location: str
+    quantity: int
+    order_id: str | None = None
+    reservation_id: str | None = None
+    shipment_id: str | None = None
+    document: str | None = None
+
+
+class Shipment(Sale, frozen=True, kw_only=True):
+    """Units sent out; as a sale."""
+
+
+class Return(Fact, frozen=True, kw_only=True):
+    """Units back from a customer; the disposition decides whether and when they can be sold."""
+
+    sku: str
+    location: str
+    quantity: int
+    disposition: Disposition = "restock"
+    document: str | None = None
+    order_id: str | None = None
+
+
+class Receipt(Fact, frozen=True, kw_only=True):
+    """Units in; the document's incoming falls."""
+
+    sku: str
+    location: str
+    quantity: int
+    document: str | None = None
+
+
+class TransferShipped(Fact, frozen=True, kw_only=True):
+    """Units on their way between two locations."""
+
+    sku: str
+    from_location: str
+    to_location: str
+    quantity: int
+    document: str
+    eta: str | None = None
+
+
+class TransferReceived(Fact, frozen=True, kw_only=True):
+    """Units of a transfer have arrived; may come before the news that they left."""
+
+    sku: str
+    to_location: str
+    quantity: int
+    document: str
+    from_location: str | None = None
+
+
+class Adjustment(Fact, frozen=True, kw_only=True):
+    """A correction by ± units."""
+
+    sku: str
+    location: str
+    quantity: int
+    reason: str | None = None
+
+
+class Count(Fact, frozen=True, kw_only=True):
+    """Units counted at `occurred_at_ms`.
+
+    `deltas_after` is the sum of the on_hand deltas that happened later, true as long as the
+    level's counter of on_hand changes is still `moves`; else the outcome is `Moved`.
+    """
+
+    sku: str
+    location: str
+    quantity: int
+    deltas_after: int
+    moves: int
+
+
+class StateChange(Fact, frozen=True, kw_only=True):
+    """Units move between sellable and an unavailable state, or between two such states."""
+
+    sku: str
+    location: str
+    quantity: int
+    from_state: str
+    to_state: str
+
+
+class Incoming(Fact, frozen=True, kw_only=True):
+    """A document's expected units; the latest by time wins, 0 cancels."""
+
+    sku: str
+    location: str
+    quantity: int
+    document: str
+    eta: str | None = None
+
+
+class Heartbeat(Fact, frozen=True, kw_only=True):
+    """The feed is alive. Leaves no entry: it changes no stock."""
+
+
+class SafetyStock(Command, frozen=True, kw_only=True):
+    """A level's own safety stock; None leaves it to the channel's again."""
+
+    sku: str
+    location: str
+    safety_stock: int | None = None
+    key: str | None = None
+
+
+class Park(Fact, frozen=True, kw_only=True):
+    """Something arrived that can't be applied: kept with its payload, reason and owner."""
+
+    reason: str
+    owner: str
+    subject: str
+    detail: str
+    payload: str
+
+
+AnyCommand = (
+    Hold
+    | Replace
+    | Extend
+    | Confirm
+    | Release
+    | Fulfil
+    | NoPick
+    | Expire
+    | Lapse
+    | Sale
+    | Shipment
+    | Return
+    | Receipt
+    | TransferShipped
+    | TransferReceived
+    | Adjustment
+    | Count
+    | StateChange
+    | Incoming
+    | Heartbeat
+    | SafetyStock
+    | Park
+)
+
+encode_command = msgspec.msgpack.Encoder().encode
+decode_command = msgspec.msgpack.Decoder(AnyCommand).decode
+
+
+def fingerprint(lines: list[HoldLine]) -> str:
+    """The content of a cart in 16 characters: same lines in any order, same fingerprint."""
+    content = sorted((line.line_id, line.sku, line.location, line.quantity) for line in lines)
+    text = "\x1f".join(f"{a}\x1f{b}\x1f{c}\x1f{d}" for a, b, c, d in content)
+    return blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def weight(command: Command) -> int:
+    """Lines of work in a command: what a batch's cap counts."""
+    return len(getattr(command, "lines", None) or ()) or 1

@@ -1,0 +1,208 @@
+"""What became of a command. Refusals are values; the script answers `[tag, seq, blob, …]`."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from msgspec import Struct
+from msgspec.msgpack import Decoder
+
+from atp_service.inventory.reservations import Reservation, decode_reservation
+
+
+class Shortage(Struct, array_like=True, frozen=True):
+    """A line that can't be held in full; `available` is what was left for it."""
+
+    line_id: str
+    sku: str
+    location: str
+    requested: int
+    available: int
+
+
+class Excess(Struct, array_like=True, frozen=True):
+    """More units named than a line has open; `open` is -1 where there is no such line."""
+
+    line_id: str
+    requested: int
+    open: int
+
+
+class Held(Struct, frozen=True):
+    """Units are held anew (hold, replace)."""
+
+    seq: int
+    reservation: Reservation
+
+
+class Changed(Struct, frozen=True):
+    """The reservation has changed (extend, release, fulfil, no-pick)."""
+
+    seq: int
+    reservation: Reservation
+
+
+class Confirmed(Struct, frozen=True):
+    """The order's units are allocated; the reservation's `outcome` says kept or reacquired."""
+
+    seq: int
+    reservation: Reservation
+
+
+class Repeated(Struct, frozen=True):
+    """Done before; nothing changed. `seq` is the reservation's latest entry."""
+
+    seq: int
+    reservation: Reservation
+
+
+class Unchanged(Struct, frozen=True):
+    """Nothing to do: it is so already (safety stock, a hold not yet due)."""
+
+
+class Short(Struct, frozen=True):
+    """Not enough units; nothing changed."""
+
+    shortages: list[Shortage]
+
+
+class Lost(Struct, frozen=True):
+    """Confirmed too late: the hold had lapsed and its units are gone."""
+
+    shortages: list[Shortage]
+
+
+class Reused(Struct, frozen=True):
+    """The id belongs to a reservation with other content."""
+
+
+class NotFound(Struct, frozen=True):
+    """No such reservation, or forgotten since."""
+
+
+class WrongStatus(Struct, frozen=True):
+    """The reservation's status doesn't allow the call."""
+
+    reservation: Reservation
+
+
+class GenerationMismatch(Struct, frozen=True):
+    """Somebody else replaced the lines; `reservation` is what they are now."""
+
+    reservation: Reservation
+
+
+class AlreadyConfirmed(Struct, frozen=True):
+    """Confirmed before, with another order."""
+
+    reservation: Reservation
+
+
+class TooMany(Struct, frozen=True):
+    """More units named than are open."""
+
+    excesses: list[Excess]
+
+
+class Full(Struct, frozen=True):
+    """Redis is nearly out of memory: promises are refused, facts are not."""
+
+
+class Applied(Struct, frozen=True):
+    """The fact is in the stock. `seq` is 0 for a heartbeat."""
+
+    seq: int
+
+
+class Absorbed(Struct, frozen=True):
+    """The fact is known, but a later count or document already says so."""
+
+    seq: int
+
+
+class Duplicate(Struct, frozen=True):
+    """The fact was known."""
+
+
+class Parked(Struct, frozen=True):
+    """Kept as an exception."""
+
+    seq: int
+
+
+class Moved(Struct, frozen=True):
+    """on_hand changed since the count's deltas were added up: add them up again."""
+
+
+class Again(Struct, frozen=True):
+    """More lapsed holds are due than one call reaps: send the command again."""
+
+
+class Swept(Struct, frozen=True):
+    """How many holds were reaped, and whether more are due."""
+
+    reaped: int
+    more: bool
+
+
+class Faulted(Struct, frozen=True):
+    """The script stumbled over this command alone; nothing of it was written."""
+
+    message: str
+
+
+Outcome = (
+    Held
+    | Changed
+    | Confirmed
+    | Repeated
+    | Unchanged
+    | Short
+    | Lost
+    | Reused
+    | NotFound
+    | WrongStatus
+    | GenerationMismatch
+    | AlreadyConfirmed
+    | TooMany
+    | Full
+    | Applied
+    | Absorbed
+    | Duplicate
+    | Parked
+    | Moved
+    | Again
+    | Swept
+    | Faulted
+)
+
+_shortages = Decoder(list[Shortage]).decode
+_excesses = Decoder(list[Excess]).decode
+_DECODERS: dict[bytes, Callable[[Any], Outcome]] = {
+    b"held": lambda r: Held(r[1], decode_reservation(r[2])),
+    b"changed": lambda r: Changed(r[1], decode_reservation(r[2])),
+    b"confirmed": lambda r: Confirmed(r[1], decode_reservation(r[2])),
+    b"repeated": lambda r: Repeated(r[1], decode_reservation(r[2])),
+    b"unchanged": lambda r: Unchanged(),
+    b"short": lambda r: Short(_shortages(r[2])),
+    b"lost": lambda r: Lost(_shortages(r[2])),
+    b"reused": lambda r: Reused(),
+    b"not_found": lambda r: NotFound(),
+    b"wrong_status": lambda r: WrongStatus(decode_reservation(r[2])),
+    b"generation_mismatch": lambda r: GenerationMismatch(decode_reservation(r[2])),
+    b"already_confirmed": lambda r: AlreadyConfirmed(decode_reservation(r[2])),
+    b"too_many": lambda r: TooMany(_excesses(r[2])),
+    b"full": lambda r: Full(),
+    b"applied": lambda r: Applied(r[1]),
+    b"absorbed": lambda r: Absorbed(r[1]),
+    b"duplicate": lambda r: Duplicate(),
+    b"parked": lambda r: Parked(r[1]),
+    b"moved": lambda r: Moved(),
+    b"again": lambda r: Again(),
+    b"swept": lambda r: Swept(r[1], r[2] == b"more"),
+    b"faulted": lambda r: Faulted(r[2].decode()),
+}
+
+
+def decode_outcome(reply: Sequence[Any]) -> Outcome:
+    """One command's part of the script's reply."""
+    return _DECODERS[reply[0]](reply)

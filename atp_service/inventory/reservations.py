@@ -1,0 +1,56 @@
+"""Reservations as Redis keeps them: short msgpack arrays; an absent text is the empty one."""
+
+from typing import Literal
+
+from msgspec import Struct
+from msgspec.msgpack import Decoder
+
+Status = Literal["held", "confirmed", "fulfilled", "released", "expired"]
+ConfirmOutcome = Literal["", "kept", "reacquired"]
+
+
+class Line(Struct, array_like=True):
+    """One line. `lapsed` is what it held when its deadline passed: what a late confirm takes."""
+
+    line_id: str
+    sku: str
+    location: str
+    quantity: int
+    reserved: int = 0
+    allocated: int = 0
+    fulfilled: int = 0
+    released: int = 0
+    safety_stock: int = 0
+    lapsed: int = 0
+
+    @property
+    def open(self) -> int:
+        return self.reserved + self.allocated
+
+
+class Reservation(Struct, array_like=True):
+    """Lines held together. `seq` is its latest entry; times are Unix milliseconds, 0 is none."""
+
+    status: Status
+    generation: int
+    channel: str
+    customer_id: str
+    order_id: str
+    created_at: int
+    expires_at: int
+    closed_at: int
+    fingerprint: str
+    outcome: ConfirmOutcome
+    seq: int
+    lines: list[Line]
+
+
+class Order(Struct, array_like=True):
+    """Which reservations an order has, and units sold for it before it was confirmed."""
+
+    reservations: list[str]
+    early: list[tuple[str, str, int]]
+
+
+decode_reservation = Decoder(Reservation).decode
+decode_order = Decoder(Order).decode
