@@ -1,0 +1,70 @@
+# Two commands: `make up` runs everything, `make test` proves it. `make check` is what CI runs first.
+SHELL := /bin/sh
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# uv is used where it is installed, and fetched into .boot/ where it is not.
+UV := $(shell command -v uv || echo .boot/bin/uv)
+BIN := .venv/bin
+DEMO ?= 1
+ARGS ?=
+
+export UV_PYTHON_DOWNLOADS := never
+export UV_LINK_MODE ?= copy
+
+.PHONY: up test check fmt bench lock clean env
+
+up: .venv/.runtime
+	@exec $(BIN)/atp up --with-parent $(if $(filter 0,$(DEMO)),--no-demo) $(ARGS)
+
+test: .venv/.dev
+	@exec $(BIN)/python -m pytest $(ARGS)
+
+check: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@if command -v luacheck >/dev/null; then luacheck atp_service; \
+	else echo "luacheck is not installed: Lua was not linted (Debian: apt-get install lua-check)"; fi
+
+fmt: .venv/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/.dev
+	@exec $(BIN)/python -m loadtests.bench $(ARGS)
+
+# The environment for work on the code.
+env: .venv/.dev
+
+# Hashes and no addresses: the lock holds wherever the packages are fetched from.
+LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-header pyproject.toml
+lock: $(UV)
+	$(LOCK) --output-file requirements.txt
+	$(LOCK) --group dev --constraints requirements.txt --output-file requirements-dev.txt
+
+INSTALL := $(UV) pip install --quiet --python $(BIN)/python
+EDITABLE := $(INSTALL) --no-deps --build-constraints requirements-dev.txt --editable .
+
+.venv/.runtime: requirements.txt pyproject.toml | .venv
+	$(INSTALL) --require-hashes --requirements requirements.txt
+	$(EDITABLE)
+	@touch $@
+
+.venv/.dev: requirements-dev.txt pyproject.toml | .venv
+	$(INSTALL) --require-hashes --requirements requirements-dev.txt
+	$(EDITABLE)
+	@touch $@ .venv/.runtime
+
+.venv: | $(UV)
+	$(UV) venv --quiet --python $(PYTHON) .venv
+
+# Into a folder of its own: works where the system's Python is managed and has no ensurepip.
+.boot/bin/uv:
+	@$(PYTHON) -m pip --version >/dev/null 2>&1 || \
+	{ echo "pip is missing for $(PYTHON) (Debian: apt-get install python3-pip)"; exit 1; }
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --target .boot uv
+
+clean:
+	rm -rf .venv .boot build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	.import_linter_cache
