@@ -1,0 +1,45 @@
+"""Bring a database's schema up to date, and let the service's role in."""
+
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+# The package `migrations` stands beside this one, in a checkout as in an installed wheel.
+_MIGRATIONS = Path(__file__).parents[2] / "migrations"
+
+# What is appended is never changed; the position and what follows from the entries is.
+_GRANTS = """
+GRANT USAGE ON SCHEMA public TO {role};
+GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role};
+GRANT INSERT ON entries, movements, events, traces, parked TO {role};
+GRANT INSERT, UPDATE ON positions, levels, reservations, orders, exceptions TO {role};
+GRANT INSERT, UPDATE, DELETE ON locations, skus, channels, feeds TO {role};
+GRANT EXECUTE ON FUNCTION make_slices(bigint, bigint) TO {role};
+"""
+
+
+def migrate(url: str, service_role: str | None = None) -> None:
+    """Apply what is missing, as the owner `url` names; again is harmless, at once with others too.
+
+    `service_role` gets the rights the service needs and no more; None, or the owner itself, where
+    one role does everything.
+    """
+    # Imported here: alembic is slow to load, and no other command needs it.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.attributes["url"] = url
+    command.upgrade(config, "head")
+    with psycopg.connect(url) as connection:
+        if service_role is not None and service_role != _role(connection):
+            role = sql.Identifier(service_role)
+            connection.execute("SELECT pg_advisory_xact_lock(hashtext('atp migrate'))")
+            connection.execute(sql.SQL(_GRANTS).format(role=role))
+
+
+def _role(connection: psycopg.Connection[tuple[str]]) -> str | None:
+    row = connection.execute("SELECT current_user").fetchone()
+    return row[0] if row else None
