@@ -55,7 +55,7 @@ class Entry(Struct, frozen=True):
         parts = [previous.encode(), b"%d" % self.seq, self.command, self.head]
         for name, image in self.images:
             parts += (name.encode(), image)
-        return sha1(b"\x1e".join(parts)).hexdigest()
+        return sha1(b"\x1e".join(parts), usedforsecurity=False).hexdigest()
 
     def levels(self) -> list[tuple[str, str, StockLevel]]:
         return [

@@ -1,0 +1,193 @@
+-- One batch: read ahead, decide each command by itself, write everything once.
+local HANDLERS = {
+  hold = hold, replace = replace, extend = extend, confirm = confirm, release = release,
+  fulfil = fulfil, no_pick = no_pick, expire = expire, lapse = lapse_one,
+  sale = sale, shipment = sale, ['return'] = customer_return, receipt = receipt,
+  transfer_shipped = transfer_shipped, transfer_received = transfer_received,
+  adjustment = adjustment, count = count, state_change = state_change, incoming = incoming,
+  heartbeat = heartbeat, safety_stock = safety_stock, park = park,
+}
+local AT_ONCE = 1000 -- values per call: unpack fails near 8,000
+
+local function each_slice(values, call)
+  for from = 1, #values, AT_ONCE do
+    call(unpack(values, from, min(from + AT_ONCE - 1, #values)))
+  end
+end
+
+-- Keys of a kind, without repeats.
+local function note(names, name, known)
+  if known[name] == nil then
+    known[name] = false
+    names[#names + 1] = name
+  end
+end
+
+-- Read what the commands will ask for, a call per kind instead of a call per command.
+local function read_ahead(commands)
+  local level_names, ids, keys = {}, {}, {}
+  local function note_command(command)
+    if command.reservation_id then
+      note(ids, command.reservation_id, reservations)
+    end
+    if command.event_id then
+      note(keys, event_key(command), seen)
+      if command.location then
+        note(level_names, level_name(command.sku, command.location), levels)
+      end
+    elseif command.type == 'hold' or command.type == 'replace' then
+      for _, line in ipairs(command.lines) do
+        note(level_names, level_name(line.sku, line.location), levels)
+      end
+    end
+  end
+  for _, command in ipairs(commands) do
+    pcall(note_command, command) -- one that can't be read fails by itself, when its turn comes
+  end
+  local place = 0
+  each_slice(level_names, function(...)
+    for i, blob in ipairs(redis.call('HMGET', STOCK, ...)) do
+      levels[level_names[place + i]] = level_from(blob)
+    end
+    place = place + AT_ONCE
+  end)
+  place = 0
+  each_slice(ids, function(...)
+    for i, blob in ipairs(redis.call('HMGET', RESERVATIONS, ...)) do
+      local id = ids[place + i]
+      reservations[id], reservation_blobs[id] = blob and unpack_blob(blob), blob
+    end
+    place = place + AT_ONCE
+  end)
+  for _, window in ipairs({ SEEN, SEEN_BEFORE }) do
+    place = 0
+    each_slice(keys, function(...)
+      for i, mark in ipairs(redis.call('HMGET', window, ...)) do
+        local key = keys[place + i]
+        seen[key] = seen[key] or mark ~= false
+      end
+      place = place + AT_ONCE
+    end)
+  end
+end
+
+-- The window of what has been seen moves on: two hashes, so that nothing is walked.
+local function rotate_seen()
+  if now - rotated_at < window_ms then
+    return
+  end
+  redis.call('UNLINK', SEEN_BEFORE)
+  if redis.call('EXISTS', SEEN) == 1 then
+    redis.call('RENAME', SEEN, SEEN_BEFORE)
+  end
+  rotated_at = now
+  redis.call('HSET', META, 'rotated_at', integer(now))
+end
+
+local function apply(command, blob)
+  if command.key and is_seen(caller_key(command)) then
+    if not command.reservation_id then
+      return { 'unchanged' }
+    end
+    local known = reservation_now(command.reservation_id)
+    return known and answer('repeated', command.reservation_id) or { 'not_found' }
+  end
+  return HANDLERS[command.type](command, blob)
+end
+
+local function write_hash(key, names, blobs)
+  local values, gone = {}, {}
+  for name in pairs(names) do
+    if blobs[name] then
+      values[#values + 1] = name
+      values[#values + 1] = blobs[name]
+    else
+      gone[#gone + 1] = name
+    end
+  end
+  each_slice(values, function(...)
+    redis.call('HSET', key, ...)
+  end)
+  each_slice(gone, function(...)
+    redis.call('HDEL', key, ...)
+  end)
+end
+
+local function write_deadlines()
+  local values, gone = {}, {}
+  for member, at in pairs(new_deadlines) do
+    if at then
+      values[#values + 1] = integer(at)
+      values[#values + 1] = member
+    else
+      gone[#gone + 1] = member
+    end
+  end
+  each_slice(values, function(...)
+    redis.call('ZADD', DEADLINES, ...)
+  end)
+  each_slice(gone, function(...)
+    redis.call('ZREM', DEADLINES, ...)
+  end)
+end
+
+local function write_feeds()
+  for feed, occurred_at in pairs(new_feeds) do
+    local before = redis.call('HGET', META, 'f' .. feed)
+    local latest = max(occurred_at, before and tonumber(string.match(before, '^%d+')) or 0)
+    redis.call('HSET', META, 'f' .. feed, integer(latest) .. ':' .. integer(now))
+  end
+end
+
+-- Entries first: if Redis has no memory left it says so here, before anything is written.
+local function write()
+  for _, fields in ipairs(new_entries) do
+    redis.call('XADD', JOURNAL, unpack(fields))
+  end
+  local marks = {}
+  for key in pairs(new_seen) do
+    marks[#marks + 1] = key
+    marks[#marks + 1] = ''
+  end
+  each_slice(marks, function(...)
+    redis.call('HSET', SEEN, ...)
+  end)
+  for sku, known in pairs(new_locations) do
+    redis.call('HSET', STOCK, sku, pack(known))
+  end
+  write_hash(STOCK, new_levels, level_blobs)
+  write_hash(RESERVATIONS, new_reservations, reservation_blobs)
+  write_hash(ORDERS, new_orders, order_blobs)
+  write_deadlines()
+  write_feeds()
+  if #new_entries > 0 then
+    redis.call('HSET', META, 'seq', integer(seq), 'digest', digest, 'time', integer(now))
+  end
+end
+
+local meta = redis.call('HMGET', META, 'epoch', 'seq', 'digest', 'time', 'rotated_at')
+if tonumber(meta[1] or 0) ~= epoch then
+  return redis.error_reply('FENCED epoch ' .. (meta[1] or 'none'))
+end
+seq, digest = tonumber(meta[2]), meta[3]
+now = max(clock(), tonumber(meta[4]))
+rotated_at = tonumber(meta[5])
+rotate_seen()
+
+local commands, replies = {}, {}
+for i = 4, #ARGV do
+  local decoded, command = pcall(unpack_blob, ARGV[i])
+  commands[i - 3] = decoded and type(command) == 'table' and command or {}
+end
+begin()
+read_ahead(commands)
+for i, command in ipairs(commands) do
+  local succeeded, reply = pcall(apply, command, ARGV[i + 3])
+  if not succeeded then
+    begin()
+    reply = { 'faulted', 0, type(reply) == 'table' and reply.err or tostring(reply) }
+  end
+  replies[i] = reply
+end
+write()
+return replies

@@ -1,0 +1,210 @@
+-- Facts: what tills, warehouses and the ERP report. They are never refused for lack of stock.
+
+-- Known before: the same event has been applied, absorbed or parked.
+local function is_known(command)
+  if is_seen(event_key(command)) then
+    return true
+  end
+  hear(command)
+  return false
+end
+
+local function settle_fact(command, blob, moved)
+  mark_seen(event_key(command))
+  append_entry(command.type, blob)
+  return { moved and 'applied' or 'absorbed', seq }
+end
+
+local function document_of(level, id)
+  local extras = touch_extras(level)
+  extras.documents = extras.documents or {}
+  extras.documents[id] = extras.documents[id] or { received = 0 }
+  return extras.documents[id]
+end
+
+-- A document is settled when all that is expected has come, or nothing is known to be expected;
+-- the latest few settled ones are kept, for news that comes late.
+local function settle_document(level, document)
+  local expected = document.expected
+  document.settled_at = (not expected or document.received >= expected) and now or nil
+  local settled_ids = {}
+  for id, other in pairs(level.extras.documents) do
+    if other.settled_at then
+      settled_ids[#settled_ids + 1] = id
+    end
+  end
+  if #settled_ids > SETTLED_DOCUMENTS_KEPT then
+    local documents = level.extras.documents
+    table.sort(settled_ids, function(a, b)
+      if documents[a].settled_at ~= documents[b].settled_at then
+        return documents[a].settled_at < documents[b].settled_at
+      end
+      return a < b
+    end)
+    for i = 1, #settled_ids - SETTLED_DOCUMENTS_KEPT do
+      documents[settled_ids[i]] = nil
+    end
+  end
+end
+
+-- Both sides of a transfer are known: a difference is for a person, until it is made good.
+local function compare_transfer(command, document)
+  if (document.expected or 0) > 0 and document.received > 0 then
+    local notices = document.expected == document.received and settled or opened
+    notices[#notices + 1] = { 'transfer-difference', command.sku, command.to_location,
+      command.document, document.received - document.expected }
+  end
+end
+
+local RETURN_STATES = { damaged = 'damaged', quality_control = 'quality_control' }
+
+local function customer_return(command, blob)
+  if is_known(command) then
+    return { 'duplicate' }
+  end
+  local name = level_name(command.sku, command.location)
+  local level = touch_level(name)
+  local disposition = command.disposition or 'restock'
+  if disposition == 'in_transit' or disposition == 'to_dc' then
+    local document = document_of(level, command.document)
+    document.expected = (document.expected or 0) + command.quantity
+    settle_document(level, document)
+    return settle_fact(command, blob, true)
+  end
+  if RETURN_STATES[disposition] then
+    change_state(level, name, RETURN_STATES[disposition], command.quantity)
+  end
+  return settle_fact(command, blob, move_on_hand(level, command.quantity, command.occurred_at_ms))
+end
+
+local function receipt(command, blob)
+  if is_known(command) then
+    return { 'duplicate' }
+  end
+  local level = touch_level(level_name(command.sku, command.location))
+  if command.document then
+    local document = document_of(level, command.document)
+    document.received = document.received + command.quantity
+    settle_document(level, document)
+  end
+  return settle_fact(command, blob, move_on_hand(level, command.quantity, command.occurred_at_ms))
+end
+
+local function transfer_shipped(command, blob)
+  if is_known(command) then
+    return { 'duplicate' }
+  end
+  local from = touch_level(level_name(command.sku, command.from_location))
+  local to = touch_level(level_name(command.sku, command.to_location))
+  local document = document_of(to, command.document)
+  document.expected = (document.expected or 0) + command.quantity
+  document.eta = command.eta or document.eta
+  document.transfer = true
+  settle_document(to, document)
+  compare_transfer(command, document)
+  return settle_fact(command, blob, move_on_hand(from, -command.quantity, command.occurred_at_ms))
+end
+
+local function transfer_received(command, blob)
+  if is_known(command) then
+    return { 'duplicate' }
+  end
+  local to = touch_level(level_name(command.sku, command.to_location))
+  local document = document_of(to, command.document)
+  document.received = document.received + command.quantity
+  document.transfer = true
+  settle_document(to, document)
+  compare_transfer(command, document)
+  return settle_fact(command, blob, move_on_hand(to, command.quantity, command.occurred_at_ms))
+end
+
+local function adjustment(command, blob)
+  if is_known(command) then
+    return { 'duplicate' }
+  end
+  local level = touch_level(level_name(command.sku, command.location))
+  return settle_fact(command, blob, move_on_hand(level, command.quantity, command.occurred_at_ms))
+end
+
+-- The counted units, and what has happened since they were counted; an older count says nothing new.
+local function count(command, blob)
+  if is_seen(event_key(command)) then
+    return { 'duplicate' }
+  end
+  local name = level_name(command.sku, command.location)
+  local known = level_of(name)
+  if (known and known.moves or 0) ~= command.moves then
+    return { 'moved' }
+  end
+  hear(command)
+  local level = touch_level(name)
+  local extras = touch_extras(level)
+  if extras.counted_at and command.occurred_at_ms < extras.counted_at then
+    return settle_fact(command, blob, false)
+  end
+  extras.counted_at = min(command.occurred_at_ms, now)
+  level.on_hand = command.quantity + command.deltas_after
+  level.moves = level.moves + 1
+  return settle_fact(command, blob, true)
+end
+
+local function state_change(command, blob)
+  if is_known(command) then
+    return { 'duplicate' }
+  end
+  local name = level_name(command.sku, command.location)
+  local level = touch_level(name)
+  if command.from_state ~= 'sellable' then
+    change_state(level, name, command.from_state, -command.quantity)
+  end
+  if command.to_state ~= 'sellable' then
+    change_state(level, name, command.to_state, command.quantity)
+  end
+  return settle_fact(command, blob, true)
+end
+
+-- What a document is expected to bring; older news than what is known changes nothing.
+local function incoming(command, blob)
+  if is_known(command) then
+    return { 'duplicate' }
+  end
+  local level = touch_level(level_name(command.sku, command.location))
+  local document = document_of(level, command.document)
+  local newer = command.occurred_at_ms >= (document.expected_at or 0)
+  if newer then
+    document.expected, document.expected_at = command.quantity, command.occurred_at_ms
+    document.eta = command.eta or document.eta
+  end
+  settle_document(level, document)
+  return settle_fact(command, blob, newer)
+end
+
+local function heartbeat(command)
+  hear(command)
+  return { 'applied', 0 }
+end
+
+local function safety_stock(command, blob)
+  local name = level_name(command.sku, command.location)
+  local known = level_of(name)
+  local before = known and known.extras and known.extras.safety_stock
+  if (before or nil) == command.safety_stock then
+    return { 'unchanged' }
+  end
+  touch_extras(touch_level(name)).safety_stock = command.safety_stock
+  if command.key then
+    mark_seen(caller_key(command))
+  end
+  append_entry('safety_stock', blob)
+  return { 'applied', seq }
+end
+
+-- What can't be applied is kept all the same: in the journal, with its payload.
+local function park(command, blob)
+  if is_known(command) then
+    return { 'duplicate' }
+  end
+  mark_seen(event_key(command))
+  append_entry('park', blob)
+  return { 'parked', seq }
+end

@@ -1,0 +1,155 @@
+-- Units of reservations leave: fulfil, no-pick, and sales and shipments that name what they fulfil.
+
+-- The lines a fulfil means. A shipment leaves once: what it has taken before is not meant again.
+local function lines_to_fulfil(command, reservation)
+  local shipped, wanted = {}, {}
+  for _, line in ipairs(reservation[LINES]) do
+    local from = command.location or line[LOCATION]
+    shipped[line[LINE_ID]] = command.shipment_id
+      and is_seen(shipment_key(command.shipment_id, line[SKU], from))
+    if not command.lines and line[ALLOCATED] > 0 and not shipped[line[LINE_ID]] then
+      wanted[#wanted + 1] = { line_id = line[LINE_ID], quantity = line[ALLOCATED] }
+    end
+  end
+  for _, line in ipairs(command.lines or {}) do
+    if not shipped[line.line_id] then
+      wanted[#wanted + 1] = line
+    end
+  end
+  return wanted
+end
+
+local function fulfil(command, blob)
+  local id = command.reservation_id
+  local known = reservation_now(id)
+  if not known then
+    return { 'not_found' }
+  end
+  if known[STATUS] ~= 'confirmed' and known[STATUS] ~= 'fulfilled' then
+    return answer('wrong_status', id)
+  end
+  local wanted = lines_to_fulfil(command, known)
+  if #wanted == 0 then
+    return answer('repeated', id)
+  end
+  local units, excesses = chosen(known, wanted)
+  if not units then
+    return { 'too_many', 0, pack(excesses) }
+  end
+  local reservation = touch_reservation(id)
+  for i, line in ipairs(reservation[LINES]) do
+    if units[i] > 0 then
+      local from = command.location or line[LOCATION]
+      take_off(line, units[i], FULFILLED)
+      move_on_hand(touch_level(level_name(line[SKU], from)), -units[i], now)
+      if command.shipment_id then
+        mark_seen(shipment_key(command.shipment_id, line[SKU], from))
+      end
+    end
+  end
+  close_when_done(id, reservation)
+  return settle('changed', command, blob)
+end
+
+-- What the store's reason makes of units it can't hand over: gone, or there but not to be sold.
+local NO_PICK_STATES = { mismatch = 'quarantine', damaged = 'damaged', display_worn = 'display_worn' }
+
+local function no_pick(command, blob)
+  local id = command.reservation_id
+  local known = reservation_now(id)
+  if not known then
+    return { 'not_found' }
+  end
+  if known[STATUS] ~= 'confirmed' and known[STATUS] ~= 'held' then
+    return answer('wrong_status', id)
+  end
+  local wanted = { { line_id = command.line_id, quantity = command.quantity } }
+  local units, excesses = chosen(known, wanted)
+  if not units then
+    return { 'too_many', 0, pack(excesses) }
+  end
+  local reservation = touch_reservation(id)
+  for i, line in ipairs(reservation[LINES]) do
+    if units[i] > 0 then
+      local level = take_off(line, units[i], RELEASED)
+      if command.reason == 'not_in_stock' then
+        move_on_hand(level, -units[i], now)
+      else
+        local name = level_name(line[SKU], line[LOCATION])
+        change_state(level, name, NO_PICK_STATES[command.reason], units[i])
+      end
+    end
+  end
+  close_when_done(id, reservation)
+  return settle('changed', command, blob)
+end
+
+-- The reservations a fact names, as of now: its own, else its order's.
+local function named_reservations(command)
+  if command.reservation_id and reservation_now(command.reservation_id) then
+    return { command.reservation_id }
+  end
+  local order = command.order_id and order_of(command.order_id)
+  local ids = {}
+  for _, id in ipairs(order and order[RESERVATION_IDS] or {}) do
+    if reservation_now(id) then
+      ids[#ids + 1] = id
+    end
+  end
+  return ids
+end
+
+-- A sale or shipment: what named reservations hold of it is fulfilled, lines in order, those held
+-- at the same location first; the rest is a plain sale. Facts are never refused.
+local function sale(command, blob)
+  if is_seen(event_key(command)) then
+    return { 'duplicate' }
+  end
+  hear(command)
+  local shipment = command.shipment_id
+    and shipment_key(command.shipment_id, command.sku, command.location)
+  if shipment and is_seen(shipment) then
+    return { 'duplicate' }
+  end
+  local ids = named_reservations(command)
+  local rest, fulfilled_before = command.quantity, false
+  for pass = 1, 2 do
+    for _, id in ipairs(ids) do
+      local status = reservation_of(id)[STATUS]
+      local holds = status == 'held' or status == 'confirmed'
+      for i, line in ipairs(reservation_of(id)[LINES]) do
+        local here = line[LOCATION] == command.location
+        if line[SKU] == command.sku and here == (pass == 1) then
+          local open = holds and line[RESERVED] + line[ALLOCATED] or 0
+          local units = min(rest, open)
+          fulfilled_before = fulfilled_before or line[FULFILLED] > 0
+          if units > 0 then
+            take_off(touch_reservation(id)[LINES][i], units, FULFILLED)
+            rest = rest - units
+          end
+        end
+      end
+    end
+  end
+  for _, id in ipairs(ids) do
+    if staged_reservations[id] then
+      close_when_done(id, staged_reservations[id])
+    end
+  end
+  if rest == command.quantity and fulfilled_before then
+    opened[#opened + 1] = { 'already-fulfilled', command.sku, command.location,
+      command.order_id or command.reservation_id, rest }
+  elseif command.order_id and #ids == 0 then
+    local order = touch_order(command.order_id)
+    order[EARLY][#order[EARLY] + 1] = { command.sku, command.location, rest }
+    set_deadline('o' .. command.order_id, now + window_ms)
+  end
+  local level = touch_level(level_name(command.sku, command.location))
+  local moved = move_on_hand(level, -command.quantity, command.occurred_at_ms)
+  mark_seen(event_key(command))
+  if shipment then
+    mark_seen(shipment)
+  end
+  append_entry(command.type, blob)
+  return { moved and 'applied' or 'absorbed', seq }
+end

@@ -1,0 +1,112 @@
+-- Deadlines: holds that lapse, and what is forgotten when its window has passed.
+local DUE_READ = 101 -- read once per batch: what one call reaps at most, and one to see more
+local REAPED_FOR_PROMISES = 50 -- so that a refusal stays within a few ms; beyond it: again
+
+local due, due_place, reaped_for_promises = nil, 0, 0
+
+-- The deadline has passed: units go back; the lines stay, for a late confirm.
+local function lapse(id)
+  begin()
+  local reservation = touch_reservation(id)
+  for _, line in ipairs(reservation[LINES]) do
+    if line[RESERVED] > 0 then
+      local level = touch_level(level_name(line[SKU], line[LOCATION]))
+      level.reserved = level.reserved - line[RESERVED]
+      line[LAPSED], line[RESERVED] = line[RESERVED], 0
+    end
+  end
+  reservation[STATUS], reservation[CLOSED_AT] = 'expired', now
+  set_deadline('r' .. id, now + window_ms)
+  append_entry('lapse', pack({ type = 'lapse', reservation_id = id }))
+end
+
+-- A closed reservation is forgotten, and with its last one the order. Stock has no part in it.
+local function forget_reservation(id)
+  local reservation = reservation_of(id)
+  local order_id = reservation[ORDER]
+  local order = order_id ~= '' and order_of(order_id)
+  if order then
+    local kept = {}
+    for _, other in ipairs(order[RESERVATION_IDS]) do
+      if other ~= id then
+        kept[#kept + 1] = other
+      end
+    end
+    orders[order_id] = #kept > 0 and { kept, order[EARLY] } or false
+    order_blobs[order_id] = #kept > 0 and pack(orders[order_id]) or nil
+    new_orders[order_id] = true
+  end
+  reservations[id], reservation_blobs[id], new_reservations[id] = false, nil, true
+  new_deadlines['r' .. id] = false
+end
+
+-- Units sold for an order that was never confirmed here are no longer waited for.
+local function forget_order(id)
+  orders[id], order_blobs[id], new_orders[id] = false, nil, true
+  new_deadlines['o' .. id] = false
+end
+
+local function has_lapsed(reservation)
+  return reservation[STATUS] == 'held' and reservation[EXPIRES_AT] <= now
+end
+
+-- The reservation as of now: a deadline that has passed counts, whether or not it was reaped.
+local function reservation_now(id)
+  local reservation = reservation_of(id)
+  if reservation and has_lapsed(reservation) then
+    lapse(id)
+    reservation = reservation_of(id)
+  end
+  return reservation
+end
+
+-- What a deadline means depends on what stands behind it now.
+local function meet_deadline(member)
+  local id = string.sub(member, 2)
+  if string.sub(member, 1, 1) == 'o' then
+    return forget_order(id)
+  end
+  local reservation = reservation_of(id)
+  if not reservation or reservation[STATUS] == 'confirmed' then
+    new_deadlines[member] = false
+  elseif reservation[STATUS] ~= 'held' then
+    forget_reservation(id)
+  elseif has_lapsed(reservation) then
+    lapse(id)
+  else
+    new_deadlines[member] = reservation[EXPIRES_AT]
+  end
+end
+
+-- Reap what is due, earliest first, at most `limit`; answers how many, and whether more are due.
+local function reap(limit)
+  due = due or redis.call('ZRANGEBYSCORE', DEADLINES, '-inf', integer(now), 'LIMIT', 0, DUE_READ)
+  local reaped = 0
+  while reaped < limit and due_place < #due do
+    due_place = due_place + 1
+    local member = due[due_place]
+    -- The batch may have moved the deadline since: what it has in hand decides.
+    if new_deadlines[member] == nil then
+      meet_deadline(member)
+      reaped = reaped + 1
+    end
+  end
+  return reaped, due_place < #due
+end
+
+-- Before a promise is refused: give back what has lapsed. Answers how many, and if more are due.
+local function reap_for_promise()
+  local reaped, more = reap(REAPED_FOR_PROMISES - reaped_for_promises)
+  reaped_for_promises = reaped_for_promises + reaped
+  return reaped, more
+end
+
+local function expire(command)
+  local reaped, more = reap(command.limit)
+  return { 'swept', reaped, more and 'more' or '' }
+end
+
+local function lapse_one(command)
+  reservation_now(command.reservation_id)
+  return { 'unchanged' }
+end

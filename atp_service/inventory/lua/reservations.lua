@@ -1,0 +1,305 @@
+-- Promises: hold, replace, extend, confirm, release. Checks come before any change.
+
+local function answer(tag, id)
+  return { tag, reservations[id][SEQ], reservation_blobs[id] }
+end
+
+-- The command has changed the reservation: its entry, and the reservation as it is now.
+local function settle(tag, command, blob)
+  if command.key then
+    mark_seen(caller_key(command))
+  end
+  append_entry(command.type, blob)
+  return answer(tag, command.reservation_id)
+end
+
+local function same_content(reservation, command)
+  return reservation[FINGERPRINT] == command.fingerprint
+    and reservation[CHANNEL] == (command.channel or '')
+    and reservation[CUSTOMER] == (command.customer_id or '')
+end
+
+local function has_open_units(reservation)
+  for _, line in ipairs(reservation[LINES]) do
+    if line[RESERVED] + line[ALLOCATED] > 0 then
+      return true
+    end
+  end
+  return false
+end
+
+-- A reservation with nothing open is at its end: fulfilled if any unit left, else released.
+local function close_when_done(id, reservation)
+  if has_open_units(reservation) then
+    return
+  end
+  reservation[STATUS] = 'released'
+  for _, line in ipairs(reservation[LINES]) do
+    if line[FULFILLED] > 0 then
+      reservation[STATUS] = 'fulfilled'
+    end
+  end
+  reservation[CLOSED_AT] = now
+  set_deadline('r' .. id, now + window_ms)
+end
+
+-- What each line can have, in order; lines of one level share what it has left. `own` units of a
+-- level count as available.
+local function allot(lines, own)
+  local left, grants, shortages, granted = {}, {}, {}, 0
+  for i, line in ipairs(lines) do
+    local name = level_name(line.sku, line.location)
+    local free = left[name] or available(name, line.safety_stock or 0, own[name] or 0)
+    local grant = min(free, line.quantity)
+    left[name], grants[i], granted = free - grant, grant, granted + grant
+    if grant < line.quantity then
+      shortages[#shortages + 1] = { line.line_id, line.sku, line.location, line.quantity, grant }
+    end
+  end
+  return grants, shortages, granted
+end
+
+-- As allot; but before anything is refused, lapsed holds are reaped. `more`: some are still due.
+local function allot_after_reaping(lines, own)
+  local grants, shortages, granted = allot(lines, own)
+  local more = false
+  if #shortages > 0 then
+    local reaped
+    reaped, more = reap_for_promise()
+    if reaped > 0 then
+      grants, shortages, granted = allot(lines, own)
+    end
+  end
+  return grants, shortages, granted, more
+end
+
+-- Take the lines of a hold or replace; `known` is the reservation they replace, or nil.
+local function take(command, blob, known)
+  local id, own = command.reservation_id, {}
+  for _, line in ipairs(known and known[LINES] or {}) do
+    local name = level_name(line[SKU], line[LOCATION])
+    own[name] = (own[name] or 0) + line[RESERVED]
+  end
+  local grants, shortages, granted, more = allot_after_reaping(command.lines, own)
+  if #shortages > 0 and more then
+    return { 'again' }
+  end
+  if #shortages > 0 and not (command.allow_partial and granted > 0) then
+    return { 'short', 0, pack(shortages) }
+  end
+  for _, line in ipairs(known and known[LINES] or {}) do
+    if line[RESERVED] > 0 then
+      local level = touch_level(level_name(line[SKU], line[LOCATION]))
+      level.reserved = level.reserved - line[RESERVED]
+    end
+  end
+  local lines = {}
+  for i, line in ipairs(command.lines) do
+    local grant = grants[i]
+    if grant > 0 then
+      local level = touch_level(level_name(line.sku, line.location))
+      level.reserved = level.reserved + grant
+    end
+    lines[i] = { line.line_id, line.sku, line.location, line.quantity,
+      grant, 0, 0, 0, line.safety_stock or 0, 0 }
+  end
+  local expires_at = now + command.ttl_ms
+  put_reservation(id, { 'held', known and known[GENERATION] + 1 or 1, command.channel or '',
+    command.customer_id or '', '', known and known[CREATED_AT] or now, expires_at, 0,
+    command.fingerprint, '', 0, lines })
+  set_deadline('r' .. id, expires_at)
+  return settle('held', command, blob)
+end
+
+local function hold(command, blob)
+  local id = command.reservation_id
+  local known = reservation_now(id)
+  if known then
+    return same_content(known, command) and answer('repeated', id) or { 'reused' }
+  end
+  if promises_refused then
+    return { 'full' }
+  end
+  return take(command, blob, nil)
+end
+
+-- The same content again is a repeat, whatever the generation asked for; an expired one is held anew.
+local function replace(command, blob)
+  local id = command.reservation_id
+  local known = reservation_now(id)
+  if not known then
+    return { 'not_found' }
+  end
+  if known[STATUS] ~= 'held' and known[STATUS] ~= 'expired' then
+    return answer('wrong_status', id)
+  end
+  if known[STATUS] == 'held' and same_content(known, command) then
+    return answer('repeated', id)
+  end
+  if command.if_generation and command.if_generation ~= known[GENERATION] then
+    return answer('generation_mismatch', id)
+  end
+  for _, line in ipairs(known[LINES]) do
+    if line[FULFILLED] > 0 then
+      return answer('wrong_status', id)
+    end
+  end
+  if promises_refused then
+    return { 'full' }
+  end
+  return take(command, blob, known)
+end
+
+local function extend(command, blob)
+  local id = command.reservation_id
+  local known = reservation_now(id)
+  if not known then
+    return { 'not_found' }
+  end
+  if known[STATUS] ~= 'held' then
+    return answer('wrong_status', id)
+  end
+  local reservation = touch_reservation(id)
+  reservation[EXPIRES_AT] = now + command.ttl_ms
+  set_deadline('r' .. id, reservation[EXPIRES_AT])
+  return settle('changed', command, blob)
+end
+
+-- Units of each line that were sold for the order before its confirm; same location first.
+local function early_units(order, lines, term)
+  local units, early = {}, order and copy(order[EARLY]) or {}
+  for i = 1, #lines do
+    units[i] = 0
+  end
+  for pass = 1, 2 do
+    for i, line in ipairs(lines) do
+      for _, sold in ipairs(early) do
+        if sold[1] == line[SKU] and (pass == 2 or sold[2] == line[LOCATION]) then
+          local matched = min(line[term] - units[i], sold[3])
+          units[i], sold[3] = units[i] + matched, sold[3] - matched
+        end
+      end
+    end
+  end
+  local left = {}
+  for _, sold in ipairs(early) do
+    if sold[3] > 0 then
+      left[#left + 1] = sold
+    end
+  end
+  return units, left
+end
+
+local function confirm(command, blob)
+  local id = command.reservation_id
+  local known = reservation_now(id)
+  if not known then
+    return { 'not_found' }
+  end
+  if known[ORDER] ~= '' then
+    return answer(known[ORDER] == command.order_id and 'repeated' or 'already_confirmed', id)
+  end
+  if known[STATUS] == 'released' then
+    return answer('wrong_status', id)
+  end
+  local expired = known[STATUS] == 'expired'
+  local term = expired and LAPSED or RESERVED
+  local early, left_early = early_units(order_of(command.order_id), known[LINES], term)
+  if expired then
+    local wanted = {}
+    for i, line in ipairs(known[LINES]) do
+      if line[LAPSED] > early[i] then
+        wanted[#wanted + 1] = { line_id = line[LINE_ID], sku = line[SKU],
+          location = line[LOCATION], quantity = line[LAPSED] - early[i],
+          safety_stock = line[SAFETY_STOCK] }
+      end
+    end
+    local _, shortages, _, more = allot_after_reaping(wanted, {})
+    if #shortages > 0 then
+      return more and { 'again' } or { 'lost', 0, pack(shortages) }
+    end
+  end
+  local reservation = touch_reservation(id)
+  for i, line in ipairs(reservation[LINES]) do
+    local units = line[term]
+    if units > 0 then
+      local level = touch_level(level_name(line[SKU], line[LOCATION]))
+      if not expired then
+        level.reserved = level.reserved - units
+      end
+      level.allocated = level.allocated + units - early[i]
+      line[term] = 0
+      line[ALLOCATED] = line[ALLOCATED] + units - early[i]
+      line[FULFILLED] = line[FULFILLED] + early[i]
+    end
+  end
+  reservation[ORDER], reservation[OUTCOME] = command.order_id, expired and 'reacquired' or 'kept'
+  local order = touch_order(command.order_id)
+  order[RESERVATION_IDS][#order[RESERVATION_IDS] + 1] = id
+  order[EARLY] = left_early
+  set_deadline('o' .. command.order_id, false)
+  if reservation[STATUS] ~= 'fulfilled' then
+    reservation[STATUS], reservation[EXPIRES_AT], reservation[CLOSED_AT] = 'confirmed', 0, 0
+    set_deadline('r' .. id, false)
+    close_when_done(id, reservation)
+  end
+  return settle('confirmed', command, blob)
+end
+
+-- Which units of which lines are meant; nil and the excesses where there are not so many.
+local function chosen(reservation, lines)
+  local units, excesses, of = {}, {}, {}
+  for i, line in ipairs(reservation[LINES]) do
+    local open = line[RESERVED] + line[ALLOCATED]
+    units[i], of[line[LINE_ID]] = lines and 0 or open, { i, open }
+  end
+  for _, wanted in ipairs(lines or {}) do
+    local line = of[wanted.line_id]
+    if not line or wanted.quantity > line[2] then
+      excesses[#excesses + 1] = { wanted.line_id, wanted.quantity, line and line[2] or -1 }
+    else
+      units[line[1]] = wanted.quantity
+    end
+  end
+  if #excesses > 0 then
+    return nil, excesses
+  end
+  return units
+end
+
+-- Units leave a line, held or allocated, and what their level has promised falls with them.
+local function take_off(line, units, counted_as)
+  local level = touch_level(level_name(line[SKU], line[LOCATION]))
+  if line[RESERVED] > 0 then
+    level.reserved = level.reserved - units
+    line[RESERVED] = line[RESERVED] - units
+  else
+    level.allocated = level.allocated - units
+    line[ALLOCATED] = line[ALLOCATED] - units
+  end
+  line[counted_as] = line[counted_as] + units
+  return level
+end
+
+local function release(command, blob)
+  local id = command.reservation_id
+  local known = reservation_now(id)
+  if not known then
+    return { 'not_found' }
+  end
+  if not has_open_units(known) then
+    return answer('repeated', id)
+  end
+  local units, excesses = chosen(known, command.lines)
+  if not units then
+    return { 'too_many', 0, pack(excesses) }
+  end
+  local reservation = touch_reservation(id)
+  for i, line in ipairs(reservation[LINES]) do
+    if units[i] > 0 then
+      take_off(line, units[i], RELEASED)
+    end
+  end
+  close_when_done(id, reservation)
+  return settle('changed', command, blob)
+end

@@ -1,0 +1,240 @@
+"""The one door: every change of stock goes through here, in batches, through the script.
+
+While a batch is in flight commands queue; when it returns the queue goes, as several capped calls
+in one pipeline if need be. No timers: an idle system adds no latency. A lost reply is asked for
+again, which is harmless, since every command carries its own idempotency key.
+"""
+
+import asyncio
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+from redis.exceptions import NoScriptError, ResponseError
+
+from atp_service.inventory.commands import (
+    Command,
+    Extend,
+    Fulfil,
+    NoPick,
+    Release,
+    encode_command,
+    weight,
+)
+from atp_service.inventory.outcomes import Outcome, decode_outcome
+from atp_service.store.faults import Fenced, Unavailable
+from atp_service.store.keys import Keys
+from atp_service.store.opening import Opening
+from atp_service.store.script import Script
+from atp_service.store.wire import Wire
+
+LINES_PER_CALL = 128  # a call stays within a few ms
+CALLS_PER_PIPELINE = 16
+PATIENCE_SECONDS = 3.0  # how long a batch is asked again after a lost reply
+MEMORY_CHECK_SECONDS = 1.0
+MEMORY_SHARE_FOR_PROMISES = 0.85
+
+BatchObserver = Callable[[int, float, float], None]
+"""Called per script call's pipeline: commands, longest wait in the queue, round trip (seconds)."""
+
+
+class _Asked:
+    """The commands of one asker, answered together."""
+
+    __slots__ = ("answer", "left", "outcomes", "since")
+
+    def __init__(self, count: int) -> None:
+        self.answer: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
+        self.outcomes: list[Any] = [None] * count
+        self.left = count
+        self.since = time.monotonic()
+
+    def settle(self, place: int, outcome: Outcome) -> None:
+        self.outcomes[place] = outcome
+        self.left -= 1
+        if self.left == 0 and not self.answer.done():
+            self.answer.set_result(self.outcomes)
+
+    def fail(self, fault: Exception) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(fault)
+
+
+class _Queued:
+    """One command on its way: as it is sent, what it weighs, and who waits for it."""
+
+    __slots__ = ("asked", "blob", "place", "weight")
+
+    def __init__(self, blob: bytes, weight: int, asked: _Asked, place: int) -> None:
+        self.blob = blob
+        self.weight = weight
+        self.asked = asked
+        self.place = place
+
+
+def repeatable(command: Command) -> Command:
+    """Part of a line, given or taken twice, is another change: such a command needs a key."""
+    match command:
+        case Release(key=None) | Fulfil(key=None) if command.lines is not None:
+            return msgspec.structs.replace(command, key=f"~{secrets.token_hex(8)}")
+        case NoPick(key=None) | Extend(key=None):
+            return msgspec.structs.replace(command, key=f"~{secrets.token_hex(8)}")
+    return command
+
+
+class Door:
+    """The door of one partition."""
+
+    def __init__(
+        self,
+        wire: Wire,
+        opening: Opening,
+        keys: Keys,
+        script: Script,
+        *,
+        window_ms: int,
+        observe: BatchObserver | None = None,
+    ) -> None:
+        self._wire = wire
+        self._opening = opening
+        self._script = script
+        self._prefix = ("EVALSHA", script.sha, len(keys), *keys)
+        self._window_ms = b"%d" % window_ms
+        self._observe = observe
+        self._queue: deque[_Queued] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._promises_refused = False
+        self._memory_checked = 0.0
+
+    async def apply_all(self, commands: Sequence[Command]) -> list[Outcome]:
+        """The outcomes, in order. Raises Unavailable or Fenced; then a retry makes it definite."""
+        if not commands:
+            return []
+        asked = _Asked(len(commands))
+        for place, command in enumerate(commands):
+            command = repeatable(command)
+            self._queue.append(_Queued(encode_command(command), weight(command), asked, place))
+        if self._task is None:
+            self._task = asyncio.create_task(self._work())
+        return await asked.answer
+
+    @property
+    def waiting(self) -> int:
+        """Commands in the queue."""
+        return len(self._queue)
+
+    async def connect(self) -> None:
+        """Have the opening look at Redis now, not with the first command."""
+        await self._wire.exchange([("PING",)])
+
+    async def close(self) -> None:
+        """Finish what is in flight, then close."""
+        if self._task is not None:
+            await asyncio.wait([self._task], timeout=PATIENCE_SECONDS)
+        await self._wire.close()
+
+    async def _work(self) -> None:
+        calls: list[list[_Queued]] = []
+        try:
+            while self._queue:
+                calls = self._next_calls()
+                started = time.monotonic()
+                try:
+                    replies = await self._send(calls)
+                except (Unavailable, Fenced) as fault:
+                    for call in calls:
+                        for queued in call:
+                            queued.asked.fail(fault)
+                    continue
+                self._settle(calls, replies)
+                if self._observe is not None:
+                    count = sum(map(len, calls))
+                    oldest = started - calls[0][0].asked.since
+                    self._observe(count, oldest, time.monotonic() - started)
+        except BaseException:
+            # Stopping, or a fault of our own: nobody may be left waiting.
+            for queued in [q for call in calls for q in call] + list(self._queue):
+                queued.asked.fail(Unavailable("the door has closed"))
+            self._queue.clear()
+            raise
+        finally:
+            self._task = None
+
+    def _next_calls(self) -> list[list[_Queued]]:
+        calls: list[list[_Queued]] = []
+        while self._queue and len(calls) < CALLS_PER_PIPELINE:
+            call = [self._queue.popleft()]
+            lines = call[0].weight
+            while self._queue and lines + self._queue[0].weight <= LINES_PER_CALL:
+                queued = self._queue.popleft()
+                lines += queued.weight
+                call.append(queued)
+            calls.append(call)
+        return calls
+
+    async def _send(self, calls: list[list[_Queued]]) -> list[Any]:
+        """The script's replies; asked again while the reply is lost or the script unknown."""
+        give_up = time.monotonic() + PATIENCE_SECONDS
+        pause = 0.02
+        while True:
+            try:
+                replies = await self._exchange(calls)
+            except Unavailable:
+                if time.monotonic() + pause > give_up:
+                    raise
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 0.5)
+                continue
+            if any(isinstance(reply, NoScriptError) for reply in replies):
+                await self._wire.exchange([("SCRIPT", "LOAD", self._script.source)])
+            elif any(is_fenced(reply) for reply in replies):
+                # Another epoch: the next connection is compared with the ledger anew, or refused.
+                self._opening.doubt()
+                await self._wire.close()
+            else:
+                return replies
+
+    async def _exchange(self, calls: list[list[_Queued]]) -> list[Any]:
+        refused = b"1" if self._promises_refused else b"0"
+        if not self._opening.epoch:
+            await self.connect()
+        head = (*self._prefix, self._opening.epoch, refused, self._window_ms)
+        requests = [(*head, *[queued.blob for queued in call]) for call in calls]
+        check_memory = time.monotonic() - self._memory_checked > MEMORY_CHECK_SECONDS
+        if not check_memory:
+            return await self._wire.exchange(requests)
+        *replies, report = await self._wire.exchange([*requests, ("INFO", "memory")])
+        self._memory_checked = time.monotonic()
+        self._promises_refused = nearly_full(report)
+        return replies
+
+    def _settle(self, calls: list[list[_Queued]], replies: list[Any]) -> None:
+        again: list[_Queued] = []
+        for call, reply in zip(calls, replies, strict=True):
+            if isinstance(reply, ResponseError):
+                fault = Unavailable(str(reply))
+                for queued in call:
+                    queued.asked.fail(fault)
+                continue
+            for queued, answered in zip(call, reply, strict=True):
+                if answered[0] == b"again":
+                    again.append(queued)
+                else:
+                    queued.asked.settle(queued.place, decode_outcome(answered))
+        self._queue.extendleft(reversed(again))
+
+
+def is_fenced(reply: Any) -> bool:
+    return isinstance(reply, ResponseError) and str(reply).startswith("FENCED")
+
+
+def nearly_full(report: Any) -> bool:
+    """Whether INFO's memory section shows more than 85 % of maxmemory in use."""
+    if not isinstance(report, bytes):
+        return False
+    numbers = dict(line.split(b":", 1) for line in report.splitlines() if b":" in line)
+    limit = int(numbers.get(b"maxmemory", 0))
+    return limit > 0 and int(numbers.get(b"used_memory", 0)) > MEMORY_SHARE_FOR_PROMISES * limit

@@ -1,0 +1,30 @@
+"""The script: the Lua files of inventory/lua, joined in the order in which they need each other."""
+
+from functools import cache
+from hashlib import sha1
+from importlib.resources import files
+
+CLOCK = "clock"
+PARTS = ("stock", "lapses", "reservations", "fulfilment", "facts", "batch")
+
+
+def part(name: str) -> str:
+    return (files("atp_service.inventory") / "lua" / f"{name}.lua").read_text("utf-8")
+
+
+def join(clock: str) -> str:
+    """The script with a given clock; tests join one that they hold in their hand."""
+    return "\n".join([clock, *(part(name) for name in PARTS)])
+
+
+class Script:
+    """The source, and the SHA-1 by which Redis knows it."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source.encode()
+        self.sha = sha1(self.source, usedforsecurity=False).hexdigest().encode()
+
+
+@cache
+def production_script() -> Script:
+    return Script(join(part(CLOCK)))

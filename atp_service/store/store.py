@@ -1,0 +1,209 @@
+"""The store: changes through the door, reads from the same hashes the decisions are made on."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from atp_service.inventory.commands import Command
+from atp_service.inventory.journal import Entry, entry_from_stream
+from atp_service.inventory.outcomes import Outcome
+from atp_service.inventory.reservations import Reservation, decode_reservation
+from atp_service.inventory.stock import StockLevel, decode_level, level_field
+from atp_service.store.door import BatchObserver, Door
+from atp_service.store.faults import Fenced, Unavailable
+from atp_service.store.keys import Keys, keys_of
+from atp_service.store.opening import Opening, Witness
+from atp_service.store.script import Script, production_script
+from atp_service.store.wire import Reader, Request, Wire
+
+FEED_PREFIX = b"f"
+_decode_locations = msgspec.msgpack.Decoder(list[str]).decode
+
+
+class FeedSeen(Struct, frozen=True):
+    """When a feed's latest event happened, and when the feed was last heard of."""
+
+    occurred_at_ms: int
+    received_at_ms: int
+
+
+class ServerReport(Struct, frozen=True):
+    """What the Redis behind the store is and does. Memory in bytes; maxmemory 0: no limit."""
+
+    run_id: str
+    version: str
+    appendfsync: str
+    maxmemory_policy: str
+    used_memory: int
+    maxmemory: int
+    seq: int
+    recorded_backlog: int
+
+
+class Store:
+    """Stock of the one partition of one Redis."""
+
+    def __init__(
+        self,
+        redis_url: str,
+        *,
+        name: str = "atp",
+        window_ms: int = 86_400_000,
+        script: Script | None = None,
+        keys: Keys | None = None,
+        observe: BatchObserver | None = None,
+    ) -> None:
+        self._keys = keys or keys_of(0)
+        self._opening = Opening(self._keys)
+        self._door = Door(
+            Wire(redis_url, name=f"{name}-door", greet=self._opening.greet),
+            self._opening,
+            self._keys,
+            script or production_script(),
+            window_ms=window_ms,
+            observe=observe,
+        )
+        self._reader = Reader(Wire(redis_url, name=f"{name}-read", greet=self._opening.greet))
+        self._journal_wire = Wire(redis_url, name=f"{name}-journal")
+
+    @property
+    def epoch(self) -> int:
+        return self._opening.epoch
+
+    @property
+    def waiting(self) -> int:
+        """Commands in the door's queue."""
+        return self._door.waiting
+
+    async def open(self, witness: Witness) -> None:
+        """Compare Redis with the ledger, and start a new one at its first epoch.
+
+        Raises Fenced where they don't belong together, Unavailable where Redis is away. The store
+        may be used all the same: it compares again on the next command.
+        """
+        self._opening.trust(witness)
+        await self._door.connect()
+
+    async def apply(self, command: Command) -> Outcome:
+        """What became of the command. Raises Unavailable or Fenced."""
+        return (await self._door.apply_all((command,)))[0]
+
+    async def apply_all(self, commands: Sequence[Command]) -> list[Outcome]:
+        """What became of each command, in order. Raises Unavailable or Fenced."""
+        return await self._door.apply_all(commands)
+
+    async def levels(self, pairs: Sequence[tuple[str, str]]) -> list[StockLevel | None]:
+        """The levels of (SKU, location) pairs; None where there is none."""
+        if not pairs:
+            return []
+        fields = [level_field(sku, location) for sku, location in pairs]
+        (blobs,) = await self._read(("HMGET", self._keys.stock, *fields))
+        return [None if blob is None else decode_level(blob) for blob in blobs]
+
+    async def locations_of(self, skus: Sequence[str]) -> list[list[str]]:
+        """Where each SKU has a level; empty where it has none."""
+        if not skus:
+            return []
+        (blobs,) = await self._read(("HMGET", self._keys.stock, *skus))
+        return [[] if blob is None else _decode_locations(blob) for blob in blobs]
+
+    async def reservation(self, reservation_id: str) -> Reservation | None:
+        """The reservation as of now: a lapsed hold reads as expired."""
+        blob, time = await self._read(("HGET", self._keys.reservations, reservation_id), ("TIME",))
+        if blob is None:
+            return None
+        reservation = decode_reservation(blob)
+        if reservation.status == "held" and reservation.expires_at <= _milliseconds(time):
+            return as_expired(reservation)
+        return reservation
+
+    async def now_ms(self) -> int:
+        """Redis's clock."""
+        (time,) = await self._reader.ask(("TIME",))
+        return _milliseconds(time)
+
+    async def feeds(self) -> dict[str, FeedSeen]:
+        """Every feed that has been heard of."""
+        (fields,) = await self._reader.ask(("HGETALL", self._keys.meta))
+        return {
+            name[1:].decode(): FeedSeen(*map(int, value.split(b":")))
+            for name, value in zip(fields[::2], fields[1::2], strict=True)
+            if name.startswith(FEED_PREFIX)
+        }
+
+    async def journal(self, after_seq: int, count: int, block_ms: int = 0) -> list[Entry]:
+        """Entries after a seq, in order; waits up to `block_ms` for the first. One asker only."""
+        read: tuple[Any, ...] = ("XREAD", "COUNT", count)
+        if block_ms:
+            read = (*read, "BLOCK", block_ms)
+        request = (*read, "STREAMS", self._keys.journal, f"{after_seq}-0")
+        (reply,) = await self._journal_wire.exchange([request], seconds=5 + block_ms / 1000)
+        if isinstance(reply, Exception):
+            raise Unavailable(str(reply))
+        return [entry_from_stream(*message) for message in reply[0][1]] if reply else []
+
+    async def trim(self, through_seq: int) -> None:
+        """Let go of recorded entries. The last one stays, so that its digest can be compared."""
+        await self._reader.ask(("XTRIM", self._keys.journal, "MINID", f"{through_seq}-0"))
+
+    async def last_seq(self) -> int:
+        """The seq of the journal's latest entry; 0 before the first."""
+        (seq,) = await self._reader.ask(("HGET", self._keys.meta, "seq"))
+        return int(seq or 0)
+
+    async def due(self) -> float | None:
+        """Seconds until the next deadline, 0 or less when it has passed; None without one."""
+        first, time = await self._reader.ask(
+            ("ZRANGE", self._keys.deadlines, 0, 0, "WITHSCORES"), ("TIME",)
+        )
+        return (float(first[1]) - _milliseconds(time)) / 1000 if first else None
+
+    async def server_report(self) -> ServerReport:
+        """The server's identity, durability and memory."""
+        info, seq, length = await self._reader.ask(
+            ("INFO",), ("HGET", self._keys.meta, "seq"), ("XLEN", self._keys.journal)
+        )
+        lines = (x.split(":", 1) for x in info.decode().splitlines() if ":" in x)
+        report: dict[str, str] = dict(lines)
+        policies = await self._reader.ask(("CONFIG", "GET", "appendfsync"))
+        appending = report.get("aof_enabled") == "1"
+        return ServerReport(
+            run_id=report["run_id"],
+            version=report.get("valkey_version") or report["redis_version"],
+            appendfsync=policies[0][1].decode() if appending and policies[0] else "off",
+            maxmemory_policy=report["maxmemory_policy"],
+            used_memory=int(report["used_memory"]),
+            maxmemory=int(report["maxmemory"]),
+            seq=int(seq or 0),
+            recorded_backlog=max(0, length - 1),
+        )
+
+    async def _read(self, *requests: Request) -> list[Any]:
+        """As the reader; but nothing is answered from a Redis that is fenced."""
+        self._opening.check()
+        return await self._reader.ask(*requests)
+
+    async def close(self) -> None:
+        await self._door.close()
+        await self._reader.close()
+        await self._journal_wire.close()
+
+
+def as_expired(reservation: Reservation) -> Reservation:
+    """What the reservation will be once it is reaped."""
+    lines = [
+        msgspec.structs.replace(line, lapsed=line.reserved or line.lapsed, reserved=0)
+        for line in reservation.lines
+    ]
+    return msgspec.structs.replace(
+        reservation, status="expired", closed_at=reservation.expires_at, lines=lines
+    )
+
+
+def _milliseconds(time: Sequence[bytes]) -> int:
+    return int(time[0]) * 1000 + int(time[1]) // 1000
+
+
+__all__ = ["FeedSeen", "Fenced", "ServerReport", "Store", "Unavailable"]

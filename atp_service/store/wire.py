@@ -1,0 +1,145 @@
+"""One connection to Redis: requests go out together, replies come back together.
+
+It never retries by itself (redis-py would, ten times, also when only the reply was lost): whoever
+asks decides what may be asked again.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from redis.asyncio import ConnectionPool
+from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+
+from atp_service.store.faults import Unavailable
+
+Request = tuple[Any, ...]
+Greeting = Callable[["Wire"], Awaitable[None]]
+
+CONNECT_SECONDS = 2.0
+ANSWER_SECONDS = 5.0
+
+
+class Wire:
+    """`greet` is called on every new connection, before anything else is asked on it."""
+
+    def __init__(self, url: str, *, name: str, greet: Greeting | None = None) -> None:
+        self._pool = ConnectionPool.from_url(
+            url,
+            client_name=name,
+            retry=Retry(NoBackoff(), 0),
+            socket_connect_timeout=CONNECT_SECONDS,
+            protocol=2,
+        )
+        self._connection: AbstractConnection | None = None
+        self._greet = greet
+
+    async def exchange(
+        self, requests: Sequence[Request], *, seconds: float = ANSWER_SECONDS
+    ) -> list[Any]:
+        """The replies, in order; an error reply is a value among them. Raises Unavailable."""
+        if self._connection is None:
+            await self._connect()
+        connection = self._connection
+        assert connection is not None
+        try:
+            async with asyncio.timeout(seconds):
+                return await _ask(connection, requests)
+        except (RedisError, OSError, TimeoutError) as fault:
+            await self.close()
+            raise Unavailable(str(fault) or type(fault).__name__) from fault
+        except asyncio.CancelledError:
+            # A reply may still be on its way: this connection would hand it to the next asker.
+            await self.close()
+            raise
+
+    async def _connect(self) -> None:
+        connection = self._pool.make_connection()
+        try:
+            await connection.connect()
+        except (RedisError, OSError, TimeoutError) as fault:
+            await connection.disconnect(nowait=True)
+            raise Unavailable(str(fault) or type(fault).__name__) from fault
+        self._connection = connection
+        if self._greet is not None:
+            try:
+                await self._greet(self)
+            except BaseException:
+                await self.close()
+                raise
+
+    async def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.disconnect(nowait=True)
+
+
+async def _ask(connection: AbstractConnection, requests: Sequence[Request]) -> list[Any]:
+    packed = [part for request in requests for part in connection.pack_command(*request)]
+    await connection.send_packed_command(packed, check_health=False)
+    replies: list[Any] = []
+    for _ in requests:
+        try:
+            replies.append(await connection.read_response(disable_decoding=True))
+        except ResponseError as error:
+            replies.append(error)
+    return replies
+
+
+class Reader:
+    """Reads of many askers on one wire: while one round trip is under way, the next gathers."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._waiting: list[tuple[Sequence[Request], asyncio.Future[list[Any]]]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def ask(self, *requests: Request) -> list[Any]:
+        answer: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((requests, answer))
+        if self._task is None:
+            self._task = asyncio.create_task(self._work())
+        replies = await answer
+        for reply in replies:
+            if isinstance(reply, ResponseError):
+                raise Unavailable(str(reply)) from reply
+        return replies
+
+    async def _work(self) -> None:
+        try:
+            while self._waiting:
+                asked, self._waiting = self._waiting, []
+                try:
+                    replies = await self._wire.exchange(
+                        [r for requests, _ in asked for r in requests]
+                    )
+                except BaseException as fault:
+                    _fail(asked, fault)
+                    if not isinstance(fault, Exception):
+                        raise
+                    continue
+                place = 0
+                for requests, answer in asked:
+                    if not answer.done():
+                        answer.set_result(replies[place : place + len(requests)])
+                    place += len(requests)
+        finally:
+            self._task = None
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        await self._wire.close()
+
+
+def _fail(
+    asked: Sequence[tuple[Sequence[Request], asyncio.Future[list[Any]]]], fault: BaseException
+) -> None:
+    for _, answer in asked:
+        if not answer.done():
+            answer.set_exception(
+                fault if isinstance(fault, Exception) else Unavailable("the service is stopping")
+            )
