@@ -41,10 +41,7 @@ class Wire:
         self, requests: Sequence[Request], *, seconds: float = ANSWER_SECONDS
     ) -> list[Any]:
         """The replies, in order; an error reply is a value among them. Raises Unavailable."""
-        if self._connection is None:
-            await self._connect()
-        connection = self._connection
-        assert connection is not None
+        connection = self._connection or await self._connect()
         try:
             async with asyncio.timeout(seconds):
                 return await _ask(connection, requests)
@@ -56,8 +53,8 @@ class Wire:
             await self.close()
             raise
 
-    async def _connect(self) -> None:
-        connection = self._pool.make_connection()
+    async def _connect(self) -> AbstractConnection:
+        connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
         try:
             await connection.connect()
         except (RedisError, OSError, TimeoutError) as fault:
@@ -70,6 +67,7 @@ class Wire:
             except BaseException:
                 await self.close()
                 raise
+        return connection
 
     async def close(self) -> None:
         connection, self._connection = self._connection, None
@@ -112,10 +110,9 @@ class Reader:
         try:
             while self._waiting:
                 asked, self._waiting = self._waiting, []
+                together = [request for requests, _ in asked for request in requests]
                 try:
-                    replies = await self._wire.exchange(
-                        [r for requests, _ in asked for r in requests]
-                    )
+                    replies = await self._wire.exchange(together)
                 except BaseException as fault:
                     _fail(asked, fault)
                     if not isinstance(fault, Exception):
