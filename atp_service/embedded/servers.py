@@ -1,0 +1,70 @@
+"""The three servers together: started at once, ready together, stopped in order."""
+
+import hashlib
+import os
+import stat
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from atp_service.embedded.child import Child
+from atp_service.embedded.errors import CannotStart
+
+# A socket's path has 107 bytes; the longest name of ours is `.s.PGSQL.5432.lock`.
+_SOCKET_FOLDER_BYTES = 107 - len("/.s.PGSQL.5432.lock")
+_START_SECONDS = 30.0
+
+
+class Server(Protocol):
+    """What all three have in common."""
+
+    def start(self) -> Child: ...
+    def ready(self) -> bool: ...
+
+
+@contextmanager
+def running(servers: list[Server]) -> Iterator[list[Child]]:
+    """The servers, ready; stopped in reverse when left, in whatever way."""
+    with ExitStack() as stack:
+        started: list[tuple[Server, Child]] = []
+        for server in servers:
+            child = server.start()
+            stack.callback(child.stop)
+            started.append((server, child))
+        for server, child in started:
+            _wait(server, child)
+        yield [child for _, child in started]
+
+
+def socket_folder(data: Path) -> Path:
+    """A folder for sockets that only we may enter, with a path that is short enough."""
+    folder = data.resolve() / "run"
+    if len(os.fsencode(folder)) > _SOCKET_FOLDER_BYTES:
+        name = hashlib.sha256(os.fsencode(data.resolve())).hexdigest()[:12]
+        folder = Path(tempfile.gettempdir()) / f"atp-{os.geteuid()}-{name}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise CannotStart(f"{folder} belongs to somebody else", "set ATP_DATA to a shorter path")
+    folder.chmod(0o700)
+    return folder
+
+
+def _wait(server: Server, child: Child) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while not server.ready():
+        if child.ended is not None:
+            raise CannotStart(
+                f"{child.name} stopped while starting (exit code {child.ended}):\n"
+                f"{child.last_words()}",
+                f"its log is {child.log}",
+            )
+        if time.monotonic() > deadline:
+            raise CannotStart(
+                f"{child.name} was not ready after {_START_SECONDS:.0f} s:\n{child.last_words()}",
+                f"its log is {child.log}",
+            )
+        time.sleep(0.02)

