@@ -56,7 +56,7 @@ class Wire:
     async def _connect(self) -> AbstractConnection:
         connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
         try:
-            await connection.connect()
+            await connection.connect()  # type: ignore[no-untyped-call]
         except (RedisError, OSError, TimeoutError) as fault:
             await connection.disconnect(nowait=True)
             raise Unavailable(str(fault) or type(fault).__name__) from fault

@@ -1,0 +1,85 @@
+"""One batch: decide each command by itself, write everything once. Mirrors `lua/batch.lua`."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from atp_service.inventory.commands import AnyCommand
+from atp_service.inventory.model import facts, fulfilment, lapses, reservations
+from atp_service.inventory.model.stock import Batch, Partition, Refuse, caller_key, is_seen
+from atp_service.inventory.outcomes import Faulted, NotFound, Outcome, Repeated, Unchanged
+
+HANDLERS: dict[str, Callable[[Batch, Any], Outcome]] = {
+    "hold": reservations.hold,
+    "replace": reservations.replace,
+    "extend": reservations.extend,
+    "confirm": reservations.confirm,
+    "release": reservations.release,
+    "fulfil": fulfilment.fulfil,
+    "no_pick": fulfilment.no_pick,
+    "expire": lapses.expire,
+    "lapse": lapses.lapse_one,
+    "sale": fulfilment.sale,
+    "shipment": fulfilment.sale,
+    "return": facts.customer_return,
+    "receipt": facts.receipt,
+    "transfer_shipped": facts.transfer_shipped,
+    "transfer_received": facts.transfer_received,
+    "adjustment": facts.adjustment,
+    "count": facts.count,
+    "state_change": facts.state_change,
+    "incoming": facts.incoming,
+    "heartbeat": facts.heartbeat,
+    "safety_stock": facts.safety_stock,
+    "park": facts.park,
+}
+
+
+def rotate_seen(partition: Partition, now: int) -> None:
+    """The window of what has been seen moves on: two sets, so that nothing is walked."""
+    if now - partition.rotated_at >= partition.window_ms:
+        partition.seen_before, partition.seen = partition.seen, set()
+        partition.rotated_at = now
+
+
+def apply(b: Batch, command: AnyCommand) -> Outcome:
+    key = caller_key(command)
+    if key is not None and is_seen(b, key):
+        reservation_id = getattr(command, "reservation_id", None)
+        if reservation_id is None:
+            return Unchanged()
+        known = lapses.reservation_now(b, reservation_id)
+        return reservations.answer(b, Repeated, reservation_id) if known else NotFound()
+    return HANDLERS[str(command.__struct_config__.tag)](b, command)
+
+
+def write_deadlines(b: Batch) -> None:
+    for member, at in b.new_deadlines.items():
+        if at is None:
+            b.partition.deadlines.pop(member, None)
+        else:
+            b.partition.deadlines[member] = at
+
+
+def apply_batch(
+    partition: Partition,
+    commands: Sequence[AnyCommand],
+    clock_ms: int,
+    *,
+    promises_refused: bool = False,
+) -> list[Outcome]:
+    """The outcomes of one batch, in order; `partition` is changed in place."""
+    now = max(clock_ms, partition.time)
+    rotate_seen(partition, now)
+    b = Batch(partition, now, promises_refused)
+    seq = partition.seq
+    outcomes: list[Outcome] = []
+    for command in commands:
+        try:
+            outcomes.append(apply(b, command))
+        except Refuse as refusal:
+            b.begin()
+            outcomes.append(Faulted(str(refusal)))
+    write_deadlines(b)
+    if partition.seq > seq:
+        partition.time = now
+    return outcomes

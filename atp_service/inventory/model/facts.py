@@ -1,0 +1,229 @@
+"""Facts: what tills, warehouses and the ERP report. They are never refused for lack of stock.
+
+Mirrors `lua/facts.lua`.
+"""
+
+from atp_service.inventory.commands import (
+    Adjustment,
+    Count,
+    Fact,
+    Heartbeat,
+    Incoming,
+    Park,
+    Receipt,
+    Return,
+    SafetyStock,
+    StateChange,
+    TransferReceived,
+    TransferShipped,
+)
+from atp_service.inventory.journal import Notice
+from atp_service.inventory.model.stock import (
+    SETTLED_DOCUMENTS_KEPT,
+    Batch,
+    append_entry,
+    caller_key,
+    change_state,
+    event_key,
+    hear,
+    is_seen,
+    level_of,
+    mark_seen,
+    move_on_hand,
+    touch_level,
+)
+from atp_service.inventory.outcomes import (
+    Absorbed,
+    Applied,
+    Duplicate,
+    Moved,
+    Outcome,
+    Parked,
+    Unchanged,
+)
+from atp_service.inventory.stock import Document, StockLevel, level_field
+
+
+def is_known(b: Batch, command: Fact) -> bool:
+    """Known before: the same event has been applied, absorbed or parked."""
+    if is_seen(b, event_key(command)):
+        return True
+    hear(b, command)
+    return False
+
+
+def settle_fact(b: Batch, command: Fact, moved: bool) -> Outcome:
+    mark_seen(b, event_key(command))
+    append_entry(b, command)  # type: ignore[arg-type]
+    return Applied(b.partition.seq) if moved else Absorbed(b.partition.seq)
+
+
+def document_of(level: StockLevel, name: str) -> Document:
+    return level.extras.documents.setdefault(name, Document())
+
+
+def settle_document(b: Batch, level: StockLevel, document: Document) -> None:
+    """A document is settled when all that is expected has come, or nothing is known to be
+    expected; the latest few settled ones are kept, for news that comes late.
+    """
+    settled = document.expected is None or document.received >= document.expected
+    document.settled_at = b.now if settled else 0
+    documents = level.extras.documents
+    names = sorted(
+        (name for name, other in documents.items() if other.settled_at),
+        key=lambda name: (documents[name].settled_at, name.encode()),
+    )
+    for name in names[: max(0, len(names) - SETTLED_DOCUMENTS_KEPT)]:
+        del documents[name]
+
+
+def compare_transfer(
+    b: Batch, command: TransferShipped | TransferReceived, document: Document
+) -> None:
+    """Both sides of a transfer are known: a difference is for a person, until it is made good."""
+    if (document.expected or 0) > 0 and document.received > 0:
+        difference = document.received - (document.expected or 0)
+        (b.opened if difference else b.settled).append(
+            Notice(
+                "transfer-difference",
+                command.sku,
+                command.to_location,
+                command.document,
+                difference,
+            )
+        )
+
+
+RETURN_STATES = {"damaged": "damaged", "quality_control": "quality_control"}
+
+
+def customer_return(b: Batch, command: Return) -> Outcome:
+    if is_known(b, command):
+        return Duplicate()
+    name = level_field(command.sku, command.location)
+    level = touch_level(b, name)
+    if command.disposition in ("in_transit", "to_dc"):
+        document = document_of(level, command.document or "")
+        document.expected = (document.expected or 0) + command.quantity
+        settle_document(b, level, document)
+        return settle_fact(b, command, True)
+    if command.disposition in RETURN_STATES:
+        change_state(b, level, name, RETURN_STATES[command.disposition], command.quantity)
+    return settle_fact(b, command, move_on_hand(level, command.quantity, command.occurred_at_ms))
+
+
+def receipt(b: Batch, command: Receipt) -> Outcome:
+    if is_known(b, command):
+        return Duplicate()
+    level = touch_level(b, level_field(command.sku, command.location))
+    if command.document is not None:
+        document = document_of(level, command.document)
+        document.received += command.quantity
+        settle_document(b, level, document)
+    return settle_fact(b, command, move_on_hand(level, command.quantity, command.occurred_at_ms))
+
+
+def transfer_shipped(b: Batch, command: TransferShipped) -> Outcome:
+    if is_known(b, command):
+        return Duplicate()
+    origin = touch_level(b, level_field(command.sku, command.from_location))
+    to = touch_level(b, level_field(command.sku, command.to_location))
+    document = document_of(to, command.document)
+    document.expected = (document.expected or 0) + command.quantity
+    document.eta = command.eta or document.eta
+    document.transfer = True
+    settle_document(b, to, document)
+    compare_transfer(b, command, document)
+    return settle_fact(b, command, move_on_hand(origin, -command.quantity, command.occurred_at_ms))
+
+
+def transfer_received(b: Batch, command: TransferReceived) -> Outcome:
+    if is_known(b, command):
+        return Duplicate()
+    to = touch_level(b, level_field(command.sku, command.to_location))
+    document = document_of(to, command.document)
+    document.received += command.quantity
+    document.transfer = True
+    settle_document(b, to, document)
+    compare_transfer(b, command, document)
+    return settle_fact(b, command, move_on_hand(to, command.quantity, command.occurred_at_ms))
+
+
+def adjustment(b: Batch, command: Adjustment) -> Outcome:
+    if is_known(b, command):
+        return Duplicate()
+    level = touch_level(b, level_field(command.sku, command.location))
+    return settle_fact(b, command, move_on_hand(level, command.quantity, command.occurred_at_ms))
+
+
+def count(b: Batch, command: Count) -> Outcome:
+    """The counted units, and what has happened since; an older count says nothing new."""
+    if is_seen(b, event_key(command)):
+        return Duplicate()
+    name = level_field(command.sku, command.location)
+    known = level_of(b, name)
+    if (known.moves if known else 0) != command.moves:
+        return Moved()
+    hear(b, command)
+    level = touch_level(b, name)
+    counted_at = level.extras.counted_at
+    if counted_at is not None and command.occurred_at_ms < counted_at:
+        return settle_fact(b, command, False)
+    level.extras.counted_at = min(command.occurred_at_ms, b.now)
+    level.on_hand = command.quantity + command.deltas_after
+    level.moves += 1
+    return settle_fact(b, command, True)
+
+
+def state_change(b: Batch, command: StateChange) -> Outcome:
+    if is_known(b, command):
+        return Duplicate()
+    name = level_field(command.sku, command.location)
+    level = touch_level(b, name)
+    if command.from_state != "sellable":
+        change_state(b, level, name, command.from_state, -command.quantity)
+    if command.to_state != "sellable":
+        change_state(b, level, name, command.to_state, command.quantity)
+    return settle_fact(b, command, True)
+
+
+def incoming(b: Batch, command: Incoming) -> Outcome:
+    """What a document is expected to bring; older news than what is known changes nothing."""
+    if is_known(b, command):
+        return Duplicate()
+    level = touch_level(b, level_field(command.sku, command.location))
+    document = document_of(level, command.document)
+    newer = command.occurred_at_ms >= document.expected_at
+    if newer:
+        document.expected, document.expected_at = command.quantity, command.occurred_at_ms
+        document.eta = command.eta or document.eta
+    settle_document(b, level, document)
+    return settle_fact(b, command, newer)
+
+
+def heartbeat(b: Batch, command: Heartbeat) -> Outcome:
+    hear(b, command)
+    return Applied(0)
+
+
+def safety_stock(b: Batch, command: SafetyStock) -> Outcome:
+    name = level_field(command.sku, command.location)
+    known = level_of(b, name)
+    before = known.extras.safety_stock if known else None
+    if before == command.safety_stock:
+        return Unchanged()
+    touch_level(b, name).extras.safety_stock = command.safety_stock
+    key = caller_key(command)
+    if key is not None:
+        mark_seen(b, key)
+    append_entry(b, command)
+    return Applied(b.partition.seq)
+
+
+def park(b: Batch, command: Park) -> Outcome:
+    """What can't be applied is kept all the same: in the journal, with its payload."""
+    if is_known(b, command):
+        return Duplicate()
+    mark_seen(b, event_key(command))
+    append_entry(b, command)
+    return Parked(b.partition.seq)

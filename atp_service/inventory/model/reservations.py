@@ -1,0 +1,331 @@
+"""Promises: hold, replace, extend, confirm, release. Checks come before any change.
+
+Mirrors `lua/reservations.lua`.
+"""
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+
+from atp_service.inventory.commands import (
+    AnyCommand,
+    Confirm,
+    Extend,
+    Hold,
+    HoldLine,
+    LineUnits,
+    Release,
+    Replace,
+)
+from atp_service.inventory.model.lapses import reap_for_promise, reservation_now
+from atp_service.inventory.model.stock import (
+    Batch,
+    append_entry,
+    available,
+    caller_key,
+    mark_seen,
+    order_of,
+    put_reservation,
+    set_deadline,
+    touch_level,
+    touch_order,
+    touch_reservation,
+)
+from atp_service.inventory.outcomes import (
+    Again,
+    AlreadyConfirmed,
+    Changed,
+    Confirmed,
+    Excess,
+    Full,
+    GenerationMismatch,
+    Held,
+    Lost,
+    NotFound,
+    Outcome,
+    Repeated,
+    Reused,
+    Short,
+    Shortage,
+    TooMany,
+    WrongStatus,
+)
+from atp_service.inventory.reservations import Line, Order, Reservation
+from atp_service.inventory.stock import StockLevel, level_field
+
+Answer = Callable[[int, Reservation], Outcome]
+
+
+def answer(b: Batch, made: Answer, reservation_id: str) -> Outcome:
+    reservation = b.partition.reservations[reservation_id]
+    return made(reservation.seq, deepcopy(reservation))
+
+
+def settle(b: Batch, made: Answer, command: AnyCommand) -> Outcome:
+    """The command has changed the reservation: its entry, and the reservation as it is now."""
+    key = caller_key(command)
+    if key is not None:
+        mark_seen(b, key)
+    append_entry(b, command)
+    return answer(b, made, command.reservation_id)  # type: ignore[union-attr, arg-type]
+
+
+def same_content(reservation: Reservation, command: Hold | Replace) -> bool:
+    return (
+        reservation.fingerprint == command.fingerprint
+        and reservation.channel == command.channel
+        and reservation.customer_id == command.customer_id
+    )
+
+
+def has_open_units(reservation: Reservation) -> bool:
+    return any(line.open > 0 for line in reservation.lines)
+
+
+def close_when_done(b: Batch, reservation_id: str, reservation: Reservation) -> None:
+    """A reservation with nothing open is at its end: fulfilled if any unit left, else released."""
+    if has_open_units(reservation):
+        return
+    left = any(line.fulfilled > 0 for line in reservation.lines)
+    reservation.status = "fulfilled" if left else "released"
+    reservation.closed_at = b.now
+    set_deadline(b, f"r{reservation_id}", b.now + b.partition.window_ms)
+
+
+def allot(
+    b: Batch, lines: Sequence[HoldLine], own: dict[str, int]
+) -> tuple[list[int], list[Shortage], int]:
+    """What each line can have, in order; lines of one level share what it has left."""
+    left: dict[str, int] = {}
+    grants, shortages = [], []
+    for line in lines:
+        name = level_field(line.sku, line.location)
+        if name not in left:
+            left[name] = available(b, name, line.safety_stock, own.get(name, 0))
+        grant = min(left[name], line.quantity)
+        left[name] -= grant
+        grants.append(grant)
+        if grant < line.quantity:
+            shortages.append(Shortage(line.line_id, line.sku, line.location, line.quantity, grant))
+    return grants, shortages, sum(grants)
+
+
+def allot_after_reaping(
+    b: Batch, lines: Sequence[HoldLine], own: dict[str, int]
+) -> tuple[list[int], list[Shortage], int, bool]:
+    """As allot; but before anything is refused, lapsed holds are reaped."""
+    grants, shortages, granted = allot(b, lines, own)
+    more = False
+    if shortages:
+        reaped, more = reap_for_promise(b)
+        if reaped > 0:
+            grants, shortages, granted = allot(b, lines, own)
+    return grants, shortages, granted, more
+
+
+def take(b: Batch, command: Hold | Replace, known: Reservation | None) -> Outcome:
+    """Take the lines of a hold or replace; `known` is the reservation they replace."""
+    reservation_id = command.reservation_id
+    own: dict[str, int] = {}
+    for line in known.lines if known else ():
+        name = level_field(line.sku, line.location)
+        own[name] = own.get(name, 0) + line.reserved
+    grants, shortages, granted, more = allot_after_reaping(b, command.lines, own)
+    if shortages and more:
+        return Again()
+    if shortages and not (command.allow_partial and granted > 0):
+        return Short(shortages)
+    for line in known.lines if known else ():
+        if line.reserved > 0:
+            touch_level(b, level_field(line.sku, line.location)).reserved -= line.reserved
+    lines = []
+    for wanted, grant in zip(command.lines, grants, strict=True):
+        if grant > 0:
+            touch_level(b, level_field(wanted.sku, wanted.location)).reserved += grant
+        lines.append(
+            Line(
+                wanted.line_id,
+                wanted.sku,
+                wanted.location,
+                wanted.quantity,
+                reserved=grant,
+                safety_stock=wanted.safety_stock,
+            )
+        )
+    reservation = Reservation(
+        status="held",
+        generation=known.generation + 1 if known else 1,
+        channel=command.channel,
+        customer_id=command.customer_id,
+        order_id="",
+        created_at=known.created_at if known else b.now,
+        expires_at=b.now + command.ttl_ms,
+        closed_at=0,
+        fingerprint=command.fingerprint,
+        outcome="",
+        seq=0,
+        lines=lines,
+    )
+    put_reservation(b, reservation_id, reservation)
+    set_deadline(b, f"r{reservation_id}", reservation.expires_at)
+    return settle(b, Held, command)
+
+
+def hold(b: Batch, command: Hold) -> Outcome:
+    known = reservation_now(b, command.reservation_id)
+    if known:
+        same = same_content(known, command)
+        return answer(b, Repeated, command.reservation_id) if same else Reused()
+    if b.promises_refused:
+        return Full()
+    return take(b, command, None)
+
+
+def replace(b: Batch, command: Replace) -> Outcome:
+    """The same content again is a repeat, whatever the generation; an expired one is held anew."""
+    known = reservation_now(b, command.reservation_id)
+    if not known:
+        return NotFound()
+    if known.status not in ("held", "expired"):
+        return WrongStatus(deepcopy(known))
+    if known.status == "held" and same_content(known, command):
+        return answer(b, Repeated, command.reservation_id)
+    if command.if_generation is not None and command.if_generation != known.generation:
+        return GenerationMismatch(deepcopy(known))
+    if any(line.fulfilled > 0 for line in known.lines):
+        return WrongStatus(deepcopy(known))
+    if b.promises_refused:
+        return Full()
+    return take(b, command, known)
+
+
+def extend(b: Batch, command: Extend) -> Outcome:
+    known = reservation_now(b, command.reservation_id)
+    if not known:
+        return NotFound()
+    if known.status != "held":
+        return WrongStatus(deepcopy(known))
+    reservation = touch_reservation(b, command.reservation_id)
+    reservation.expires_at = b.now + command.ttl_ms
+    set_deadline(b, f"r{command.reservation_id}", reservation.expires_at)
+    return settle(b, Changed, command)
+
+
+def early_units(
+    order: Order | None, lines: Sequence[Line], wanted: Sequence[int]
+) -> tuple[list[int], list[tuple[str, str, int]]]:
+    """Units of each line that were sold for the order before its confirm; same location first."""
+    units = [0] * len(lines)
+    early = order.early if order else []
+    left = [sold for _, _, sold in early]
+    for same_location in (True, False):
+        for i, line in enumerate(lines):
+            for j, (sku, location, _) in enumerate(early):
+                if sku == line.sku and (not same_location or location == line.location):
+                    matched = min(wanted[i] - units[i], left[j])
+                    units[i] += matched
+                    left[j] -= matched
+    return units, [
+        (sku, location, rest)
+        for (sku, location, _), rest in zip(early, left, strict=True)
+        if rest > 0
+    ]
+
+
+def confirm(b: Batch, command: Confirm) -> Outcome:
+    reservation_id = command.reservation_id
+    known = reservation_now(b, reservation_id)
+    if not known:
+        return NotFound()
+    if known.order_id:
+        same = known.order_id == command.order_id
+        if same:
+            return answer(b, Repeated, reservation_id)
+        return AlreadyConfirmed(deepcopy(known))
+    if known.status == "released":
+        return WrongStatus(deepcopy(known))
+    expired = known.status == "expired"
+    units = [line.lapsed if expired else line.reserved for line in known.lines]
+    early, left_early = early_units(order_of(b, command.order_id), known.lines, units)
+    if expired:
+        wanted = [
+            HoldLine(
+                line_id=line.line_id,
+                sku=line.sku,
+                location=line.location,
+                quantity=line.lapsed - sold,
+                safety_stock=line.safety_stock,
+            )
+            for line, sold in zip(known.lines, early, strict=True)
+            if line.lapsed > sold
+        ]
+        _, shortages, _, more = allot_after_reaping(b, wanted, {})
+        if shortages:
+            return Again() if more else Lost(shortages)
+    reservation = touch_reservation(b, reservation_id)
+    for line, held, sold in zip(reservation.lines, units, early, strict=True):
+        if held > 0:
+            level = touch_level(b, level_field(line.sku, line.location))
+            if not expired:
+                level.reserved -= held
+            level.allocated += held - sold
+            line.reserved = line.lapsed = 0
+            line.allocated += held - sold
+            line.fulfilled += sold
+    reservation.order_id = command.order_id
+    reservation.outcome = "reacquired" if expired else "kept"
+    order = touch_order(b, command.order_id)
+    order.reservations.append(reservation_id)
+    order.early = left_early
+    set_deadline(b, f"o{command.order_id}", None)
+    if reservation.status != "fulfilled":
+        reservation.status, reservation.expires_at, reservation.closed_at = "confirmed", 0, 0
+        set_deadline(b, f"r{reservation_id}", None)
+        close_when_done(b, reservation_id, reservation)
+    return settle(b, Confirmed, command)
+
+
+def chosen(
+    reservation: Reservation, lines: Sequence[LineUnits] | None
+) -> tuple[list[int], list[Excess]]:
+    """Which units of which lines are meant; the excesses where there are not so many."""
+    units = [0 if lines is not None else line.open for line in reservation.lines]
+    places = {line.line_id: i for i, line in enumerate(reservation.lines)}
+    excesses = []
+    for wanted in lines or ():
+        place = places.get(wanted.line_id)
+        open_units = -1 if place is None else reservation.lines[place].open
+        if place is None or wanted.quantity > open_units:
+            excesses.append(Excess(wanted.line_id, wanted.quantity, open_units))
+        else:
+            units[place] = wanted.quantity
+    return units, excesses
+
+
+def take_off(b: Batch, line: Line, units: int) -> StockLevel:
+    """Units leave a line, held or allocated, and what their level has promised falls with them."""
+    level = touch_level(b, level_field(line.sku, line.location))
+    if line.reserved > 0:
+        level.reserved -= units
+        line.reserved -= units
+    else:
+        level.allocated -= units
+        line.allocated -= units
+    return level
+
+
+def release(b: Batch, command: Release) -> Outcome:
+    known = reservation_now(b, command.reservation_id)
+    if not known:
+        return NotFound()
+    if not has_open_units(known):
+        return answer(b, Repeated, command.reservation_id)
+    units, excesses = chosen(known, command.lines)
+    if excesses:
+        return TooMany(excesses)
+    reservation = touch_reservation(b, command.reservation_id)
+    for line, given_back in zip(reservation.lines, units, strict=True):
+        if given_back > 0:
+            take_off(b, line, given_back)
+            line.released += given_back
+    close_when_done(b, command.reservation_id, reservation)
+    return settle(b, Changed, command)

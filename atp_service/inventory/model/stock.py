@@ -1,0 +1,224 @@
+"""What a batch reads, changes and writes. Mirrors `lua/stock.lua`."""
+
+from copy import deepcopy
+from dataclasses import dataclass, field
+
+from atp_service.inventory.commands import AnyCommand, Fact, SafetyStock
+from atp_service.inventory.journal import Notice
+from atp_service.inventory.reservations import Order, Reservation
+from atp_service.inventory.stock import SEPARATOR, StockLevel, level_field, split_field
+
+LARGEST = 2**53
+SETTLED_DOCUMENTS_KEPT = 16
+
+
+@dataclass
+class ModelEntry:
+    """A journal entry with its images decoded."""
+
+    seq: int
+    at_ms: int
+    kind: str
+    command: AnyCommand
+    on_hand_deltas: list[int]
+    opened: list[Notice]
+    settled: list[Notice]
+    levels: dict[str, StockLevel]
+    reservations: dict[str, Reservation]
+    orders: dict[str, Order]
+
+
+@dataclass
+class Partition:
+    """All of a partition's state; what Redis keeps under one hash tag."""
+
+    epoch: int = 1
+    window_ms: int = 86_400_000
+    seq: int = 0
+    time: int = 0
+    rotated_at: int = 0
+    levels: dict[str, StockLevel] = field(default_factory=dict)
+    locations: dict[str, list[str]] = field(default_factory=dict)
+    reservations: dict[str, Reservation] = field(default_factory=dict)
+    orders: dict[str, Order] = field(default_factory=dict)
+    deadlines: dict[str, int] = field(default_factory=dict)
+    seen: set[str] = field(default_factory=set)
+    seen_before: set[str] = field(default_factory=set)
+    feeds: dict[str, tuple[int, int]] = field(default_factory=dict)
+    journal: list[ModelEntry] = field(default_factory=list)
+
+
+class Refuse(Exception):
+    """The command can't be applied at all; nothing of it is kept."""
+
+
+class Batch:
+    """One batch on a partition: what its commands see, and what the one in hand has staged."""
+
+    def __init__(self, partition: Partition, now: int, promises_refused: bool) -> None:
+        self.partition = partition
+        self.now = now
+        self.promises_refused = promises_refused
+        self.due: list[str] | None = None
+        self.due_place = 0
+        self.reaped_for_promises = 0
+        self.new_deadlines: dict[str, int | None] = {}
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget what the command in hand has staged."""
+        self.levels: dict[str, StockLevel] = {}
+        self.was: dict[str, int] = {}
+        self.reservations: dict[str, Reservation] = {}
+        self.orders: dict[str, Order] = {}
+        self.deadlines: dict[str, int | None] = {}
+        self.seen: list[str] = []
+        self.opened: list[Notice] = []
+        self.settled: list[Notice] = []
+
+
+def level_of(b: Batch, name: str) -> StockLevel | None:
+    """The level as the command in hand sees it, or None where there is none."""
+    return b.levels.get(name) or b.partition.levels.get(name)
+
+
+def touch_level(b: Batch, name: str) -> StockLevel:
+    """The level, to be changed: a copy until the command is known to succeed."""
+    if name not in b.levels:
+        b.levels[name] = deepcopy(b.partition.levels.get(name) or StockLevel())
+        b.was[name] = b.levels[name].on_hand
+    return b.levels[name]
+
+
+def available(b: Batch, name: str, of_channel: int, own: int) -> int:
+    """Units of a level that may be promised, `own` among them; its own safety stock wins."""
+    level = level_of(b, name) or StockLevel()
+    return max(0, level.atf + own - level.safety_stock(of_channel))
+
+
+def move_on_hand(level: StockLevel, units: int, occurred_at: int) -> bool:
+    """on_hand changes, unless a count taken later has seen these units already."""
+    counted_at = level.extras.counted_at
+    if counted_at is not None and occurred_at <= counted_at:
+        return False
+    level.on_hand += units
+    level.moves += 1
+    return True
+
+
+def change_state(b: Batch, level: StockLevel, name: str, state: str, units: int) -> None:
+    """Units enter (or leave, below 0) an unavailable state."""
+    before = level.extras.states.get(state, 0)
+    after = before + units
+    if after:
+        level.extras.states[state] = after
+    else:
+        level.extras.states.pop(state, None)
+    notice = Notice("negative-state", *split_field(name), state, after)
+    if before >= 0 > after:
+        b.opened.append(notice)
+    elif before < 0 <= after:
+        b.settled.append(notice)
+
+
+def reservation_of(b: Batch, reservation_id: str) -> Reservation | None:
+    return b.reservations.get(reservation_id) or b.partition.reservations.get(reservation_id)
+
+
+def put_reservation(b: Batch, reservation_id: str, reservation: Reservation) -> Reservation:
+    b.reservations[reservation_id] = reservation
+    return reservation
+
+
+def touch_reservation(b: Batch, reservation_id: str) -> Reservation:
+    if reservation_id not in b.reservations:
+        b.reservations[reservation_id] = deepcopy(b.partition.reservations[reservation_id])
+    return b.reservations[reservation_id]
+
+
+def order_of(b: Batch, order_id: str) -> Order | None:
+    return b.orders.get(order_id) or b.partition.orders.get(order_id)
+
+
+def touch_order(b: Batch, order_id: str) -> Order:
+    if order_id not in b.orders:
+        b.orders[order_id] = deepcopy(b.partition.orders.get(order_id) or Order([], []))
+    return b.orders[order_id]
+
+
+def set_deadline(b: Batch, member: str, at: int | None) -> None:
+    """When a reservation or order is next to be looked at; None takes the deadline away."""
+    b.deadlines[member] = at
+
+
+def is_seen(b: Batch, key: str) -> bool:
+    return key in b.partition.seen or key in b.partition.seen_before
+
+
+def mark_seen(b: Batch, key: str) -> None:
+    b.seen.append(key)
+
+
+def event_key(command: Fact) -> str:
+    return f"e{command.source}{SEPARATOR}{command.event_id}"
+
+
+def shipment_key(shipment_id: str, sku: str, location: str) -> str:
+    return f"s{shipment_id}{SEPARATOR}{level_field(sku, location)}"
+
+
+def caller_key(command: AnyCommand) -> str | None:
+    """Under what a caller's own idempotency key is remembered; None where it gave none."""
+    key = getattr(command, "key", None)
+    if key is None:
+        return None
+    if isinstance(command, SafetyStock):
+        subject = level_field(command.sku, command.location)
+    else:
+        subject = getattr(command, "reservation_id", "")
+    return f"k{command.__struct_config__.tag}{SEPARATOR}{subject}{SEPARATOR}{key}"
+
+
+def hear(b: Batch, command: Fact) -> None:
+    """A feed has been heard of."""
+    before, _ = b.partition.feeds.get(command.source, (0, 0))
+    b.partition.feeds[command.source] = (max(before, min(command.occurred_at_ms, b.now)), b.now)
+
+
+def index_level(b: Batch, name: str) -> None:
+    """A new level joins its SKU's list of locations."""
+    sku, location = split_field(name)
+    b.partition.locations.setdefault(sku, []).append(location)
+
+
+def append_entry(b: Batch, command: AnyCommand) -> None:
+    """The one place where stock changes: the entry that explains it, and all it has touched."""
+    partition, at = b.partition, b.partition.seq + 1
+    deltas = []
+    for name, level in b.levels.items():
+        if abs(level.on_hand) > LARGEST:
+            raise Refuse("on_hand out of range")
+        level.version, level.updated_at = level.version + 1, b.now
+        deltas.append(level.on_hand - b.was[name])
+        if (b.was[name] < 0) != (level.on_hand < 0):
+            notices = b.opened if level.on_hand < 0 else b.settled
+            notices.append(Notice("negative-stock", *split_field(name), "", level.on_hand))
+    for reservation in b.reservations.values():
+        reservation.seq = at
+    if not any(deltas):
+        deltas = []
+    kind = str(command.__struct_config__.tag)
+    entry = ModelEntry(
+        at, b.now, kind, command, deltas, b.opened, b.settled, b.levels, b.reservations, b.orders
+    )
+    partition.seq = at
+    partition.journal.append(deepcopy(entry))
+    for name, level in b.levels.items():
+        if level.version == 1:
+            index_level(b, name)
+        partition.levels[name] = level
+    partition.reservations.update(b.reservations)
+    partition.orders.update(b.orders)
+    b.new_deadlines.update(b.deadlines)
+    partition.seen.update(b.seen)
+    b.begin()
