@@ -1,0 +1,136 @@
+"""Waiting until what was published is in the stock and in the ledger, and counting what it became.
+
+Nothing here gives up: a worker may die and come back, Postgres may be away. When nothing has moved
+for a while a line says what is missing, once for each standstill.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
+
+from atp_service import ledger, store
+from atp_service.ingest import CONSUMER, STREAM
+from atp_service.ledger import Ledger
+from atp_service.ledger.unavailable import unavailable_when_away
+from atp_service.replay.progress import Stage, View
+from atp_service.store import Store
+
+LOOK_EVERY_SECONDS = 0.25
+STANDSTILL_SECONDS = 10.0
+
+AWAY = (NatsError, TimeoutError, store.Unavailable, store.Fenced, ledger.Unavailable)
+
+Answer = TypeVar("Answer")
+
+
+async def taken(jetstream: JetStreamContext, last_seq: int, view: View) -> None:
+    """Return when ingest has acknowledged the stream up to `last_seq`."""
+
+    async def floor() -> tuple[int, str]:
+        try:
+            consumer = await jetstream.consumer_info(STREAM, CONSUMER)
+        except NotFoundError:  # no worker has ever consumed here
+            return 0, NOBODY_CONSUMES
+        busy = consumer.num_waiting or consumer.num_ack_pending
+        return (
+            consumer.ack_floor.stream_seq if consumer.ack_floor else 0,
+            "ingest does not get on: are Redis and Postgres up?" if busy else NOBODY_CONSUMES,
+        )
+
+    await _until("taken by ingest", last_seq, floor, view)
+
+
+NOBODY_CONSUMES = "no worker is consuming: start one with `atp worker`"
+
+
+async def recorded(redis: Store, book: Ledger, view: View) -> None:
+    """Return when the ledger has every entry that the journal has now."""
+
+    async def seq() -> tuple[int, str]:
+        position = await book.position()
+        return position.seq if position else 0, NOBODY_RECORDS
+
+    await _until("in the ledger", await patiently(redis.last_seq, view), seq, view)
+
+
+NOBODY_RECORDS = "the ledger does not grow: is a worker recording?"
+
+
+async def outcomes(
+    pool: AsyncConnectionPool[AsyncConnection[Any]], source: str, file_id: str, after_seq: int
+) -> dict[str, int]:
+    """How many events of the file are in the ledger beyond a position, by what became of them."""
+    with unavailable_when_away():
+        async with pool.connection() as connection:
+            cursor = await connection.execute(
+                """
+                SELECT status, count(*)
+                FROM events
+                WHERE source = %(source)s
+                  AND event_id LIKE %(ids)s
+                  AND seq > %(after_seq)s
+                GROUP BY status
+                """,
+                {"source": source, "ids": f"{file_id}:%", "after_seq": after_seq},
+            )
+            return dict(await cursor.fetchall())
+
+
+async def patiently(ask: Callable[[], Awaitable[Answer]], view: View) -> Answer:
+    """The answer, however long it takes for somebody to be there to give it."""
+    standstill = _Standstill(view)
+    while True:
+        try:
+            return await ask()
+        except AWAY as error:
+            standstill.saw(None, _spoken(error))
+            await asyncio.sleep(LOOK_EVERY_SECONDS)
+
+
+async def _until(
+    stage: Stage, target: int, look: Callable[[], Awaitable[tuple[int, str]]], view: View
+) -> None:
+    """Return when the number looked at has reached the target. With the number comes what would
+    be missing if it did not move."""
+    standstill = _Standstill(view)
+    first: int | None = None
+    while True:
+        try:
+            at, missing = await look()
+        except AWAY as error:
+            standstill.saw(None, _spoken(error))
+        else:
+            first = at if first is None else first
+            view.show(stage, 1.0 if at >= target else (at - first) / (target - first), at - first)
+            if at >= target:
+                return
+            standstill.saw(at, missing)
+        await asyncio.sleep(LOOK_EVERY_SECONDS)
+
+
+class _Standstill:
+    """Says what is missing, once, when what is seen has not changed for a while."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._seen: int | None = None
+        self._since = time.monotonic()
+        self._told = False
+
+    def saw(self, seen: int | None, missing: str) -> None:
+        if seen != self._seen:
+            self._seen, self._since, self._told = seen, time.monotonic(), False
+        elif not self._told and time.monotonic() - self._since >= STANDSTILL_SECONDS:
+            self._view.tell(f"{missing} (still waiting; Ctrl-C does no harm)")
+            self._told = True
+
+
+def _spoken(error: Exception) -> str:
+    return str(error) or type(error).__name__
