@@ -15,7 +15,6 @@ NULL = b"\xff\xff\xff\xff"
 _MS_TO_2000 = 946_684_800_000  # Postgres counts microseconds from 2000, we milliseconds from 1970
 
 pack_length = Struct(">i").pack
-pack_count = Struct(">h").pack
 _pack_bigint = Struct(">iq").pack
 
 

@@ -18,6 +18,14 @@ class Position(Struct, frozen=True):
     run_id: str
 
 
+class Stale(Exception):
+    """Somebody else has recorded these entries meanwhile."""
+
+
+class Refused(Exception):
+    """Postgres does not take the rows, and would not later either: a version of a level twice."""
+
+
 class Forked(Exception):
     """The journal does not continue the ledger. Nothing of it may be written."""
 

@@ -1,0 +1,195 @@
+"""What the rest of the service asks the ledger. Every method may raise `Unavailable`."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any
+
+from msgspec import Struct
+from psycopg import AsyncConnection
+from psycopg.rows import class_row
+from psycopg_pool import AsyncConnectionPool
+
+from atp_service.inventory.reservations import Reservation, decode_reservation
+from atp_service.ledger.position import GENESIS, Position, read_position
+from atp_service.ledger.recorded import Recorded
+from atp_service.ledger.unavailable import Unavailable, unavailable_when_away
+
+
+class ExceptionRow(Struct, frozen=True, kw_only=True):
+    """An exception: one cause and key, however often it happened.
+
+    `source`, `event_id` and `payload` are those of the last message parked for it; None for an
+    exception that the stock itself raised.
+    """
+
+    id: int
+    kind: str
+    owner: str
+    status: str
+    sku: str
+    location: str
+    reference: str
+    units: int | None
+    detail: str
+    count: int
+    first_at: datetime
+    last_at: datetime
+    settled_at: datetime | None
+    note: str | None
+    source: str | None
+    event_id: str | None
+    payload: bytes | None
+
+
+class Ledger:
+    """The ledger, read; and the one row that says where a partition stands, opened."""
+
+    def __init__(self, pool: AsyncConnectionPool[AsyncConnection[Any]]) -> None:
+        self._pool = pool
+        if not isinstance(pool.conninfo, str):
+            raise TypeError("the ledger listens on a connection of its own: it needs the address")
+        self._recorded = Recorded(pool.conninfo)
+
+    async def close(self) -> None:
+        """Stop listening. The pool belongs to whoever made it."""
+        await self._recorded.close()
+
+    async def position(self, partition: int = 0) -> Position | None:
+        """How far the partition is recorded; None if it was never opened."""
+        async with self._connection() as connection:
+            return await read_position(connection, partition)
+
+    async def open(self, epoch: int, run_id: str, partition: int = 0) -> None:
+        """Remember the Redis that the partition was opened with; begin a partition that is new."""
+        async with self._connection() as connection:
+            await connection.execute(
+                """
+                INSERT INTO positions (partition, epoch, seq, digest, chain, run_id)
+                VALUES (%(partition)s, %(epoch)s, 0, '', %(genesis)s, %(run_id)s)
+                ON CONFLICT (partition) DO UPDATE
+                SET run_id = excluded.run_id
+                WHERE positions.epoch = excluded.epoch
+                """,
+                {"partition": partition, "epoch": epoch, "genesis": GENESIS, "run_id": run_id},
+            )
+
+    async def seen_events(self, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Those of the events (source, id) that the ledger has, whatever became of them."""
+        async with self._connection() as connection:
+            cursor = await connection.execute(
+                """
+                SELECT source, event_id
+                FROM events
+                JOIN unnest(%(sources)s::text[], %(ids)s::text[]) AS asked (source, event_id)
+                    USING (event_id, source)
+                """,
+                {"sources": [key[0] for key in keys], "ids": [key[1] for key in keys]},
+            )
+            return set(await cursor.fetchall())
+
+    async def deltas_after(
+        self, sku: str, location: str, at_ms: int, *, partition: int = 0
+    ) -> tuple[int, int]:
+        """The units by which on_hand changed through what happened after the moment, and the
+        position they are true for: what the journal has beyond it is not in them."""
+        async with self._connection() as connection:
+            cursor = await connection.execute(
+                """
+                SELECT
+                    positions.seq,
+                    (
+                        SELECT coalesce(sum(on_hand_delta), 0)::bigint
+                        FROM movements
+                        WHERE sku = %(sku)s
+                          AND location = %(location)s
+                          AND occurred_at > to_timestamp(%(at_ms)s / 1000.0)
+                          AND on_hand_delta <> 0
+                    )
+                FROM positions
+                WHERE partition = %(partition)s
+                """,
+                {"sku": sku, "location": location, "at_ms": at_ms, "partition": partition},
+            )
+            row = await cursor.fetchone()
+        if row is None:
+            raise Unavailable(f"partition {partition} was never opened")
+        return row[0], row[1]
+
+    async def reservation(self, reservation_id: str) -> Reservation | None:
+        """The reservation as it was last recorded; None if the ledger has none of this id."""
+        async with self._connection() as connection:
+            cursor = await connection.execute(
+                """
+                SELECT document
+                FROM reservations
+                WHERE reservation_id = %(reservation_id)s
+                """,
+                {"reservation_id": reservation_id},
+            )
+            row = await cursor.fetchone()
+        return row and decode_reservation(row[0])
+
+    async def exceptions(
+        self,
+        *,
+        owner: str | None = None,
+        kind: str | None = None,
+        status: str | None = None,
+        limit: int = 100,
+        after: int = 0,
+    ) -> list[ExceptionRow]:
+        """Exceptions by id, those after the id `after`; None asks for any."""
+        async with (
+            self._connection() as connection,
+            connection.cursor(row_factory=class_row(ExceptionRow)) as cursor,
+        ):
+            await cursor.execute(
+                """
+                SELECT
+                    id, kind, owner, status, sku, location, reference, units,
+                    exceptions.detail, count, first_at, last_at, settled_at, note,
+                    last_parked.source, last_parked.event_id, last_parked.payload
+                FROM exceptions
+                LEFT JOIN LATERAL (
+                    SELECT source, event_id, payload
+                    FROM parked
+                    WHERE parked.exception_id = exceptions.id
+                    ORDER BY seq DESC
+                    LIMIT 1
+                ) AS last_parked ON true
+                WHERE id > %(after)s
+                  AND (%(owner)s::text IS NULL OR owner = %(owner)s)
+                  AND (%(kind)s::text IS NULL OR kind = %(kind)s)
+                  AND (%(status)s::text IS NULL OR status = %(status)s)
+                ORDER BY id
+                LIMIT %(limit)s
+                """,
+                {"owner": owner, "kind": kind, "status": status, "limit": limit, "after": after},
+            )
+            return await cursor.fetchall()
+
+    async def wait_for(self, epoch: int, seq: int, timeout: float, partition: int = 0) -> None:
+        """Return once the entry is in the ledger; `Unavailable` if it isn't within `timeout`
+        seconds, or if the partition went on in a later epoch without it."""
+        reached = await self._recorded.wait(partition, seq, timeout)
+        if reached != epoch and not await self._has_entry(partition, epoch, seq):
+            raise Unavailable(f"entry {seq} of epoch {epoch} is not in the ledger")
+
+    async def _has_entry(self, partition: int, epoch: int, seq: int) -> bool:
+        async with self._connection() as connection:
+            cursor = await connection.execute(
+                """
+                SELECT
+                FROM entries
+                WHERE partition = %(partition)s AND seq = %(seq)s AND epoch = %(epoch)s
+                """,
+                {"partition": partition, "seq": seq, "epoch": epoch},
+            )
+            return await cursor.fetchone() is not None
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection[Any]]:
+        with unavailable_when_away():
+            async with self._pool.connection() as connection:
+                yield connection

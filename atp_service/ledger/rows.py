@@ -1,0 +1,230 @@
+"""Journal entries as rows: what one transaction of the recorder appends and brings up to date.
+
+A batch checks each entry against the one before it, hashes the chain, and keeps of every level,
+reservation, order and exception only the last word: a projection is written once a batch, however
+often it changed. Rows are packed here as binary COPY wants them; values stand in the order of the
+tables' columns, a count of them first.
+"""
+
+from hashlib import sha256
+from struct import Struct as Layout
+
+import msgspec
+
+from atp_service.inventory.commands import Park
+from atp_service.inventory.journal import Entry, Head, decode_head
+from atp_service.inventory.reservations import Reservation, decode_reservation
+from atp_service.inventory.stock import StockLevel, decode_level
+from atp_service.ledger.became import Told, became, decode_told
+from atp_service.ledger.binary import (
+    bigint,
+    blob,
+    json,
+    micros,
+    pack_length,
+    text,
+    timestamp,
+)
+from atp_service.ledger.cases import Cases
+from atp_service.ledger.position import Forked, Position
+
+_DETAIL_CHARACTERS = 2000
+
+# Numbers, each with its length before it; the first two begin a row.
+_PARTITION = Layout(">hii").pack
+_SEQ = Layout(">hiiiq").pack
+_SEQ_EPOCH_AT = Layout(">hiiiqiqiq").pack
+_TWO = Layout(">iqiq").pack
+_FOUR = Layout(">iqiqiqiq").pack
+_CHAIN = pack_length(32)
+
+_encode_images = msgspec.msgpack.Encoder().encode
+_encode_extras = msgspec.json.Encoder().encode
+_decode_park = msgspec.msgpack.Decoder(Park).decode
+
+
+def entry_values(partition: int, entry: Entry, head: Head) -> bytes:
+    """An entry's row without the chain, which hashes it."""
+    kind = head.kind.encode()
+    images = _encode_images(entry.images)
+    digest = entry.digest.encode()
+    return b"".join(
+        (
+            _SEQ_EPOCH_AT(10, 4, partition, 8, entry.seq, 8, head.epoch, 8, micros(head.at_ms)),
+            pack_length(len(kind)),
+            kind,
+            pack_length(len(entry.command)),
+            entry.command,
+            pack_length(len(entry.head)),
+            entry.head,
+            pack_length(len(images)),
+            images,
+            pack_length(len(digest)),
+            digest,
+        )
+    )
+
+
+class Batch:
+    """Entries that continue `after`, as rows; `position` is where the ledger stands with them."""
+
+    def __init__(self, partition: int, after: Position) -> None:
+        self.partition = partition
+        self.after = after
+        self.size = 0
+        self.first_at_ms = 0
+        self.entries: list[bytes] = []
+        self.movements: list[bytes] = []
+        self.events: list[bytes] = []
+        self.traces: list[bytes] = []
+        self.parked: list[bytes] = []
+        self._seq = after.seq
+        self._digest = after.digest
+        self._chain = after.chain
+        self._levels: dict[tuple[bytes, bytes], tuple[int, StockLevel]] = {}
+        self._reservations: dict[str, tuple[int, Reservation, bytes]] = {}
+        self._orders: dict[str, tuple[int, bytes]] = {}
+        self._cases = Cases()
+
+    @property
+    def position(self) -> Position:
+        return Position(self.after.epoch, self._seq, self._digest, self._chain, self.after.run_id)
+
+    def add(self, entry: Entry) -> None:
+        """Take one entry in; `Forked` if it does not continue the one before."""
+        head = decode_head(entry.head)
+        self._check(entry, head)
+        seq = entry.seq
+        values = entry_values(self.partition, entry, head)
+        self._chain = sha256(self._chain + values).digest()
+        self.entries.append(values + _CHAIN + self._chain)
+        self._seq, self._digest = seq, entry.digest
+        self.first_at_ms = self.first_at_ms or head.at_ms
+        self.size += 1
+
+        told = decode_told(entry.command)
+        level = self._take_images(entry, head, told)
+        if told.source is not None and told.event_id is not None:
+            status = became(told, head, level).encode()
+            key = text(told.source) + text(told.event_id)
+            self.events.append(_SEQ(5, 4, self.partition, 8, seq) + key + blob(status))
+        if head.kind == "park":
+            self._park(seq, head, entry.command)
+        for notice in head.opened:
+            self._cases.open(notice, seq, head.at_ms)
+        for notice in head.settled:
+            self._cases.settle(notice, seq, head.at_ms)
+
+    def _check(self, entry: Entry, head: Head) -> None:
+        if entry.seq != self._seq + 1:
+            raise Forked(f"entry {entry.seq} follows {self._seq}")
+        if head.epoch != self.after.epoch:
+            raise Forked(
+                f"entry {entry.seq} is of epoch {head.epoch}, the ledger's is {self.after.epoch}"
+            )
+        if entry.digest_after(self._digest) != entry.digest:
+            raise Forked(f"the digest of entry {entry.seq} does not continue the ledger's")
+
+    def _take_images(self, entry: Entry, head: Head, told: Told) -> StockLevel | None:
+        """Everything the entry touched; answers the last level among it."""
+        level, seq = None, entry.seq
+        deltas = iter(head.on_hand_deltas)
+        refs = {told.reservation_id, told.order_id, told.shipment_id}
+        refs |= {told.document, told.erp_document}
+        for name, image in entry.images:
+            what, key = name[0], name[1:]
+            if what == "l":
+                level = decode_level(image)
+                self._move(seq, head, told, key, level, next(deltas, 0))
+            elif what == "r":
+                reservation = decode_reservation(image)
+                self._reservations[key] = (seq, reservation, image)
+                refs |= {key, reservation.order_id}
+            elif what == "o":
+                self._orders[key] = (seq, image)
+                refs.add(key)
+        for ref in refs:
+            if ref:
+                self.traces.append(_SEQ(3, 4, self.partition, 8, seq) + text(ref))
+        return level
+
+    def _move(
+        self, seq: int, head: Head, told: Told, key: str, level: StockLevel, delta: int
+    ) -> None:
+        sku, _, location = key.encode().partition(b"\x1f")
+        occurred_at = micros(told.occurred_at_ms or head.at_ms)
+        self.movements.append(
+            b"".join(
+                (
+                    _SEQ(14, 4, self.partition, 8, seq),
+                    _TWO(8, level.version, 8, delta),
+                    _units(level),
+                    _TWO(8, occurred_at, 8, micros(head.at_ms)),
+                    bigint(level.extras.safety_stock),
+                    blob(sku),
+                    blob(location),
+                    blob(head.kind.encode()),
+                )
+            )
+        )
+        self._levels[sku, location] = (seq, level)
+
+    def _park(self, seq: int, head: Head, command: bytes) -> None:
+        park = _decode_park(command)
+        detail = park.detail[:_DETAIL_CHARACTERS]
+        kind, owner, _, _, reference = self._cases.park(park, detail, seq, head.at_ms)
+        self.parked.append(
+            _SEQ(10, 4, self.partition, 8, seq)
+            + text(park.source)
+            + text(park.event_id)
+            + text(detail)
+            + blob(park.payload.encode())
+            + timestamp(head.at_ms)
+            + text(kind)
+            + text(owner)
+            + text(reference)
+        )
+
+    # The projections' rows, for staging: each key once.
+
+    def levels(self) -> list[bytes]:
+        return [
+            b"".join(
+                (
+                    _SEQ(13, 4, self.partition, 8, seq),
+                    _TWO(8, level.version, 8, level.moves),
+                    _units(level),
+                    timestamp(level.updated_at),
+                    bigint(level.extras.safety_stock),
+                    blob(sku),
+                    blob(location),
+                    json(_encode_extras(level.extras)),
+                )
+            )
+            for (sku, location), (seq, level) in self._levels.items()
+        ]
+
+    def reservations(self) -> list[bytes]:
+        return [
+            _SEQ(8, 4, self.partition, 8, seq)
+            + timestamp(reservation.expires_at or None)
+            + timestamp(reservation.closed_at or None)
+            + text(reservation_id)
+            + text(reservation.status)
+            + text(reservation.order_id)
+            + blob(document)
+            for reservation_id, (seq, reservation, document) in self._reservations.items()
+        ]
+
+    def orders(self) -> list[bytes]:
+        return [
+            _SEQ(4, 4, self.partition, 8, seq) + text(order_id) + blob(document)
+            for order_id, (seq, document) in self._orders.items()
+        ]
+
+    def exceptions(self) -> list[bytes]:
+        return self._cases.rows(_PARTITION(15, 4, self.partition))
+
+
+def _units(level: StockLevel) -> bytes:
+    return _FOUR(8, level.on_hand, 8, level.reserved, 8, level.allocated, 8, level.unavailable)

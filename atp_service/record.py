@@ -1,0 +1,162 @@
+"""Journal to ledger: each entry exactly once, in order; then the journal lets go of it.
+
+The ledger's position alone says what is recorded. Whatever happens between the commit and the
+trim, whoever else records, however long Postgres is away: read on from the position, and nothing
+is lost or written twice. Until it is recorded the journal keeps it.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+
+from atp_service import ledger, store
+from atp_service.inventory.journal import Entry
+from atp_service.ledger import Appender, Batch, Forked, Position, Refused, Stale
+from atp_service.metrics import REGISTRY
+
+log = structlog.get_logger()
+
+AT_ONCE = 2_000  # entries per transaction when there is a backlog
+WAIT_MS = 200  # for the next entry; also how long a stop takes at most
+RENEW_SECONDS = 2.0  # well within the silence that costs the lease
+LEASE_AGAIN_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 2.0
+
+_recorded = Counter("atp_recorded_entries", "Journal entries recorded", registry=REGISTRY)
+_lag = Histogram(
+    "atp_record_lag_seconds",
+    "Age of a transaction's oldest entry when it was in the ledger",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0),
+    registry=REGISTRY,
+)
+_forked = Gauge(
+    "atp_journal_forked",
+    "1 while the journal does not continue the ledger and nothing is recorded",
+    registry=REGISTRY,
+    multiprocess_mode="livemax",
+)
+
+
+class Journal(Protocol):
+    """The store, as far as the recorder needs it."""
+
+    async def journal(self, after_seq: int, count: int, block_ms: int = 0) -> list[Entry]: ...
+
+    async def trim(self, through_seq: int) -> None: ...
+
+
+async def run(
+    journal: Journal, database_url: str, *, stop: asyncio.Event, partition: int = 0
+) -> None:
+    """Record until told to stop. Waits for the lease while another recorder has it."""
+    pauses = _Pauses()
+    while not stop.is_set():
+        try:
+            async with ledger.lease(database_url, partition) as appender:
+                if appender is not None:
+                    log.info("recording_started", partition=partition, seq=appender.position.seq)
+                    await _Recording(journal, appender, pauses).run(stop)
+            pauses.reset()
+        except (Forked, Refused) as fork:
+            _forked.set(1)
+            pauses.lengthen("journal_forked", fork)
+        except Stale as stale:
+            log.warning("recorder_was_stale", reason=str(stale))
+        except (ledger.Unavailable, store.Unavailable, store.Fenced) as away:
+            pauses.lengthen("recording_interrupted", away)
+        await _rest(stop, pauses.seconds)
+
+
+class _Pauses:
+    """How long to wait before the next try: longer while it goes on, logged once."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.seconds = LEASE_AGAIN_SECONDS
+        self._last = ""
+
+    def lengthen(self, event: str, reason: Exception) -> None:
+        self.seconds = min(self.seconds * 1.5, LONGEST_PAUSE_SECONDS)
+        if self._last != event:
+            log.error(event, reason=str(reason))
+        self._last = event
+
+
+class _Recording:
+    """Recording while the lease lasts. The next batch is prepared while one is written."""
+
+    def __init__(self, journal: Journal, appender: Appender, pauses: _Pauses) -> None:
+        self._journal = journal
+        self._appender = appender
+        self._pauses = pauses
+        self._renewed_at = time.monotonic()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        position = self._appender.position
+        await self._compare(position)
+        await self._journal.trim(position.seq)  # a crash may have come between commit and trim
+        writing: asyncio.Task[None] | None = None
+        try:
+            while not stop.is_set():
+                entries = await self._journal.journal(position.seq, AT_ONCE, WAIT_MS)
+                batch = await self._prepare(position, entries)
+                if writing is not None:
+                    await writing
+                position = batch.position
+                writing = asyncio.create_task(self._write(batch))
+                if len(entries) < AT_ONCE:
+                    # No backlog: what comes while this is written makes up the next batch.
+                    await writing
+        finally:
+            if writing is not None:
+                await _finish(writing)
+
+    async def _compare(self, position: Position) -> None:
+        """The journal keeps the last recorded entry, to be compared."""
+        if position.seq == 0:
+            return
+        for entry in await self._journal.journal(position.seq - 1, 1):
+            if entry.seq == position.seq and entry.digest != position.digest:
+                raise Forked(f"entry {entry.seq} of the journal is not the ledger's")
+
+    async def _prepare(self, after: Position, entries: Sequence[Entry]) -> Batch:
+        batch = Batch(self._appender.partition, after)
+        for place, entry in enumerate(entries, 1):
+            batch.add(entry)
+            if place % 50 == 0:
+                await asyncio.sleep(0)  # the write under way goes on meanwhile
+        return batch
+
+    async def _write(self, batch: Batch) -> None:
+        if batch.size:
+            await self._appender.append(batch)
+            self._renewed_at = time.monotonic()
+            _recorded.inc(batch.size)
+            _lag.observe(max(0.0, time.time() - batch.first_at_ms / 1000))
+            _forked.set(0)
+            self._pauses.reset()
+            await self._journal.trim(batch.position.seq)
+        elif time.monotonic() - self._renewed_at > RENEW_SECONDS:
+            await self._appender.renew()
+            self._renewed_at = time.monotonic()
+
+
+async def _finish(writing: asyncio.Task[None]) -> None:
+    """A transaction under way is let finish; its fault, if any, has been or will be seen."""
+    await asyncio.wait([writing])
+    if not writing.cancelled():
+        writing.exception()
+
+
+async def _rest(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        return
