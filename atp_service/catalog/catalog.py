@@ -1,0 +1,306 @@
+"""The catalog: rows in Postgres, all of them in memory in each process, told of every change.
+
+Reading never waits for Postgres. Writing does, with one exception: what a fact shows for the first
+time (`ensure`) is known at once and written when Postgres is there.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from time import monotonic
+from typing import Any, Generic, TypeVar, get_args
+
+import psycopg
+import structlog
+from msgspec import structs
+from msgspec.json import Decoder, encode
+from psycopg import AsyncConnection, sql
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from atp_service.catalog.records import Channel, Feed, FeedKind, Location, Record, Sku
+
+log = structlog.get_logger()
+
+R = TypeVar("R", bound=Record)
+
+_LOOK_TIMEOUT_SECONDS = 2.0
+_RETRY_SECONDS = 1.0
+_PATIENCE_SECONDS = 5.0
+
+
+class Unavailable(Exception):
+    """Postgres is away: master data can be read, but not changed."""
+
+
+class Shelf(Generic[R]):
+    """One kind of record: what is in memory, and what Postgres has yet to be told."""
+
+    def __init__(self, kind: type[R]) -> None:
+        self.kind = kind
+        self.table = kind.table
+        self.decode = Decoder(kind).decode
+        self.records: dict[str, R] = {}
+        self.unwritten: dict[str, R] = {}
+
+    def new(self, key: str) -> R:
+        return self.kind(**{self.kind.id_field: key})
+
+
+class Catalog:
+    """Master data by id. `locations`, `skus`, `channels` and `feeds` are live: look, don't write."""
+
+    def __init__(self, pool: AsyncConnectionPool[Any]) -> None:
+        self._pool = pool
+        self._locations = Shelf(Location)
+        self._skus = Shelf(Sku)
+        self._channels = Shelf(Channel)
+        self._feeds = Shelf(Feed)
+        self._shelves: dict[str, Shelf[Any]] = {
+            shelf.table: shelf
+            for shelf in (self._locations, self._skus, self._channels, self._feeds)
+        }
+        self.locations = self._locations.records
+        self.skus = self._skus.records
+        self.channels = self._channels.records
+        self.feeds = self._feeds.records
+        self._ask_again_at = 0.0
+        self._feeds_of_location: dict[str, list[Feed]] | None = None
+
+    # Reading.
+
+    def safety_stock(self, channel: str) -> int:
+        """Units the channel withholds where a level says nothing itself."""
+        known = self.channels.get(channel)
+        return 0 if known is None else known.safety_stock
+
+    def feeds_of(self, location: str) -> Sequence[Feed]:
+        """The feeds that tell of the location, by id."""
+        index = self._feeds_of_location
+        if index is None:
+            index = defaultdict(list)
+            for feed in sorted(self.feeds.values(), key=lambda feed: feed.id):
+                for place in feed.locations:
+                    index[place].append(feed)
+            self._feeds_of_location = index
+        return index.get(location, ())
+
+    # Changing.
+
+    async def put(self, record: Record) -> None:
+        """Create or replace; raises Unavailable while Postgres is away."""
+        shelf = self._shelves[record.table]
+        await self._run(_upsert(shelf.table), {"id": record.key, "document": encode(record)})
+        shelf.unwritten.pop(record.key, None)
+        self._learn(shelf, {record.key: record})
+
+    async def delete(self, kind: type[R], key: str) -> R | None:
+        """What was deleted; None where there was none; raises Unavailable."""
+        shelf: Shelf[R] = self._shelves[kind.table]
+        rows = await self._run(_delete(shelf.table), {"id": key})
+        shelf.unwritten.pop(key, None)
+        self._forget(shelf, key)
+        return shelf.decode(rows[0][0]) if rows else None
+
+    async def ensure(
+        self,
+        *,
+        skus: Iterable[str] = (),
+        locations: Iterable[str] = (),
+        channels: Iterable[str] = (),
+        feeds: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        """Create what isn't known yet, with defaults. `feeds` are (feed, location it spoke of)."""
+        for shelf, keys in (
+            (self._skus, skus),
+            (self._locations, locations),
+            (self._channels, channels),
+        ):
+            self._note(shelf, {key: shelf.new(key) for key in keys if key not in shelf.records})
+        self._note(self._feeds, self._widened(feeds))
+        if any(shelf.unwritten for shelf in self._shelves.values()):
+            try:
+                await self._write_unwritten()
+            except Unavailable:
+                log.warning("catalog_kept_in_memory", reason="Postgres is away")
+
+    async def look_again(
+        self,
+        skus: Collection[str] = (),
+        locations: Collection[str] = (),
+        channels: Collection[str] = (),
+    ) -> None:
+        """Ask Postgres for what memory doesn't have: another process may just have made it."""
+        for shelf, keys in (
+            (self._skus, skus),
+            (self._locations, locations),
+            (self._channels, channels),
+        ):
+            missing = [key for key in keys if key not in shelf.records]
+            if missing and monotonic() >= self._ask_again_at:
+                try:
+                    await self._refresh(shelf, missing)
+                except Unavailable:
+                    # While Postgres is away a stranger must not make every call wait.
+                    self._ask_again_at = monotonic() + _PATIENCE_SECONDS
+
+    # Keeping up.
+
+    async def load(self) -> None:
+        """Read everything; raises Unavailable."""
+        for shelf in self._shelves.values():
+            rows = await self._run(_select_all(shelf.table), {})
+            shelf.records.clear()
+            self._learn(shelf, {key: shelf.decode(document) for key, document in rows})
+            self._learn(shelf, shelf.unwritten)
+
+    async def follow(self) -> None:
+        """Keep memory true for as long as it runs; while Postgres is away, memory stays as it is."""
+        while True:
+            try:
+                await self._follow_connected()
+            except (psycopg.OperationalError, Unavailable) as error:
+                log.warning("catalog_unfollowed", reason=str(error))
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _follow_connected(self) -> None:
+        connection = await AsyncConnection.connect(self._pool.conninfo, autocommit=True)
+        async with connection:
+            await connection.execute("LISTEN atp_catalog")
+            await self._write_unwritten()
+            await self.load()  # what changed while nobody listened
+            while True:
+                changed: defaultdict[str, set[str]] = defaultdict(set)
+                async for notice in connection.notifies(timeout=_PATIENCE_SECONDS, stop_after=1):
+                    table, _, key = notice.payload.partition(":")
+                    changed[table].add(key)
+                for table, keys in changed.items():
+                    await self._refresh(self._shelves[table], list(keys))
+                await self._write_unwritten()
+
+    async def _refresh(self, shelf: Shelf[R], keys: Sequence[str]) -> None:
+        rows = await self._run(_select(shelf.table), {"ids": list(keys)})
+        found = {key: shelf.decode(document) for key, document in rows}
+        for key in keys:
+            if key not in found and key not in shelf.unwritten:
+                self._forget(shelf, key)
+        self._learn(shelf, found)
+
+    # First sights.
+
+    def _widened(self, sightings: Iterable[tuple[str, str]]) -> dict[str, Feed]:
+        """Feeds that are new, or that spoke of a location they hadn't spoken of."""
+        widened: dict[str, Feed] = {}
+        for key, location in sightings:
+            feed = widened.get(key) or self.feeds.get(key) or _first_seen(key)
+            if location not in feed.locations:
+                widened[key] = structs.replace(feed, locations=[*feed.locations, location])
+        return widened
+
+    def _note(self, shelf: Shelf[R], records: dict[str, R]) -> None:
+        if records:
+            shelf.unwritten.update(records)
+            self._learn(shelf, records)
+
+    async def _write_unwritten(self) -> None:
+        for shelf in self._shelves.values():
+            while shelf.unwritten:
+                records = dict(shelf.unwritten)
+                await self._run(
+                    _insert_feeds() if shelf is self._feeds else _insert(shelf.table),
+                    {
+                        "ids": list(records),
+                        "documents": [encode(record).decode() for record in records.values()],
+                    },
+                )
+                for key, record in records.items():
+                    if shelf.unwritten.get(key) is record:
+                        del shelf.unwritten[key]
+                # Whoever was first has the say: take what is there now.
+                await self._refresh(shelf, list(records))
+
+    # Memory.
+
+    def _learn(self, shelf: Shelf[R], records: dict[str, R]) -> None:
+        shelf.records.update(records)
+        self._feeds_of_location = None
+
+    def _forget(self, shelf: Shelf[R], key: str) -> None:
+        shelf.records.pop(key, None)
+        self._feeds_of_location = None
+
+    async def _run(self, query: sql.Composed, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+        try:
+            async with self._pool.connection(timeout=_LOOK_TIMEOUT_SECONDS) as connection:
+                cursor = await connection.execute(query, values)
+                return await cursor.fetchall() if cursor.description else []
+        except (psycopg.OperationalError, PoolTimeout) as error:
+            raise Unavailable(str(error)) from error
+
+
+def _first_seen(key: str) -> Feed:
+    """A feed nobody described: its id's first part is its kind, where that is one."""
+    kind = key.partition("/")[0]
+    return Feed(id=key, kind=kind if kind in get_args(FeedKind) else None)  # type: ignore[arg-type]  # narrowed by get_args
+
+
+def _select_all(table: str) -> sql.Composed:
+    return sql.SQL("SELECT id, document::text FROM {}").format(sql.Identifier(table))
+
+
+def _select(table: str) -> sql.Composed:
+    return sql.SQL("SELECT id, document::text FROM {} WHERE id = ANY(%(ids)s)").format(
+        sql.Identifier(table)
+    )
+
+
+def _upsert(table: str) -> sql.Composed:
+    return sql.SQL(
+        """
+        INSERT INTO {} (id, document)
+        VALUES (%(id)s, %(document)s)
+        ON CONFLICT (id) DO UPDATE
+        SET document = EXCLUDED.document, updated_at = now()
+        """
+    ).format(sql.Identifier(table))
+
+
+def _delete(table: str) -> sql.Composed:
+    return sql.SQL("DELETE FROM {} WHERE id = %(id)s RETURNING document::text").format(
+        sql.Identifier(table)
+    )
+
+
+def _insert(table: str) -> sql.Composed:
+    return sql.SQL(
+        """
+        INSERT INTO {} (id, document)
+        SELECT id, document::jsonb
+        FROM unnest(%(ids)s::text[], %(documents)s::text[]) AS new (id, document)
+        ORDER BY id
+        ON CONFLICT (id) DO NOTHING
+        """
+    ).format(sql.Identifier(table))
+
+
+def _insert_feeds() -> sql.Composed:
+    """As `_insert`; a feed that is there already gains the locations it has newly spoken of."""
+    return sql.SQL(
+        """
+        INSERT INTO feeds AS known (id, document)
+        SELECT id, document::jsonb
+        FROM unnest(%(ids)s::text[], %(documents)s::text[]) AS new (id, document)
+        ORDER BY id
+        ON CONFLICT (id) DO UPDATE
+        SET document = jsonb_set(
+                known.document,
+                '{{locations}}',
+                (
+                    SELECT jsonb_agg(DISTINCT location ORDER BY location)
+                    FROM jsonb_array_elements(
+                        known.document -> 'locations' || EXCLUDED.document -> 'locations'
+                    ) AS both_of (location)
+                )
+            ),
+            updated_at = now()
+        """
+    ).format()

@@ -1,0 +1,176 @@
+"""Locations, SKUs, channels and feeds, as people describe them (api.md, 4 Master data).
+
+One struct is the request, the answer and the row's document; what a bound or a pattern can't say
+is checked by `complaints`, which names the field.
+"""
+
+from collections.abc import Iterator
+from datetime import time
+from fractions import Fraction
+from functools import cache
+from typing import Annotated, ClassVar, Literal
+from zoneinfo import available_timezones
+
+from msgspec import Meta, Struct
+
+from atp_service.catalog.words import Id, LocationId, Quantity, Text
+
+LocationKind = Literal["store", "dc", "3pl", "supplier", "in_transit"]
+LocationStatus = Literal["active", "inactive", "closed"]
+FeedKind = Literal["pos", "wms", "erp", "oms", "ecom", "3pl"]
+SnapshotPolicy = Literal["correct", "review", "report"]
+Owner = Literal["stores", "ecommerce", "fulfilment", "finance", "integration"]
+SafetyUnits = Annotated[int, Meta(ge=0, le=1_000_000_000, description="units withheld from sale")]
+Complaint = tuple[str, str]
+
+_timezones = cache(available_timezones)
+
+
+class Record(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One row of master data, known by its id in the table of its kind."""
+
+    table: ClassVar[str]
+    id_field: ClassVar[str] = "id"
+
+    @property
+    def key(self) -> str:
+        return str(getattr(self, self.id_field))
+
+    def complaints(self) -> Iterator[Complaint]:
+        """What is wrong with it, as (JSON pointer, message); nothing where all is well."""
+        return iter(())
+
+
+class Handover(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a location hands over orders, at its counter (`pickup`) or to a carrier (`ship`)."""
+
+    enabled: bool = True
+    lead_minutes: Annotated[int, Meta(ge=0, le=44_640)] | None = None
+    daily_cap: Annotated[int, Meta(ge=0, le=1_000_000_000)] | None = None
+    cutoff: Annotated[str, Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$(?!\n)")] | None = None
+
+    @property
+    def cutoff_time(self) -> time | None:
+        return None if self.cutoff is None else time.fromisoformat(self.cutoff)
+
+
+class Location(Record, frozen=True, kw_only=True):
+    """Where stock physically is. Without `channels` it sells on every one."""
+
+    table: ClassVar[str] = "locations"
+
+    id: LocationId = ""
+    name: Text | None = None
+    kind: LocationKind = "store"
+    lat: Annotated[float, Meta(ge=-90, le=90)] | None = None
+    lon: Annotated[float, Meta(ge=-180, le=180)] | None = None
+    timezone: Annotated[str, Meta(max_length=64, examples=["Europe/London"])] = "UTC"
+    opening_hours: Text | None = None
+    pickup: Handover | None = None
+    ship: Handover | None = None
+    channels: list[Id] | None = None
+    status: LocationStatus = "active"
+
+    def complaints(self) -> Iterator[Complaint]:
+        if self.timezone not in _timezones():
+            yield "/timezone", "not a time zone of the IANA database"
+        if (self.lat is None) != (self.lon is None):
+            yield ("/lat" if self.lat is None else "/lon"), "lat and lon come together"
+
+    def refusal(self, channel: str) -> str | None:
+        """Why it doesn't sell on the channel; None where it does."""
+        if self.status != "active":
+            return self.status
+        if channel and self.channels is not None and channel not in self.channels:
+            return "channel"
+        return None
+
+
+class Component(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a kit is made of."""
+
+    sku: Id
+    quantity: Quantity = 1
+
+
+class Sku(Record, frozen=True, kw_only=True):
+    """What is sold. `units` says how many base units one of another unit is, exactly."""
+
+    table: ClassVar[str] = "skus"
+    id_field: ClassVar[str] = "sku"
+
+    sku: Id = ""
+    name: Text | None = None
+    base_unit: Id = "EA"
+    units: Annotated[
+        dict[Id, int | Annotated[str, Meta(max_length=64)]],
+        Meta(
+            description="factor to the base unit: an integer, or a text like `0.5` or `1/3`",
+            examples=[{"CASE": 12}],
+        ),
+    ] = {}
+    aliases: Annotated[
+        dict[Id, list[Id]],
+        Meta(
+            description="its other names, by source; `gtin` for its GTINs",
+            examples=[{"gtin": ["05012345678900"]}],
+        ),
+    ] = {}
+    components: list[Component] = []
+    substitutes: list[Id] = []
+    active: bool = True
+
+    def complaints(self) -> Iterator[Complaint]:
+        for unit, factor in self.units.items():
+            exact = _exact(factor)
+            if exact is None or exact <= 0:
+                yield f"/units/{_escaped(unit)}", "not a positive exact factor"
+        if any(component.sku == self.sku for component in self.components):
+            yield "/components", "a kit can't be made of itself"
+
+    def in_base_units(self, quantity: int, unit: str | None) -> int | None:
+        """The quantity in the base unit; None where the unit is unknown or it isn't whole."""
+        if unit is None or unit == self.base_unit:
+            return quantity
+        factor = _exact(self.units[unit]) if unit in self.units else None
+        if factor is None:
+            return None
+        exact = quantity * factor
+        return int(exact) if exact.denominator == 1 else None
+
+
+class Channel(Record, frozen=True, kw_only=True):
+    """Who sells. Its safety stock applies where a level has none of its own."""
+
+    table: ClassVar[str] = "channels"
+
+    id: Id = ""
+    name: Text | None = None
+    safety_stock: SafetyUnits = 0
+
+
+class Feed(Record, frozen=True, kw_only=True):
+    """One source's stream of stock events, and how fresh it should be."""
+
+    table: ClassVar[str] = "feeds"
+
+    id: Id = ""
+    kind: FeedKind | None = None
+    locations: list[LocationId] = []
+    freshness_seconds: Annotated[int, Meta(ge=1, le=31_536_000)] | None = 900
+    adapter: Id | None = None
+    snapshot: SnapshotPolicy = "review"
+    owner: Owner = "integration"
+    sku_map: Annotated[dict[Id, Id], Meta(description="its SKUs → ours")] = {}
+    location_map: Annotated[dict[Id, LocationId], Meta(description="its locations → ours")] = {}
+
+
+def _exact(factor: int | str) -> Fraction | None:
+    try:
+        return Fraction(factor)
+    except (ValueError, ZeroDivisionError):
+        return None
+
+
+def _escaped(name: str) -> str:
+    return name.replace("~", "~0").replace("/", "~1")

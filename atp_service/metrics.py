@@ -1,0 +1,87 @@
+"""What the processes count, for Prometheus. Never a SKU, a location or an id in a label."""
+
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, multiprocess
+from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.values import ValueClass
+
+REGISTRY = CollectorRegistry()
+
+_LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+_COUNT_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
+
+_http_request_seconds = Histogram(
+    "atp_http_request_seconds",
+    "Time to answer, by route and status",
+    ["method", "route", "status"],
+    buckets=_LATENCY_BUCKETS,
+    registry=REGISTRY,
+)
+_door_batch_commands = Histogram(
+    "atp_door_batch_commands",
+    "Commands sent to Redis in one round trip",
+    buckets=_COUNT_BUCKETS,
+    registry=REGISTRY,
+)
+_door_queue_seconds = Histogram(
+    "atp_door_queue_seconds",
+    "Longest wait in the door's queue, per round trip",
+    buckets=_LATENCY_BUCKETS,
+    registry=REGISTRY,
+)
+_door_round_trip_seconds = Histogram(
+    "atp_door_round_trip_seconds",
+    "Time of one round trip of the door, fsync included",
+    buckets=_LATENCY_BUCKETS,
+    registry=REGISTRY,
+)
+_events = Counter(
+    "atp_events", "Stock events, by what became of them", ["status"], registry=REGISTRY
+)
+entries_recorded = Counter(
+    "atp_entries_recorded", "Journal entries written to the ledger", registry=REGISTRY
+)
+record_backlog_entries = Gauge(
+    "atp_record_backlog_entries",
+    "Journal entries not yet in the ledger",
+    registry=REGISTRY,
+    multiprocess_mode="livemostrecent",
+)
+holds_expired = Counter(
+    "atp_holds_expired", "Holds reaped after their deadline", registry=REGISTRY
+)
+
+_observers: dict[tuple[str, str, int], Callable[[float], None]] = {}
+
+
+def observe_request(method: str, route: str, status: int, seconds: float) -> None:
+    """One answered request; `route` is the path's template."""
+    key = (method, route, status)
+    observe = _observers.get(key)
+    if observe is None:
+        observe = _observers[key] = _http_request_seconds.labels(method, route, status).observe
+    observe(seconds)
+
+
+def observe_batch(commands: int, queue_seconds: float, round_trip_seconds: float) -> None:
+    """One round trip of the door."""
+    _door_batch_commands.observe(commands)
+    _door_queue_seconds.observe(queue_seconds)
+    _door_round_trip_seconds.observe(round_trip_seconds)
+
+
+def count_events(statuses: Iterable[str]) -> None:
+    """A batch of stock events, each by what became of it."""
+    for status, count in Tally(statuses).items():
+        _events.labels(status).inc(count)
+
+
+def exposition() -> tuple[str, bytes]:
+    """Content type and text, in OpenMetrics; of all workers where they share a folder."""
+    registry = REGISTRY
+    if ValueClass.__name__ == "MmapedValue":
+        registry = CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # untyped there
+    return CONTENT_TYPE_LATEST, generate_latest(registry)
