@@ -1,0 +1,63 @@
+"""The retailer's systems, speaking: canonical events onto NATS, each sent until it is taken."""
+
+import itertools
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+import msgspec
+import stamina
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+
+AWAY = (NatsError, TimeoutError, OSError)
+
+
+class Feeds:
+    """Every feed of the retailer. `run` makes the ids of this start differ from any other's."""
+
+    def __init__(self, nats: Client, run: str, clock: Callable[[], datetime]) -> None:
+        self._jetstream = nats.jetstream()
+        self._run = run
+        self._clock = clock
+        self._numbers = itertools.count(1)
+
+    def now(self) -> datetime:
+        return self._clock()
+
+    async def tell(
+        self,
+        feed: str,
+        happened: str,
+        data: Mapping[str, object] | None = None,
+        *,
+        event_id: str | None = None,
+        at: datetime | None = None,
+    ) -> None:
+        """Publish that something `happened` (`sale`, `receipt`, …), now if not said otherwise."""
+        event_id = event_id or f"{self._run}-{next(self._numbers)}"
+        event = {
+            "specversion": "1.0",
+            "id": event_id,
+            "source": feed,
+            "type": f"atp.stock.{happened}.v1",
+            "time": written(at or self.now()),
+            "data": data or {},
+        }
+        payload = msgspec.json.encode(event)
+        kind, _, rest = feed.partition("/")
+        # Sent again with the same ids: whichever of them arrives counts once.
+        async for attempt in stamina.retry_context(
+            on=AWAY, attempts=None, timeout=None, wait_max=2
+        ):
+            with attempt:
+                await self._jetstream.publish(
+                    f"atp.events.{kind}.{rest or kind}",
+                    payload,
+                    headers={"Nats-Msg-Id": f"{feed}:{event_id}"},
+                )
+
+
+def written(moment: datetime) -> str:
+    """RFC 3339, UTC, milliseconds."""
+    text = moment.astimezone(UTC).isoformat(timespec="milliseconds")
+    return text.removesuffix("+00:00") + "Z"

@@ -1,0 +1,67 @@
+"""The first day: master data over HTTP, then the stock everything starts with."""
+
+from datetime import UTC, datetime
+
+from atp_service.demo.assortment import ARTICLES, BEST_SELLER
+from atp_service.demo.chance import chance
+from atp_service.demo.feeds import Feeds
+from atp_service.demo.places import (
+    CHANNELS,
+    FEEDS,
+    LOCATIONS,
+    feed_of,
+    source_of,
+    stores_of,
+    usual_stock,
+)
+from atp_service.demo.service import Service
+
+# Long ago on purpose: events older than the dedupe window are looked up in the ledger, so opening
+# stock that is told again at the next start is known, however much later that is.
+OPENING = datetime(2026, 1, 2, 6, 0, tzinfo=UTC)
+
+
+async def describe(service: Service) -> None:
+    """Tell the service about the retailer, once: the last SKU being there says it is done."""
+    last = await service.call("GET", f"/v1/skus/{ARTICLES[-1].sku}")
+    if last.status_code == 200:
+        return
+    for path, documents in (
+        ("/v1/locations", LOCATIONS),
+        ("/v1/channels", CHANNELS),
+        ("/v1/feeds", FEEDS),
+    ):
+        for key, document in documents.items():
+            await _put(service, f"{path}/{key.replace('/', '%2F')}", document)
+    for article in ARTICLES:
+        await _put(service, f"/v1/skus/{article.sku}", {"name": article.name, "units": {"CASE": 6}})
+        if article.pace > BEST_SELLER:
+            # A few units stay for the counter, whatever the channel.
+            for store in stores_of(article):
+                path = f"/v1/skus/{article.sku}/locations/{store}"
+                await _put(service, path, {"safety_stock": 2})
+
+
+async def stock(feeds: Feeds) -> None:
+    """Tell what there is on the first day. The ids are always the same, so it counts once."""
+    random = chance("opening stock")
+    for article in ARTICLES:
+        for location in (source_of(article), *stores_of(article)):
+            quantity = usual_stock(article, location)
+            await feeds.tell(
+                feed_of(location),
+                "receipt",
+                {
+                    "sku": article.sku,
+                    "location": location,
+                    "quantity": random.randint(quantity, 2 * quantity),
+                    "document": "OPENING",
+                },
+                event_id=f"opening-{article.sku}-{location}",
+                at=OPENING,
+            )
+
+
+async def _put(service: Service, path: str, document: object) -> None:
+    answer = await service.call("PUT", path, document)
+    answer.raise_for_status()

@@ -1,0 +1,75 @@
+"""The retailer's day, from opening to closing."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from datetime import datetime
+from typing import Any
+
+import httpx
+import nats
+import stamina
+import structlog
+
+from atp_service.demo import opening
+from atp_service.demo.chance import chance
+from atp_service.demo.feeds import Feeds
+from atp_service.demo.pauses import Pauses
+from atp_service.demo.replenishment import Replenishment
+from atp_service.demo.service import Service
+from atp_service.demo.shoppers import Shoppers
+from atp_service.demo.tills import heartbeats, tills
+
+log = structlog.get_logger()
+
+CLOSING_SECONDS = 3.0
+
+
+async def trade(
+    api_url: str,
+    nats_url: str,
+    *,
+    seed: int,
+    speed: float,
+    clock: Callable[[], datetime],
+    closing: asyncio.Event,
+) -> None:
+    """Trade until `closing` is set; then serve whoever is inside, for a few seconds at most.
+
+    The seed decides what everybody does; the time of the start makes the ids, so no two starts
+    share one.
+    """
+    # Everybody asks again when the service is away; not each of them has to say so.
+    stamina.instrumentation.set_on_retry_hooks([])
+    run = f"{int(clock().timestamp() * 1000):x}"
+    pauses = Pauses(closing, speed)
+    client = await nats.connect(nats_url, name="demo", max_reconnect_attempts=-1)
+    try:
+        async with httpx.AsyncClient(base_url=api_url, timeout=10) as http:
+            service, feeds = Service(http), Feeds(client, run, clock)
+            day = asyncio.create_task(_day(service, feeds, seed, run, pauses))
+            closed = asyncio.create_task(closing.wait())
+            await asyncio.wait((day, closed), return_when=asyncio.FIRST_COMPLETED)
+            closed.cancel()
+            await asyncio.wait((day,), timeout=CLOSING_SECONDS)
+            day.cancel()
+            await asyncio.wait((day,))
+            if not day.cancelled():
+                day.result()
+    finally:
+        await client.close()
+    log.info("demo_closed", run=run)
+
+
+async def _day(service: Service, feeds: Feeds, seed: int, run: str, pauses: Pauses) -> None:
+    await opening.describe(service)
+    await opening.stock(feeds)
+    log.info("demo_opened", run=run, seed=seed)
+    actors: list[Coroutine[Any, Any, None]] = [
+        tills(feeds, chance(seed, "tills"), pauses),
+        heartbeats(feeds, pauses),
+        Replenishment(service, feeds, chance(seed, "stock"), run).rounds(pauses),
+        Shoppers(service, feeds, chance(seed, "shoppers"), run).come_and_go(pauses),
+    ]
+    async with asyncio.TaskGroup() as people:
+        for actor in actors:
+            people.create_task(actor)

@@ -1,0 +1,34 @@
+"""Six stores' tills: sales, now and then a return, and a sign of life when trade is slow."""
+
+from random import Random
+
+from atp_service.demo.assortment import ARTICLES
+from atp_service.demo.feeds import Feeds
+from atp_service.demo.pauses import Pauses
+from atp_service.demo.places import FEEDS, STORES, stores_of
+
+_SHELVES = {store: [a for a in ARTICLES if store in stores_of(a)] for store in STORES}
+_PACES = {store: [article.pace for article in shelf] for store, shelf in _SHELVES.items()}
+
+
+async def tills(feeds: Feeds, random: Random, pauses: Pauses) -> None:
+    """Customers pay, about one a second over all stores."""
+    while await pauses.about(1.0, random):
+        store = random.choice(STORES)
+        basket = random.choices(_SHELVES[store], _PACES[store], k=random.choice((1, 1, 2, 3)))
+        for article in basket:
+            data = {"sku": article.sku, "location": store, "quantity": random.choice((1, 1, 1, 2))}
+            if random.random() < 0.03:
+                disposition = random.choice(("restock", "restock", "damaged"))
+                await feeds.tell(f"pos/{store}", "return", {**data, "disposition": disposition})
+            else:
+                await feeds.tell(f"pos/{store}", "sale", data)
+
+
+async def heartbeats(feeds: Feeds, pauses: Pauses) -> None:
+    """Every feed says that it is alive: no sales is not a dead till."""
+    while True:
+        for feed in FEEDS:
+            await feeds.tell(feed, "heartbeat")
+        if not await pauses.exactly(20.0):
+            return
