@@ -28,6 +28,9 @@ _RETRY_SECONDS = 1.0
 _PATIENCE_SECONDS = 5.0
 
 
+GTIN = "gtin"  # among the sources of aliases, the one that all of them share
+
+
 class Unavailable(Exception):
     """Postgres is away: master data can be read, but not changed."""
 
@@ -65,6 +68,7 @@ class Catalog:
         self.feeds = self._feeds.records
         self._ask_again_at = 0.0
         self._feeds_of_location: dict[str, list[Feed]] | None = None
+        self._sku_by_alias: dict[tuple[str, str], str] = {}
 
     # Reading.
 
@@ -72,6 +76,14 @@ class Catalog:
         """Units the channel withholds where a level says nothing itself."""
         known = self.channels.get(channel)
         return 0 if known is None else known.safety_stock
+
+    def sku_by_alias(self, source: str, alias: str) -> Sku | None:
+        """The SKU that the source calls so, or whose GTIN it is."""
+        for namer in (source, GTIN):
+            sku = self.skus.get(self._sku_by_alias.get((namer, alias), ""))
+            if sku is not None and alias in sku.aliases.get(namer, ()):
+                return sku
+        return None
 
     def feeds_of(self, location: str) -> Sequence[Feed]:
         """The feeds that tell of the location, by id."""
@@ -109,7 +121,10 @@ class Catalog:
         channels: Iterable[str] = (),
         feeds: Iterable[tuple[str, str]] = (),
     ) -> None:
-        """Create what isn't known yet, with defaults. `feeds` are (feed, location it spoke of)."""
+        """Create what isn't known yet, with defaults.
+
+        `feeds` are (feed, location it spoke of); the location is empty where it spoke of none.
+        """
         for shelf, keys in (
             (self._skus, skus),
             (self._locations, locations),
@@ -128,12 +143,14 @@ class Catalog:
         skus: Collection[str] = (),
         locations: Collection[str] = (),
         channels: Collection[str] = (),
+        feeds: Collection[str] = (),
     ) -> None:
         """Ask Postgres for what memory doesn't have: another process may just have made it."""
         for shelf, keys in (
             (self._skus, skus),
             (self._locations, locations),
             (self._channels, channels),
+            (self._feeds, feeds),
         ):
             missing = [key for key in keys if key not in shelf.records]
             if missing and monotonic() >= self._ask_again_at:
@@ -192,7 +209,9 @@ class Catalog:
         widened: dict[str, Feed] = {}
         for key, location in sightings:
             feed = widened.get(key) or self.feeds.get(key) or _first_seen(key)
-            if location not in feed.locations:
+            if not location and key not in self.feeds:
+                widened[key] = feed
+            elif location and location not in feed.locations:
                 widened[key] = structs.replace(feed, locations=[*feed.locations, location])
         return widened
 
@@ -223,6 +242,10 @@ class Catalog:
     def _learn(self, shelf: Shelf[R], records: dict[str, R]) -> None:
         shelf.records.update(records)
         self._feeds_of_location = None
+        if shelf is self._skus:
+            for key in records:
+                for source, aliases in self.skus[key].aliases.items():
+                    self._sku_by_alias.update(((source, alias), key) for alias in aliases)
 
     def _forget(self, shelf: Shelf[R], key: str) -> None:
         shelf.records.pop(key, None)
@@ -295,7 +318,7 @@ def _insert_feeds() -> sql.Composed:
                 known.document,
                 '{{locations}}',
                 (
-                    SELECT jsonb_agg(DISTINCT location ORDER BY location)
+                    SELECT coalesce(jsonb_agg(DISTINCT location ORDER BY location), '[]')
                     FROM jsonb_array_elements(
                         known.document -> 'locations' || EXCLUDED.document -> 'locations'
                     ) AS both_of (location)
