@@ -134,14 +134,18 @@ class Store:
         }
 
     async def journal(self, after_seq: int, count: int, block_ms: int = 0) -> list[Entry]:
-        """Entries after a seq, in order; waits up to `block_ms` for the first. One asker only."""
-        read: tuple[Any, ...] = ("XREAD", "COUNT", count)
-        if block_ms:
-            read = (*read, "BLOCK", block_ms)
-        request = (*read, "STREAMS", self._keys.journal, f"{after_seq}-0")
-        (reply,) = await self._journal_wire.exchange([request], seconds=5 + block_ms / 1000)
-        if isinstance(reply, Exception):
-            raise Unavailable(str(reply))
+        """Entries after a seq, in order; waits up to `block_ms` for the first.
+
+        Anybody may look; only one asker at a time may wait.
+        """
+        streams = ("STREAMS", self._keys.journal, f"{after_seq}-0")
+        if not block_ms:
+            (reply,) = await self._reader.ask(("XREAD", "COUNT", count, *streams))
+        else:
+            waiting = ("XREAD", "COUNT", count, "BLOCK", block_ms, *streams)
+            (reply,) = await self._journal_wire.exchange([waiting], seconds=5 + block_ms / 1000)
+            if isinstance(reply, Exception):
+                raise Unavailable(str(reply))
         return [entry_from_stream(*message) for message in reply[0][1]] if reply else []
 
     async def trim(self, through_seq: int) -> None:
