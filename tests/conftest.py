@@ -64,7 +64,6 @@ def _redis_server(server_data: Path, redis_program: Path | None) -> Iterator[str
 def _postgres_server(server_data: Path) -> Iterator[Postgres]:
     server = Postgres(server_data, socket_folder(server_data), durable=False)
     with running([server]):
-        server.set_up()
         with psycopg.connect(server.url("postgres", "postgres"), autocommit=True) as connection:
             create_database(connection, TEMPLATE)
         migrate(server.url(OWNER, TEMPLATE), SERVICE)

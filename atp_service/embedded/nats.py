@@ -27,6 +27,7 @@ class Nats:
         self._folder = data / f"nats-{self._program.major}"
         self._ports = self._folder / "ports"
         self._log = data / "logs" / "nats.log"
+        self._port = -1
 
     @property
     def url(self) -> str:
@@ -44,7 +45,7 @@ class Nats:
         self._ports.mkdir()
         command: list[str | Path] = [
             self._program.path,
-            *("--addr", "127.0.0.1", "--port", "-1", "--ports_file_dir", self._ports),
+            *("--addr", "127.0.0.1", "--port", str(self._port), "--ports_file_dir", self._ports),
             *("--jetstream", "--store_dir", self._folder),
         ]
         return Child("nats", command, log=self._log, folder=self._folder)
@@ -57,9 +58,12 @@ class Nats:
         host, _, port = address.rpartition(":")
         try:
             with socket.create_connection((host, int(port)), timeout=1) as connection:
-                return connection.recv(5) == b"INFO "
+                greeted = connection.recv(5) == b"INFO "
         except OSError:
             return False
+        # Should it have to be started again, its clients look for it where it was.
+        self._port = int(port)
+        return greeted
 
     def _address(self) -> str | None:
         for file in self._ports.glob("*.ports"):

@@ -94,21 +94,15 @@ class Postgres:
         )
 
     def ready(self) -> bool:
-        """Whether it lets us in."""
+        """Whether it lets us in; by then the two roles and the database are there."""
         try:
-            psycopg.connect(self.url("postgres", "postgres"), connect_timeout=2).close()
+            with psycopg.connect(
+                self.url("postgres", "postgres"), autocommit=True, connect_timeout=2
+            ) as connection:
+                _set_up(connection)
         except psycopg.OperationalError:
             return False
         return True
-
-    def set_up(self) -> None:
-        """The two roles and the database; again changes nothing."""
-        with psycopg.connect(self.url("postgres", "postgres"), autocommit=True) as connection:
-            for role in (OWNER, SERVICE):
-                if not _exists(connection, "SELECT FROM pg_roles WHERE rolname = %s", role):
-                    connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(role)))
-            if not _exists(connection, "SELECT FROM pg_database WHERE datname = %s", DATABASE):
-                create_database(connection, DATABASE)
 
     def _initialise(self, user: Unprivileged) -> None:
         # Made beside and moved in whole: a start that was cut off here begins again.
@@ -132,6 +126,14 @@ class Postgres:
             )
         os.sync()
         unfinished.rename(self._folder)
+
+
+def _set_up(connection: psycopg.Connection) -> None:
+    for role in (OWNER, SERVICE):
+        if not _exists(connection, "SELECT FROM pg_roles WHERE rolname = %s", role):
+            connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(role)))
+    if not _exists(connection, "SELECT FROM pg_database WHERE datname = %s", DATABASE):
+        create_database(connection, DATABASE)
 
 
 def create_database(

@@ -5,13 +5,14 @@ import os
 import stat
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Protocol
 
 from atp_service.embedded.child import Child
 from atp_service.embedded.errors import CannotStart
+from atp_service.embedded.kept import Kept
 
 # A socket's path has 107 bytes; the longest name of ours is `.s.PGSQL.5432.lock`.
 _SOCKET_FOLDER_BYTES = 107 - len("/.s.PGSQL.5432.lock")
@@ -26,17 +27,17 @@ class Server(Protocol):
 
 
 @contextmanager
-def running(servers: list[Server]) -> Iterator[list[Child]]:
+def running(servers: Sequence[Server]) -> Iterator[list[Kept]]:
     """The servers, ready; stopped in reverse when left, in whatever way."""
     with ExitStack() as stack:
-        started: list[tuple[Server, Child]] = []
+        started = []
         for server in servers:
-            child = server.start()
-            stack.callback(child.stop)
-            started.append((server, child))
-        for server, child in started:
-            _wait(server, child)
-        yield [child for _, child in started]
+            kept = Kept(server.start)
+            stack.callback(kept.stop)
+            started.append(kept)
+        for server, kept in zip(servers, started, strict=True):
+            _wait(server, kept.child)
+        yield started
 
 
 def socket_folder(data: Path) -> Path:

@@ -1,0 +1,201 @@
+"""Wires the parts together: the only place that opens connections.
+
+Every process starts while what it talks to is away, and takes up its work when that comes back.
+"""
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import nats
+import structlog
+import uvicorn
+import uvloop
+from nats.aio.client import Client as NatsClient
+from prometheus_client import start_http_server
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
+
+from atp_service import api, catalog, metrics, record, store
+from atp_service.catalog import Catalog
+from atp_service.config import Settings, missing
+from atp_service.facts import Facts
+from atp_service.ledger import Ledger
+from atp_service.store import Store
+
+log = structlog.get_logger()
+
+_CONNECTIONS = 8
+_PATIENCE_SECONDS = 2.0
+_GRACE_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Connections:
+    """What the processes work with, open."""
+
+    pool: AsyncConnectionPool[AsyncConnection[Any]]
+    ledger: Ledger
+    catalog: Catalog
+    store: Store
+    facts: Facts
+    nats: NatsClient
+
+
+@asynccontextmanager
+async def connections(settings: Settings, name: str = "atp") -> AsyncIterator[Connections]:
+    """Everything opened, in order; closed in reverse. Raises SettingsError for an address missing.
+
+    Nothing is waited for: what is away now is connected to when it is back.
+    """
+    for setting in ("redis_url", "database_url"):
+        if getattr(settings, setting) is None:
+            raise missing(setting)
+    async with AsyncExitStack() as stack:
+        pool: AsyncConnectionPool[AsyncConnection[Any]] = AsyncConnectionPool(
+            settings.database_url or "",
+            min_size=1,
+            max_size=_CONNECTIONS,
+            timeout=_PATIENCE_SECONDS,
+            kwargs={"application_name": f"atp {name}", "connect_timeout": 3},
+            open=False,
+        )
+        await pool.open()
+        stack.push_async_callback(pool.close)
+        ledger = Ledger(pool)
+        stack.push_async_callback(ledger.close)
+        master_data = Catalog(pool)
+        stock = Store(
+            settings.redis_url or "",
+            name=name,
+            window_ms=settings.dedupe_hours * 3_600_000,
+            observe=metrics.observe_batch,
+        )
+        stack.push_async_callback(stock.close)
+        await _begin(stock, ledger, master_data)
+        stack.push_async_callback(_cancelled, asyncio.create_task(master_data.follow()))
+        bus = NatsClient()
+        if settings.nats_url is not None:
+            connecting = asyncio.create_task(_connect(bus, settings.nats_url, name))
+            stack.push_async_callback(_disconnect, bus, connecting)
+        facts = Facts(
+            stock,
+            ledger,
+            master_data,
+            auto_create=bool(settings.auto_create),
+            dedupe_hours=settings.dedupe_hours,
+            clock=_now_ms,
+        )
+        yield Connections(pool, ledger, master_data, stock, facts, bus)
+
+
+def serve(settings: Settings) -> int:
+    """Serve the API until told to stop; the exit code."""
+    return uvloop.run(_serve(settings))
+
+
+def work(settings: Settings, roles: Sequence[str]) -> int:
+    """Do the work of `roles` until told to stop; the exit code."""
+    return uvloop.run(_work(settings, roles))
+
+
+async def _serve(settings: Settings) -> int:
+    async with connections(settings, "serve") as parts:
+        application = api.create(
+            store=parts.store,
+            ledger=parts.ledger,
+            catalog=parts.catalog,
+            facts=parts.facts,
+            auto_create=bool(settings.auto_create),
+            now_ms=_now_ms,
+            nats_connected=(lambda: parts.nats.is_connected) if settings.nats_url else None,
+        )
+        server = uvicorn.Server(
+            uvicorn.Config(
+                application,
+                host=settings.host,
+                port=settings.port,
+                loop="none",
+                http="httptools",
+                lifespan="auto",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                timeout_graceful_shutdown=_GRACE_SECONDS,
+            )
+        )
+        # uvicorn stops at a signal and then raises it again, which would end us before our
+        # connections are closed: by then it has done its work.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        log.info("serving", host=settings.host, port=settings.port)
+        await server.serve()
+    log.info("served")
+    return 0
+
+
+async def _work(settings: Settings, roles: Sequence[str]) -> int:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    if settings.worker_metrics_port is not None:
+        start_http_server(
+            settings.worker_metrics_port, addr=settings.host, registry=metrics.REGISTRY
+        )
+    async with connections(settings, "worker") as parts:
+        runs: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
+            "record": lambda: record.run(parts.store, settings.database_url or "", stop=stop),
+        }
+        log.info("working", roles=list(roles))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for role in roles:
+                    tasks.create_task(runs[role](), name=role)
+        except ExceptionGroup:
+            # Whoever started us starts us again; the others were stopped in mid-work, which is
+            # as harmless as a crash.
+            log.exception("worker_failed")
+            return 1
+    log.info("worked")
+    return 0
+
+
+async def _begin(stock: Store, ledger: Ledger, master_data: Catalog) -> None:
+    """What can be done at once; both look again by themselves where something is away."""
+    try:
+        await master_data.load()
+    except catalog.Unavailable as fault:
+        log.warning("catalog_unavailable", reason=str(fault))
+    try:
+        await stock.open(ledger)
+    except (store.Fenced, store.Unavailable) as fault:
+        log.warning("store_unavailable", reason=str(fault))
+
+
+async def _connect(bus: NatsClient, url: str, name: str) -> None:
+    """Connect, however long it takes."""
+    while not bus.is_connected:
+        try:
+            await bus.connect(url, name=f"atp {name}", max_reconnect_attempts=-1)
+        except (nats.errors.Error, OSError) as fault:
+            log.warning("nats_unavailable", reason=str(fault))
+            await asyncio.sleep(_PATIENCE_SECONDS)
+
+
+async def _disconnect(bus: NatsClient, connecting: "asyncio.Task[None]") -> None:
+    await _cancelled(connecting)
+    if bus.is_connected:
+        await bus.close()
+
+
+async def _cancelled(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,40 @@
+"""The command line. Each command is a module here, read only when it is asked for."""
+
+import importlib
+import sys
+from typing import cast
+
+import rich_click as click
+
+from atp_service.config import SettingsError
+from atp_service.embedded.errors import CannotStart
+
+_COMMANDS = ("up", "serve", "worker", "migrate", "replay", "demo", "env")
+
+
+class _Commands(click.RichGroup):
+    """Commands by their module's name: `atp worker` doesn't pay for what `atp up` imports."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"atp_service.cli.{cmd_name}")
+        return cast("click.Command", module.command)
+
+
+@click.group(cls=_Commands)
+@click.version_option(package_name="atp-service")
+def atp() -> None:
+    """How many units can be sold, here, now, on this channel; and the promise kept."""
+
+
+def main() -> None:
+    """Run a command; what stops it is said in words."""
+    try:
+        atp(prog_name="atp")
+    except (SettingsError, CannotStart) as error:
+        click.echo(f"atp: {error}", err=True)
+        sys.exit(2)

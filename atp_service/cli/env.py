@@ -1,0 +1,17 @@
+"""`atp env`: the addresses of the running instance, for the shell."""
+
+import os
+import shlex
+
+import rich_click as click
+
+from atp_service.cli.surroundings import settings_here
+from atp_service.config import variable
+
+
+@click.command("env")
+def command() -> None:
+    """Print the three URLs as shell exports: `eval "$(atp env)"`."""
+    settings = settings_here(os.environ, "redis_url", "nats_url", "database_url")
+    for name in ("redis_url", "nats_url", "database_url"):
+        click.echo(f"export {variable(name)}={shlex.quote(getattr(settings, name))}")

@@ -1,0 +1,37 @@
+"""`atp worker`: the processes behind the API."""
+
+import os
+import sys
+
+import rich_click as click
+
+from atp_service.cli.surroundings import settings_here
+from atp_service.config import SettingsError
+
+ROLES = ("ingest", "record", "expire")
+
+
+@click.command("worker")
+@click.option("--only", metavar="ROLES", help="Some of ingest,record,expire; all, if left out.")
+def command(only: str | None) -> None:
+    """Take in events, record the journal in the ledger and expire holds, until stopped."""
+    roles = _roles(only)
+    needed = ["redis_url", "database_url"]
+    if "ingest" in roles:
+        needed.append("nats_url")
+    settings = settings_here(os.environ, *needed)
+
+    from atp_service import app, log
+
+    log.configure(settings.log_level, "worker")
+    sys.exit(app.work(settings, roles))
+
+
+def _roles(only: str | None) -> tuple[str, ...]:
+    if only is None:
+        return ROLES
+    roles = tuple(part.strip() for part in only.split(",") if part.strip())
+    unknown = [role for role in roles if role not in ROLES]
+    if unknown or not roles:
+        raise SettingsError(f"--only {only}: no such role\nThere are {', '.join(ROLES)}.")
+    return roles

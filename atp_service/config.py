@@ -1,0 +1,131 @@
+"""Settings: few, typed, read once from the environment. A wrong one stops the start, by name."""
+
+import difflib
+import ipaddress
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Hours = Annotated[int, Meta(ge=1, le=24 * 31)]
+
+_PREFIX = "ATP_"
+
+
+class SettingsError(Exception):
+    """A setting is missing, unknown or wrong; the message names it and says what to set."""
+
+
+class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What can be set. The variable is `ATP_` and the name in capitals."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    data: str = ".atp"
+    redis_url: str | None = None
+    nats_url: str | None = None
+    database_url: str | None = None
+    migration_url: str | None = None
+    # Decided where it is left out: on where we run the servers ourselves, off elsewhere.
+    auto_create: bool | None = None
+    dedupe_hours: Hours = 24
+    worker_metrics_port: Port | None = None
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    redis_server: str | None = None
+    nats_server: str | None = None
+    postgres_server: str | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The folder for data, absolute: processes started from elsewhere find the same."""
+        return Path(self.data).expanduser().absolute()
+
+
+_TO_SET = {
+    "host": "a loopback address, such as 127.0.0.1",
+    "port": "a port, 1 to 65535, or 0 for any that is free",
+    "data": "the folder where data is kept",
+    "redis_url": "redis://host:port/0, rediss://… or unix:///path/to/socket",
+    "nats_url": "nats://host:port",
+    "database_url": "postgresql://user@host/database, as the service's own role",
+    "migration_url": "postgresql://user@host/database, as the role that owns the tables",
+    "auto_create": "true or false",
+    "dedupe_hours": "hours, 1 to 744",
+    "worker_metrics_port": "a port, 1 to 65535, or 0 for any that is free",
+    "log_level": "debug, info, warning or error",
+    "redis_server": "the path of a valkey-server or redis-server",
+    "nats_server": "the path of a nats-server",
+    "postgres_server": "the path of a postgres, beside its initdb",
+}
+_SCHEMES = {
+    "redis_url": ("redis", "rediss", "unix"),
+    "nats_url": ("nats", "tls", "ws", "wss"),
+    "database_url": ("postgresql", "postgres"),
+    "migration_url": ("postgresql", "postgres"),
+}
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """The settings in `environment`; an empty variable counts as left out. Raises SettingsError."""
+    given = {
+        name.removeprefix(_PREFIX).lower(): value.strip()
+        for name, value in environment.items()
+        if name.startswith(_PREFIX) and value.strip()
+    }
+    for name in given:
+        if name not in _TO_SET:
+            raise SettingsError(_unknown(name))
+    for name, value in given.items():
+        # One at a time, so that the message can name the variable and its value.
+        try:
+            msgspec.convert({name: value}, Settings, strict=False)
+        except msgspec.ValidationError:
+            raise SettingsError(
+                f"{variable(name)}={value} won't do\nSet it to {_TO_SET[name]}."
+            ) from None
+        schemes = _SCHEMES.get(name)
+        if schemes is not None and value.partition("://")[0] not in schemes:
+            # Its value is not shown: there may be a password in it.
+            raise SettingsError(
+                f"{variable(name)} is not an address that starts with {schemes[0]}://\n"
+                f"Set it to {_TO_SET[name]}."
+            )
+    settings = msgspec.convert(given, Settings, strict=False)
+    _check_host(settings.host)
+    return settings
+
+
+def missing(name: str) -> SettingsError:
+    """The error for a setting that this command can't do without."""
+    return SettingsError(f"{variable(name)} is not set\nSet it to {_TO_SET[name]}.")
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return _PREFIX + name.upper()
+
+
+def _unknown(name: str) -> str:
+    close = difflib.get_close_matches(name, _TO_SET, 1)
+    advice = (
+        f"Did you mean {variable(close[0])}?"
+        if close
+        else f"There are: {', '.join(variable(known) for known in _TO_SET)}."
+    )
+    return f"{variable(name)} is not a setting\n{advice}"
+
+
+def _check_host(host: str) -> None:
+    try:
+        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        # There are no API keys yet: whoever reached the port could sell the stock.
+        raise SettingsError(
+            f"ATP_HOST={host}: only loopback is served until API keys exist\n"
+            f"Set it to {_TO_SET['host']}."
+        )

@@ -1,0 +1,95 @@
+"""The numbers that `atp up` shows, as the processes themselves count them."""
+
+from collections.abc import Iterable
+
+import httpx
+from msgspec import Struct
+from prometheus_client import Metric
+from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+_RESERVATIONS = "/v1/reservations"
+
+
+class Counters(Struct, frozen=True, kw_only=True):
+    """Since the processes started."""
+
+    requests: int = 0
+    held: int = 0
+    refused: int = 0
+    confirmed: int = 0
+    released: int = 0
+    expired: int = 0
+    events: int = 0
+    duplicates: int = 0
+    parked: int = 0
+    recorded: int = 0
+    backlog: int = 0
+
+
+def read_counters(client: httpx.Client, urls: Iterable[str]) -> Counters | None:
+    """The sum over the processes at `urls`; None where one doesn't answer."""
+    numbers = _Numbers()
+    for url in urls:
+        try:
+            answer = client.get(f"{url}/metrics", headers={"accept": CONTENT_TYPE_LATEST})
+            answer.raise_for_status()
+            families = text_string_to_metric_families(answer.text)  # type: ignore[no-untyped-call]
+            numbers.add(families)
+        except (httpx.HTTPError, ValueError):
+            return None
+    return numbers.counters()
+
+
+class _Numbers:
+    """Samples by name and by the labels that tell them apart."""
+
+    def __init__(self) -> None:
+        self._samples: dict[tuple[str, tuple[str, ...]], float] = {}
+
+    def add(self, families: Iterable[Metric]) -> None:
+        for family in families:
+            for sample in family.samples:
+                labels = tuple(
+                    sample.labels[name]
+                    for name in ("method", "route", "status")
+                    if name in sample.labels
+                )
+                key = (sample.name, labels)
+                self._samples[key] = self._samples.get(key, 0.0) + sample.value
+
+    def counters(self) -> Counters:
+        return Counters(
+            requests=self._total("atp_http_request_seconds_count"),
+            held=self._calls("POST", _RESERVATIONS, "201"),
+            refused=self._calls("POST", _RESERVATIONS, "409"),
+            confirmed=self._calls("POST", "/confirm", "200"),
+            released=self._calls("POST", "/release", "200"),
+            expired=self._total("atp_holds_expired_total"),
+            events=self._total("atp_events_total"),
+            duplicates=self._total("atp_events_total", "duplicate"),
+            parked=self._total("atp_events_total", "parked"),
+            recorded=self._total("atp_entries_recorded_total"),
+            backlog=self._total("atp_record_backlog_entries"),
+        )
+
+    def _calls(self, method: str, route_end: str, status: str) -> int:
+        return int(
+            sum(
+                value
+                for (name, labels), value in self._samples.items()
+                if name == "atp_http_request_seconds_count"
+                and labels[0] == method
+                and labels[1].endswith(route_end)
+                and labels[2] == status
+            )
+        )
+
+    def _total(self, name: str, status: str | None = None) -> int:
+        return int(
+            sum(
+                value
+                for (sample, labels), value in self._samples.items()
+                if sample == name and (status is None or status in labels)
+            )
+        )

@@ -1,0 +1,181 @@
+"""The whole on one machine: servers, worker, API and demo, kept running until told to stop."""
+
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from pathlib import Path
+
+import httpx
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from atp_service.config import Settings, variable
+from atp_service.embedded.child import Child
+from atp_service.embedded.errors import CannotStart
+from atp_service.embedded.instance import Instance, announced, only_one, started_at
+from atp_service.embedded.kept import Kept
+from atp_service.embedded.nats import Nats
+from atp_service.embedded.postgres import OWNER, SERVICE, Postgres
+from atp_service.embedded.servers import running, socket_folder
+from atp_service.embedded.valkey import Valkey
+from atp_service.embedded.view import View
+from atp_service.ledger import migrate
+
+_LOOK_EVERY_SECONDS = 0.25
+_START_SECONDS = 30.0
+
+
+def up(settings: Settings, view: View, *, demo: bool) -> None:
+    """Run everything until told to stop. Raises CannotStart."""
+    data = settings.folder
+    with _until_told(), only_one(data), ExitStack() as stack:
+        redis, nats, postgres = _servers(settings)
+        ours = [server for server in (redis, nats, postgres) if not isinstance(server, str)]
+        view.step("servers")
+        # Left in the opposite order: whoever asks stops before whoever answers.
+        kept = list(stack.enter_context(running(ours)))
+        view.step("migrations")
+        database_url = postgres if isinstance(postgres, str) else postgres.url(SERVICE)
+        owner_url = database_url if isinstance(postgres, str) else postgres.url(OWNER)
+        instance = Instance(
+            pid=os.getpid(),
+            started=started_at(os.getpid()) or 0,
+            url=_http(settings.host, settings.port, "port"),
+            worker_metrics_url=_http(
+                settings.host, settings.worker_metrics_port or 0, "worker_metrics_port"
+            ),
+            redis_url=redis if isinstance(redis, str) else redis.url,
+            nats_url=nats if isinstance(nats, str) else nats.url,
+            database_url=database_url,
+            migration_url=settings.migration_url or owner_url,
+            # Where the database is ours, so is the master data: it may grow by itself.
+            auto_create=not isinstance(postgres, str)
+            if settings.auto_create is None
+            else settings.auto_create,
+        )
+        _migrate(instance)
+        environment = _environment(settings, instance)
+        for command in ("worker", "serve", "demo") if demo else ("worker", "serve"):
+            view.step(command)
+            process = Kept(partial(_start, command, data, environment))
+            stack.callback(process.stop)
+            kept.append(process)
+            if command == "serve":
+                _wait(instance.url, process)
+        stack.enter_context(announced(data, instance))
+        view.running(instance, data)
+        while True:
+            for process in kept:
+                process.look()
+            view.look(kept)
+            time.sleep(_LOOK_EVERY_SECONDS)
+
+
+class _Told(BaseException):
+    """We were told to stop: like KeyboardInterrupt it comes from outside, at any moment."""
+
+
+@contextmanager
+def _until_told() -> Iterator[None]:
+    """Ends quietly at Ctrl-C or SIGTERM; once stopping, a second one changes nothing."""
+
+    def told(*_: object) -> None:
+        for number in stoppers:
+            signal.signal(number, signal.SIG_IGN)
+        raise _Told
+
+    stoppers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, told) for number in stoppers}
+    try:
+        with suppress(_Told):
+            yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _servers(settings: Settings) -> tuple[str | Valkey, str | Nats, str | Postgres]:
+    """Each an address where the settings name one, and a server of ours where they don't."""
+    data = settings.folder
+    sockets = socket_folder(data)
+    return (
+        settings.redis_url or Valkey(data, sockets, _path(settings.redis_server)),
+        settings.nats_url or Nats(data, _path(settings.nats_server)),
+        settings.database_url or Postgres(data, sockets, _path(settings.postgres_server)),
+    )
+
+
+def _path(setting: str | None) -> Path | None:
+    return Path(setting).expanduser() if setting else None
+
+
+def _http(host: str, port: int, setting: str) -> str:
+    """The address to serve on; 0 becomes a port that is free now."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        # As the server will: a connection of the last run that lingers is not in the way.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise CannotStart(
+                f"port {port} of {host} is taken or can't be had: {error.strerror}",
+                f"set {variable(setting)} to another port, or to 0 for any that is free",
+            ) from None
+        shown = f"[{host}]" if ":" in host else host
+        return f"http://{shown}:{probe.getsockname()[1]}"
+
+
+def _migrate(instance: Instance) -> None:
+    role = conninfo_to_dict(instance.database_url).get("user")
+    try:
+        migrate(instance.migration_url, str(role) if role else None)
+    except psycopg.Error as error:
+        raise CannotStart(
+            f"the database could not be migrated: {str(error).strip()}",
+            "set ATP_DATABASE_URL to a database that is up, "
+            "and ATP_MIGRATION_URL to the role that owns its tables",
+        ) from None
+
+
+def _environment(settings: Settings, instance: Instance) -> Mapping[str, str]:
+    """What our own processes are told: all that was decided here, so that they decide nothing."""
+    decided = {
+        "data": str(settings.folder),
+        "port": instance.url.rpartition(":")[2],
+        "worker_metrics_port": instance.worker_metrics_url.rpartition(":")[2],
+        "redis_url": instance.redis_url,
+        "nats_url": instance.nats_url,
+        "database_url": instance.database_url,
+        "auto_create": str(instance.auto_create).lower(),
+    }
+    return os.environ | {variable(name): value for name, value in decided.items()}
+
+
+def _start(command: str, data: Path, environment: Mapping[str, str]) -> Child:
+    return Child(
+        command,
+        [sys.executable, "-m", "atp_service", command],
+        log=data / "logs" / f"{command}.log",
+        environment=environment,
+    )
+
+
+def _wait(url: str, process: Kept) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while True:
+        with suppress(httpx.HTTPError):
+            if httpx.get(f"{url}/health/live", timeout=1).is_success:
+                return
+        if time.monotonic() > deadline or process.restarts > 2:
+            raise CannotStart(
+                f"the API does not answer:\n{process.child.last_words()}",
+                f"its log is {process.child.log}",
+            )
+        process.look()
+        time.sleep(0.05)
