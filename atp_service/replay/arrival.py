@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
@@ -16,7 +17,7 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from atp_service import ledger, store
-from atp_service.ingest import CONSUMER, STREAM
+from atp_service.ingest.stream import CONSUMER, STREAM
 from atp_service.ledger import Ledger
 from atp_service.ledger.unavailable import unavailable_when_away
 from atp_service.replay.progress import Stage, View
@@ -25,9 +26,19 @@ from atp_service.store import Store
 LOOK_EVERY_SECONDS = 0.25
 STANDSTILL_SECONDS = 10.0
 
+NOBODY_CONSUMES = "no worker is consuming: start one with `atp worker`"
+INGEST_STANDS = "ingest does not get on: is a worker running, and are Redis and Postgres up?"
+NOBODY_RECORDS = "the ledger does not grow: is a worker recording?"
+
 AWAY = (NatsError, TimeoutError, store.Unavailable, store.Fenced, ledger.Unavailable)
 
 Answer = TypeVar("Answer")
+
+
+async def connected(nats: Client) -> None:
+    """Return if NATS is there; else raise what `patiently` waits for."""
+    if not nats.is_connected:
+        raise NatsError("NATS is away")
 
 
 async def taken(jetstream: JetStreamContext, last_seq: int, view: View) -> None:
@@ -38,16 +49,14 @@ async def taken(jetstream: JetStreamContext, last_seq: int, view: View) -> None:
             consumer = await jetstream.consumer_info(STREAM, CONSUMER)
         except NotFoundError:  # no worker has ever consumed here
             return 0, NOBODY_CONSUMES
-        busy = consumer.num_waiting or consumer.num_ack_pending
+        # What a dead worker had fetched counts as being worked on until it is given to another.
+        somebody = consumer.num_waiting or consumer.num_ack_pending
         return (
             consumer.ack_floor.stream_seq if consumer.ack_floor else 0,
-            "ingest does not get on: are Redis and Postgres up?" if busy else NOBODY_CONSUMES,
+            INGEST_STANDS if somebody else NOBODY_CONSUMES,
         )
 
     await _until("taken by ingest", last_seq, floor, view)
-
-
-NOBODY_CONSUMES = "no worker is consuming: start one with `atp worker`"
 
 
 async def recorded(redis: Store, book: Ledger, view: View) -> None:
@@ -58,9 +67,6 @@ async def recorded(redis: Store, book: Ledger, view: View) -> None:
         return position.seq if position else 0, NOBODY_RECORDS
 
     await _until("in the ledger", await patiently(redis.last_seq, view), seq, view)
-
-
-NOBODY_RECORDS = "the ledger does not grow: is a worker recording?"
 
 
 async def outcomes(

@@ -11,7 +11,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from atp_service.ingest import ensure_stream
 from atp_service.ledger import Ledger
-from atp_service.replay.arrival import outcomes, patiently, recorded, taken
+from atp_service.replay.arrival import connected, outcomes, patiently, recorded, taken
 from atp_service.replay.events import Reading, RowError, encode_event
 from atp_service.replay.mapping import Mapping
 from atp_service.replay.progress import View
@@ -43,6 +43,7 @@ async def replay(
     summary = Summary(file=path.name, feed=mapping.feed)
     with Rows(path, mapping.file) as rows:
         reading = Reading(mapping, rows.header, rows.file_id)
+        await patiently(lambda: connected(nats), view)
         jetstream = nats.jetstream()
         await ensure_stream(jetstream)
         position = await patiently(ledger.position, view)

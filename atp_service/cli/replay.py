@@ -1,0 +1,74 @@
+"""`atp replay`: a source's file, from its rows to the ledger."""
+
+import os
+import sys
+from pathlib import Path
+
+import rich_click as click
+
+from atp_service.cli.surroundings import settings_here
+
+
+@click.command("replay")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--map",
+    "map_path",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="MAP.toml",
+    help="What the rows mean.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON and nothing else.")
+def command(file: Path, map_path: Path, as_json: bool) -> None:
+    """Publish the rows of a CSV (also .gz) as stock events, and wait until the ledger has them.
+
+    A row counts once, however often it is replayed: after Ctrl-C run the same command again.
+    Exits with 1 if there were rows that no event could be read from, with 2 if nothing was done.
+    """
+    settings = settings_here(os.environ, "redis_url", "nats_url", "database_url")
+
+    import msgspec
+    import uvloop
+    from rich.console import Console
+
+    from atp_service import app, log
+    from atp_service.replay.mapping import MappingError, load_mapping
+    from atp_service.replay.progress import view
+    from atp_service.replay.rows import FileError
+    from atp_service.replay.run import replay
+    from atp_service.replay.summary import Summary, table
+
+    log.configure("warning", "replay")
+    console = Console(stderr=True)
+
+    async def run() -> Summary:
+        mapping = load_mapping(map_path)
+        async with app.connections(settings, "replay") as connections:
+            with view(console, silent=as_json) as watching:
+                return await replay(
+                    file,
+                    mapping,
+                    nats=connections.nats,
+                    store=connections.store,
+                    ledger=connections.ledger,
+                    pool=connections.pool,
+                    view=watching,
+                )
+
+    try:
+        summary = uvloop.run(run())
+    except (MappingError, FileError) as error:
+        click.echo(f"atp: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        click.echo(
+            "atp: stopped. What was published counts once: run the same command again to go on.",
+            err=True,
+        )
+        sys.exit(130)
+    if as_json:
+        click.echo(msgspec.json.encode(summary).decode())
+    else:
+        Console().print(table(summary))
+    sys.exit(1 if summary.unreadable else 0)

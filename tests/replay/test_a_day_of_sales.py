@@ -1,0 +1,44 @@
+"""A day of a real retailer's invoices, from the file to the ledger and to the shelf's number."""
+
+from pathlib import Path
+
+from nats.aio.client import Client
+
+from tests.replay.by_hand import count
+from tests.replay.instance import Instance
+
+
+async def test_a_day_of_invoices_leaves_the_stock_that_the_file_says(
+    instance: Instance, online_retail: Path, empty_nats: Client
+) -> None:
+    day = online_retail / "slices" / "2011-12-05.csv"
+    on_hand, rows = count(day)
+    ignored = rows.pop("ignored")
+    instance.start_serving()
+    worker = instance.start("worker")
+
+    summary = instance.replay(day)
+
+    assert summary["rows"] == rows.total() + ignored
+    assert summary["ignored"] == ignored
+    assert summary["events"] == dict(rows)
+    assert summary["published"] == summary["applied"] == rows.total()
+    assert (summary["duplicates"], summary["exceptions"], summary["unreadable"]) == (0, 0, 0)
+    assert instance.ledger_on_hand() == on_hand
+    assert instance.served_on_hand(list(on_hand)) == on_hand
+
+    # Again at once: JetStream itself still knows the messages.
+    seq = instance.ledger_seq()
+    again = instance.replay(day)
+    assert (again["applied"], again["duplicates"]) == (0, rows.total())
+
+    # Again with JetStream's memory gone: now it is for the service to know the events.
+    worker.terminate()
+    worker.wait(15)
+    await empty_nats.jetstream().delete_stream("ATP_EVENTS")
+    instance.start("worker")
+    again = instance.replay(day)
+    assert (again["applied"], again["duplicates"]) == (0, rows.total())
+    assert instance.ledger_seq() == seq
+    assert instance.ledger_on_hand() == on_hand
+    assert instance.served_on_hand(list(on_hand)) == on_hand

@@ -1,0 +1,34 @@
+"""The main job: a year of invoices. Takes minutes, so it runs when asked for: `make year`."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.replay.by_hand import count
+from tests.replay.instance import Instance
+
+
+def test_a_year_of_invoices_leaves_the_stock_that_the_file_says(
+    instance: Instance, online_retail: Path
+) -> None:
+    if not os.environ.get("YEAR"):
+        pytest.skip("the year takes minutes: `make year` runs it")
+    year = online_retail / "online_retail_full.csv.gz"
+    on_hand, rows = count(year)
+    ignored = rows.pop("ignored")
+    instance.start_serving()
+    instance.start("worker")
+
+    summary = instance.replay(year)
+
+    assert (summary["rows"], summary["ignored"]) == (541_909, ignored)
+    assert summary["events"] == dict(rows)
+    assert summary["applied"] == rows.total()
+    assert (summary["duplicates"], summary["exceptions"], summary["unreadable"]) == (0, 0, 0)
+    assert instance.ledger_on_hand() == on_hand
+    assert instance.served_on_hand(list(on_hand)) == on_hand
+
+    again = instance.replay(year)
+    assert (again["applied"], again["duplicates"]) == (0, rows.total())
+    assert instance.ledger_on_hand() == on_hand
