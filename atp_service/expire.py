@@ -1,0 +1,71 @@
+"""Holds whose deadline has passed give their units back, with or without traffic.
+
+A lapsed hold counts as expired at once; this makes it so in the numbers, within a second. It is
+reaped a few at a time, so that a sale whose holds all lapse together stalls nobody.
+"""
+
+import asyncio
+from typing import Final
+
+import structlog
+from prometheus_client import Counter, Gauge
+
+from atp_service.inventory.commands import Expire
+from atp_service.inventory.outcomes import Swept
+from atp_service.metrics import REGISTRY
+from atp_service.store import Fenced, Store, Unavailable
+
+log = structlog.get_logger()
+
+AT_ONCE: Final = 100
+LONGEST_SLEEP_SECONDS: Final = 0.25  # a hold made meanwhile may be due sooner than any known
+SHORTEST_PAUSE_SECONDS: Final = 0.1  # while Redis is away
+LONGEST_PAUSE_SECONDS: Final = 2.0
+
+_reaped = Counter("atp_expire_holds", "Holds reaped after their deadline", registry=REGISTRY)
+_overdue = Gauge(
+    "atp_expire_overdue_seconds", "How long the oldest lapsed hold has waited", registry=REGISTRY
+)
+
+
+async def run(store: Store, *, stop: asyncio.Event) -> None:
+    """Reap until told to stop."""
+    log.info("expire_started")
+    pause = SHORTEST_PAUSE_SECONDS
+    while not stop.is_set():
+        try:
+            due = await store.due()
+            _overdue.set(0.0 if due is None else max(0.0, -due))
+            if due is None or due > 0:
+                sleep = LONGEST_SLEEP_SECONDS if due is None else min(due, LONGEST_SLEEP_SECONDS)
+            else:
+                sleep = 0.0 if await _reap(store, stop) else LONGEST_SLEEP_SECONDS
+            pause = SHORTEST_PAUSE_SECONDS
+        except (Unavailable, Fenced) as away:
+            log.warning("expire_interrupted", reason=str(away))
+            sleep, pause = pause, min(pause * 2, LONGEST_PAUSE_SECONDS)
+        await _rest(stop, sleep)
+    log.info("expire_stopped")
+
+
+async def _reap(store: Store, stop: asyncio.Event) -> int:
+    """Every hold that is due; how many there were."""
+    reaped, more = 0, True
+    while more and not stop.is_set():
+        match await store.apply(Expire(limit=AT_ONCE)):
+            case Swept() as swept:
+                reaped, more = reaped + swept.reaped, swept.more
+                _reaped.inc(swept.reaped)
+            case stumbled:
+                raise Unavailable(f"holds can't be reaped: {stumbled}")
+    if reaped:
+        log.info("holds_expired", holds=reaped)
+    return reaped
+
+
+async def _rest(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        pass

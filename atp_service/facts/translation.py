@@ -1,0 +1,255 @@
+"""An event becomes a command: names as the catalog knows them, quantities in base units."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from msgspec import Struct
+
+from atp_service.catalog import Catalog, Feed
+from atp_service.facts import events
+from atp_service.facts.events import AnyEvent, StockEvent, Unfit
+from atp_service.inventory import commands
+from atp_service.inventory.commands import Fact
+
+MOST_UNITS: Final = 1_000_000_000
+
+Places = tuple[str, ...]
+
+
+class Names(Struct, frozen=True):
+    """What an event speaks of, in our words; a heartbeat speaks of its feed alone."""
+
+    feed: str
+    sku: str | None
+    places: Places
+
+
+def names_of(event: AnyEvent, catalog: Catalog) -> Names:
+    if isinstance(event, events.Heartbeat):
+        return Names(event.source, None, ())
+    feed = catalog.feeds.get(event.source) or Feed(id=event.source)
+    sku = feed.sku_map.get(event.data.sku, event.data.sku)
+    known = catalog.skus.get(sku) or catalog.sku_by_alias(event.source, sku)
+    return Names(event.source, known.sku if known else sku, _places(event, feed))
+
+
+def places_told(event: AnyEvent) -> Places:
+    """The event's locations in the feed's words, first the one whose on_hand changes."""
+    if isinstance(event, events.Heartbeat):
+        return ()
+    data = event.data
+    if isinstance(data, events.TransferShippedData):
+        return (data.origin, data.to)
+    if isinstance(data, events.TransferReceivedData):
+        return (data.to, data.origin) if data.origin else (data.to,)
+    return (data.location,)
+
+
+def translate(event: AnyEvent, catalog: Catalog) -> Fact | Unfit:
+    """The command, or what the catalog doesn't know: a feed, a location, a SKU, a unit.
+
+    A count's command is not whole yet: what happened since the count is still to be added up.
+    """
+    feed = catalog.feeds.get(event.source)
+    if feed is None:
+        return _unknown(event, "feed", event.source)
+    if isinstance(event, events.Heartbeat):
+        return commands.Heartbeat(
+            source=event.source,
+            event_id=event.id,
+            occurred_at_ms=event.occurred_at_ms,
+            traceparent=event.traceparent,
+        )
+    places = _places(event, feed)
+    for place in places:
+        if place not in catalog.locations:
+            return _unknown(event, "location", place)
+    data = event.data
+    name = feed.sku_map.get(data.sku, data.sku)
+    sku = catalog.skus.get(name) or catalog.sku_by_alias(event.source, name)
+    if sku is None:
+        return _unknown(event, "sku", name)
+    quantity = data.quantity
+    if data.unit is not None and data.unit != sku.base_unit:
+        converted = sku.in_base_units(quantity, data.unit)
+        if converted is None or abs(converted) > MOST_UNITS:
+            detail = f"{quantity} {data.unit} are no whole number of {sku.base_unit} within bounds"
+            return _unfit(event, "unknown-unit", f"{sku.sku} {data.unit}", detail)
+        quantity = converted
+    return _COMMANDS[type(event)](event, sku.sku, places, quantity)
+
+
+def _places(event: StockEvent, feed: Feed) -> Places:
+    """The event's locations in our words, in the same order."""
+    places = places_told(event)
+    if feed.location_map:
+        return tuple(feed.location_map.get(place, place) for place in places)
+    return places
+
+
+def _unknown(event: AnyEvent, kind: str, name: str) -> Unfit:
+    return _unfit(event, f"unknown-{kind}", name, f"no {kind} {name}")
+
+
+def _unfit(event: AnyEvent, reason: str, subject: str, detail: str) -> Unfit:
+    return Unfit(
+        reason=reason, subject=subject, detail=detail, source=event.source, event_id=event.id
+    )
+
+
+def _sale(
+    event: events.Sale | events.Shipment, sku: str, places: Places, quantity: int
+) -> commands.Sale:
+    command = commands.Shipment if isinstance(event, events.Shipment) else commands.Sale
+    return command(
+        source=event.source,
+        event_id=event.id,
+        occurred_at_ms=event.occurred_at_ms,
+        traceparent=event.traceparent,
+        sku=sku,
+        location=places[0],
+        quantity=quantity,
+        order_id=event.data.order_id,
+        reservation_id=event.data.reservation_id,
+        shipment_id=event.data.shipment_id,
+        document=event.data.document,
+    )
+
+
+def _return(event: events.Return, sku: str, places: Places, quantity: int) -> commands.Return:
+    disposition = event.data.disposition or "restock"
+    document = event.data.document
+    if document is None and disposition in ("in_transit", "to_dc"):
+        # What is on its way back needs a document to arrive under.
+        document = f"return/{event.id}"
+    return commands.Return(
+        source=event.source,
+        event_id=event.id,
+        occurred_at_ms=event.occurred_at_ms,
+        traceparent=event.traceparent,
+        sku=sku,
+        location=places[0],
+        quantity=quantity,
+        disposition=disposition,
+        document=document,
+        order_id=event.data.order_id,
+    )
+
+
+def _receipt(event: events.Receipt, sku: str, places: Places, quantity: int) -> commands.Receipt:
+    return commands.Receipt(
+        source=event.source,
+        event_id=event.id,
+        occurred_at_ms=event.occurred_at_ms,
+        traceparent=event.traceparent,
+        sku=sku,
+        location=places[0],
+        quantity=quantity,
+        document=event.data.document,
+    )
+
+
+def _transfer_shipped(
+    event: events.TransferShipped, sku: str, places: Places, quantity: int
+) -> commands.TransferShipped:
+    return commands.TransferShipped(
+        source=event.source,
+        event_id=event.id,
+        occurred_at_ms=event.occurred_at_ms,
+        traceparent=event.traceparent,
+        sku=sku,
+        from_location=places[0],
+        to_location=places[1],
+        quantity=quantity,
+        document=event.data.document,
+        eta=event.data.eta,
+    )
+
+
+def _transfer_received(
+    event: events.TransferReceived, sku: str, places: Places, quantity: int
+) -> commands.TransferReceived:
+    return commands.TransferReceived(
+        source=event.source,
+        event_id=event.id,
+        occurred_at_ms=event.occurred_at_ms,
+        traceparent=event.traceparent,
+        sku=sku,
+        from_location=places[1] if len(places) > 1 else None,
+        to_location=places[0],
+        quantity=quantity,
+        document=event.data.document,
+    )
+
+
+def _adjustment(
+    event: events.Adjustment, sku: str, places: Places, quantity: int
+) -> commands.Adjustment:
+    return commands.Adjustment(
+        source=event.source,
+        event_id=event.id,
+        occurred_at_ms=event.occurred_at_ms,
+        traceparent=event.traceparent,
+        sku=sku,
+        location=places[0],
+        quantity=quantity,
+        reason=event.data.reason,
+    )
+
+
+def _count(event: events.Count, sku: str, places: Places, quantity: int) -> commands.Count:
+    return commands.Count(
+        source=event.source,
+        event_id=event.id,
+        occurred_at_ms=event.occurred_at_ms,
+        traceparent=event.traceparent,
+        sku=sku,
+        location=places[0],
+        quantity=quantity,
+        deltas_after=0,
+        moves=0,
+    )
+
+
+def _state_change(
+    event: events.StateChange, sku: str, places: Places, quantity: int
+) -> commands.StateChange:
+    return commands.StateChange(
+        source=event.source,
+        event_id=event.id,
+        occurred_at_ms=event.occurred_at_ms,
+        traceparent=event.traceparent,
+        sku=sku,
+        location=places[0],
+        quantity=quantity,
+        from_state=event.data.from_state,
+        to_state=event.data.to_state,
+    )
+
+
+def _incoming(event: events.Incoming, sku: str, places: Places, quantity: int) -> commands.Incoming:
+    return commands.Incoming(
+        source=event.source,
+        event_id=event.id,
+        occurred_at_ms=event.occurred_at_ms,
+        traceparent=event.traceparent,
+        sku=sku,
+        location=places[0],
+        quantity=quantity,
+        document=event.data.document,
+        eta=event.data.eta,
+    )
+
+
+_COMMANDS: dict[type[AnyEvent], Callable[[Any, str, Places, int], Fact]] = {
+    events.Sale: _sale,
+    events.Shipment: _sale,
+    events.Return: _return,
+    events.Receipt: _receipt,
+    events.TransferShipped: _transfer_shipped,
+    events.TransferReceived: _transfer_received,
+    events.Adjustment: _adjustment,
+    events.Count: _count,
+    events.StateChange: _state_change,
+    events.Incoming: _incoming,
+}
