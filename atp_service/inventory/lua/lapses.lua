@@ -50,14 +50,20 @@ local function has_lapsed(reservation)
   return reservation[STATUS] == 'held' and reservation[EXPIRES_AT] <= now
 end
 
+local function is_forgotten(reservation)
+  local status = reservation[STATUS]
+  return status ~= 'held' and status ~= 'confirmed' and reservation[CLOSED_AT] + window_ms <= now
+end
+
 -- The reservation as of now: a deadline that has passed counts, whether or not it was reaped.
 local function reservation_now(id)
   local reservation = reservation_of(id)
   if reservation and has_lapsed(reservation) then
     lapse(id)
-    reservation = reservation_of(id)
+  elseif reservation and is_forgotten(reservation) then
+    forget_reservation(id)
   end
-  return reservation
+  return reservation_of(id)
 end
 
 -- What a deadline means depends on what stands behind it now.
@@ -69,12 +75,13 @@ local function meet_deadline(member)
   local reservation = reservation_of(id)
   if not reservation or reservation[STATUS] == 'confirmed' then
     new_deadlines[member] = false
-  elseif reservation[STATUS] ~= 'held' then
-    forget_reservation(id)
   elseif has_lapsed(reservation) then
     lapse(id)
+  elseif is_forgotten(reservation) then
+    forget_reservation(id)
   else
-    new_deadlines[member] = reservation[EXPIRES_AT]
+    new_deadlines[member] = reservation[STATUS] == 'held' and reservation[EXPIRES_AT]
+      or reservation[CLOSED_AT] + window_ms
   end
 end
 

@@ -57,13 +57,19 @@ def has_lapsed(b: Batch, reservation: Reservation) -> bool:
     return reservation.status == "held" and reservation.expires_at <= b.now
 
 
+def is_forgotten(b: Batch, reservation: Reservation) -> bool:
+    closed = reservation.status not in ("held", "confirmed")
+    return closed and reservation.closed_at + b.partition.window_ms <= b.now
+
+
 def reservation_now(b: Batch, reservation_id: str) -> Reservation | None:
     """The reservation as of now: a deadline that has passed counts, reaped or not."""
     reservation = reservation_of(b, reservation_id)
     if reservation and has_lapsed(b, reservation):
         lapse(b, reservation_id)
-        reservation = reservation_of(b, reservation_id)
-    return reservation
+    elif reservation and is_forgotten(b, reservation):
+        forget_reservation(b, reservation_id)
+    return reservation_of(b, reservation_id)
 
 
 def meet_deadline(b: Batch, member: str) -> None:
@@ -75,12 +81,14 @@ def meet_deadline(b: Batch, member: str) -> None:
     reservation = reservation_of(b, name)
     if reservation is None or reservation.status == "confirmed":
         b.new_deadlines[member] = None
-    elif reservation.status != "held":
-        forget_reservation(b, name)
     elif has_lapsed(b, reservation):
         lapse(b, name)
+    elif is_forgotten(b, reservation):
+        forget_reservation(b, name)
     else:
-        b.new_deadlines[member] = reservation.expires_at
+        held = reservation.status == "held"
+        closed_until = reservation.closed_at + b.partition.window_ms
+        b.new_deadlines[member] = reservation.expires_at if held else closed_until
 
 
 def reap(b: Batch, limit: int) -> tuple[int, bool]:

@@ -1,0 +1,32 @@
+"""The real script does what the model says, whatever comes in which order at which moment.
+
+What cannot happen: a unit promised twice, a level that no entry explains, a digest that does not
+follow, a repeat that changes something. How it tries: random batches over few names, with the
+clock one millisecond before, at and after the deadlines that stand.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from redis import Redis
+
+from tests.inventory.agreement import Step, histories, play, script_in_hand
+
+HISTORIES = 300
+
+
+@pytest.fixture(scope="module")
+def client(_redis_server: str) -> Iterator["Redis[bytes]"]:
+    with Redis.from_url(_redis_server) as client:
+        yield client
+
+
+@settings(
+    max_examples=HISTORIES, deadline=None, suppress_health_check=list(HealthCheck), database=None
+)
+@given(history=histories)
+def test_the_script_and_the_model_agree_on_every_history(
+    client: "Redis[bytes]", history: list[Step]
+) -> None:
+    play(client, script_in_hand(), history)

@@ -1,0 +1,188 @@
+"""A test of the test: faults planted in the script, one at a time, are each caught.
+
+What cannot happen: a rule broken in the Lua goes unnoticed. Each fault is one the trade would pay
+for; the search plays histories until the script and the model part.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+from hypothesis import HealthCheck, Phase, find, settings
+from redis import Redis
+from redis.exceptions import ResponseError
+
+from tests.inventory.agreement import Disagreement, Step, histories, play, script_in_hand
+
+HISTORIES_AT_MOST = 3_000
+
+
+class Fault(NamedTuple):
+    """What is broken, and how: the Lua as it stands, and as it is planted."""
+
+    breaks: str
+    stands: str
+    planted: str
+
+
+FAULTS = [
+    Fault(
+        "a hold lives one millisecond beyond its deadline",
+        "reservation[EXPIRES_AT] <= now",
+        "reservation[EXPIRES_AT] < now",
+    ),
+    Fault(
+        "lines of one level are checked one by one",
+        "left[name], grants[i], granted = free - grant, grant, granted + grant",
+        "grants[i], granted = grant, granted + grant",
+    ),
+    Fault(
+        "safety stock is sold",
+        "return max(0, atf + own - safety_stock)",
+        "return max(0, atf + own)",
+    ),
+    Fault(
+        "the channel's safety stock wins over the level's",
+        "level.extras and level.extras.safety_stock or of_channel",
+        "of_channel or level.extras.safety_stock",
+    ),
+    Fault(
+        "damaged units are sold",
+        "level.on_hand - unavailable(level) - level.reserved",
+        "level.on_hand - level.reserved",
+    ),
+    Fault(
+        "a late confirm takes units without asking whether they are there",
+        "    if #shortages > 0 then\n      return more and { 'again' } or { 'lost', 0, pack(shortages) }\n    end",
+        "",
+    ),
+    Fault(
+        "a confirm leaves the units reserved too",
+        "      if not expired then\n        level.reserved = level.reserved - units\n      end",
+        "",
+    ),
+    Fault(
+        "a sale for an order counts its reserved units twice",
+        "            take_off(touch_reservation(id)[LINES][i], units, FULFILLED)",
+        "",
+    ),
+    Fault(
+        "what was sold before the confirm is allocated again",
+        "level.allocated = level.allocated + units - early[i]",
+        "level.allocated = level.allocated + units",
+    ),
+    Fault(
+        "an event is applied twice",
+        "local function is_known(command)\n  if is_seen(event_key(command)) then\n    return true\n  end",
+        "local function is_known(command)",
+    ),
+    Fault(
+        "a shipment leaves twice",
+        "  if shipment and is_seen(shipment) then\n    return { 'duplicate' }\n  end",
+        "",
+    ),
+    Fault(
+        "a delta from before the count is added to it",
+        "if counted_at and occurred_at <= counted_at then",
+        "if counted_at and occurred_at < counted_at then",
+    ),
+    Fault(
+        "a count ignores that on_hand has moved meanwhile",
+        "if (known and known.moves or 0) ~= command.moves then",
+        "if false then",
+    ),
+    Fault(
+        "an older count overrules a newer one",
+        "if extras.counted_at and command.occurred_at_ms < extras.counted_at then",
+        "if false then",
+    ),
+    Fault(
+        "older news of a purchase order overrules newer",
+        "local newer = command.occurred_at_ms >= (document.expected_at or 0)",
+        "local newer = true",
+    ),
+    Fault(
+        "a replaced cart keeps its old units too",
+        "      level.reserved = level.reserved - line[RESERVED]\n    end\n  end\n  local lines = {}",
+        "    end\n  end\n  local lines = {}",
+    ),
+    Fault(
+        "a replaced cart's own units don't count as available",
+        "available(name, line.safety_stock or 0, own[name] or 0)",
+        "available(name, line.safety_stock or 0, 0)",
+    ),
+    Fault(
+        "the same id with other content is taken for a repeat",
+        "return reservation[FINGERPRINT] == command.fingerprint\n    and",
+        "return",
+    ),
+    Fault(
+        "a caller's key is not remembered",
+        "    mark_seen(caller_key(command))\n  end\n  append_entry(command.type, blob)",
+        "  end\n  append_entry(command.type, blob)",
+    ),
+    Fault(
+        "more is released than was held",
+        "if not line or wanted.quantity > line[2] then",
+        "if not line then",
+    ),
+    Fault(
+        "a lapsed hold forgets what it held",
+        "line[LAPSED], line[RESERVED] = line[RESERVED], 0",
+        "line[LAPSED], line[RESERVED] = 0, 0",
+    ),
+    Fault(
+        "the clock goes back",
+        "now = max(clock(), tonumber(meta[4]))",
+        "now = clock()",
+    ),
+    Fault(
+        "a refused command leaves something behind",
+        "local function begin()\n  staged_levels, staged_reservations, staged_orders, staged_names = {}, {}, {}, {}",
+        "local function begin()\n  staged_levels = staged_levels or {}\n"
+        "  staged_reservations, staged_orders, staged_names = {}, {}, {}",
+    ),
+    Fault(
+        "an entry does not follow the one before",
+        "local body = { digest, id, blob, head }",
+        "local body = { '', id, blob, head }",
+    ),
+    Fault(
+        "a cancelled order's units stay allocated",
+        "    level.allocated = level.allocated - units\n    line[ALLOCATED]",
+        "    line[ALLOCATED]",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def client(_redis_server: str) -> Iterator["Redis[bytes]"]:
+    with Redis.from_url(_redis_server) as client:
+        yield client
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.breaks.replace(" ", "-"))
+def test_a_planted_fault_is_caught(client: "Redis[bytes]", fault: Fault) -> None:
+    sound = script_in_hand()
+    assert sound.count(fault.stands) == 1, "the fault's place in the script is gone or ambiguous"
+    planted = sound.replace(fault.stands, fault.planted)
+
+    def is_caught(history: list[Step]) -> bool:
+        try:
+            play(client, planted, history)
+        except (Disagreement, ResponseError):
+            return True
+        return False
+
+    find(
+        histories,
+        is_caught,
+        settings=settings(
+            max_examples=HISTORIES_AT_MOST,
+            phases=[Phase.generate],
+            database=None,
+            deadline=None,
+            derandomize=True,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
