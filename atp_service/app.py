@@ -7,11 +7,10 @@ import asyncio
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-import nats
 import structlog
 import uvicorn
 import uvloop
@@ -20,7 +19,7 @@ from prometheus_client import start_http_server
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
-from atp_service import api, catalog, metrics, record, store
+from atp_service import api, catalog, expire, ingest, metrics, record, store
 from atp_service.catalog import Catalog
 from atp_service.config import Settings, missing
 from atp_service.facts import Facts
@@ -32,6 +31,7 @@ log = structlog.get_logger()
 _CONNECTIONS = 8
 _PATIENCE_SECONDS = 2.0
 _GRACE_SECONDS = 10
+_LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Connections:
 async def connections(settings: Settings, name: str = "atp") -> AsyncIterator[Connections]:
     """Everything opened, in order; closed in reverse. Raises SettingsError for an address missing.
 
-    Nothing is waited for: what is away now is connected to when it is back.
+    What is away now is connected to when it is back.
     """
     for setting in ("redis_url", "database_url"):
         if getattr(settings, setting) is None:
@@ -82,6 +82,7 @@ async def connections(settings: Settings, name: str = "atp") -> AsyncIterator[Co
         if settings.nats_url is not None:
             connecting = asyncio.create_task(_connect(bus, settings.nats_url, name))
             stack.push_async_callback(_disconnect, bus, connecting)
+            await asyncio.wait({connecting}, timeout=_PATIENCE_SECONDS)
         facts = Facts(
             stock,
             ledger,
@@ -148,6 +149,8 @@ async def _work(settings: Settings, roles: Sequence[str]) -> int:
         )
     async with connections(settings, "worker") as parts:
         runs: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
+            "ingest": lambda: _ingest(parts, stop),
+            "expire": lambda: expire.run(parts.store, stop=stop),
             "record": lambda: record.run(parts.store, settings.database_url or "", stop=stop),
         }
         log.info("working", roles=list(roles))
@@ -176,14 +179,22 @@ async def _begin(stock: Store, ledger: Ledger, master_data: Catalog) -> None:
         log.warning("store_unavailable", reason=str(fault))
 
 
+async def _ingest(parts: Connections, stop: asyncio.Event) -> None:
+    while not parts.nats.is_connected and not stop.is_set():
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), _LOOK_SECONDS)
+    await ingest.run(parts.nats, parts.facts, stop=stop)
+
+
 async def _connect(bus: NatsClient, url: str, name: str) -> None:
-    """Connect, however long it takes."""
-    while not bus.is_connected:
-        try:
-            await bus.connect(url, name=f"atp {name}", max_reconnect_attempts=-1)
-        except (nats.errors.Error, OSError) as fault:
-            log.warning("nats_unavailable", reason=str(fault))
-            await asyncio.sleep(_PATIENCE_SECONDS)
+    """Connect, however long it takes; connected once, the client stays so by itself."""
+    await bus.connect(
+        url, name=f"atp {name}", allow_reconnect=True, max_reconnect_attempts=-1, error_cb=_told
+    )
+
+
+async def _told(fault: Exception) -> None:
+    log.warning("nats_fault", reason=str(fault) or type(fault).__name__)
 
 
 async def _disconnect(bus: NatsClient, connecting: "asyncio.Task[None]") -> None:
