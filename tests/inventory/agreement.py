@@ -77,16 +77,16 @@ def decode(blob: bytes) -> Any:
 class Pair:
     """One partition twice: in Redis through the script, and in the model."""
 
-    def __init__(self, redis: "Redis[bytes]", source: str) -> None:
+    def __init__(self, redis: Redis, source: str) -> None:
         redis.flushdb()
-        self.redis = redis
-        self.script = redis.script_load(source)
+        self.redis: Any = redis  # its types tell nothing of bytes or text
+        self.script = self.redis.script_load(source)
         self.model = Partition(window_ms=WINDOW_MS)
         self.clock = START
         self.digest = ""
         self.images: dict[str, Any] = {}
-        first = {"epoch": 1, "seq": 0, "digest": "", "time": 0, "rotated_at": 0}
-        redis.hset(KEYS.meta, mapping=first)
+        first: dict[str, Any] = {"epoch": 1, "seq": 0, "digest": "", "time": 0, "rotated_at": 0}
+        self.redis.hset(KEYS.meta, mapping=first)
 
     def run(self, step: Step) -> None:
         self.clock = max(0, aimed(step.aim, self.clock, self.model))
@@ -143,8 +143,8 @@ class Pair:
             else (self.redis.xrange(KEYS.journal, "-", "+"))
         )
         entries = [
-            entry_from_stream(id, [x for pair in fields.items() for x in pair])
-            for id, fields in messages
+            entry_from_stream(name, [x for pair in fields.items() for x in pair])
+            for name, fields in messages
         ]
         agree("how many entries", len(entries), len(expected))
         for entry, wanted in zip(entries, expected, strict=True):
@@ -229,7 +229,7 @@ def with_moves(command: AnyCommand, model: Partition) -> AnyCommand:
     return command
 
 
-def play(redis: "Redis[bytes]", source: str, history: list[Step]) -> None:
+def play(redis: Redis, source: str, history: list[Step]) -> None:
     """Raises Disagreement where the script and the model part."""
     pair = Pair(redis, source)
     for step in history:

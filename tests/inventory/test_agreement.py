@@ -17,7 +17,7 @@ HISTORIES = 300
 
 
 @pytest.fixture(scope="module")
-def client(_redis_server: str) -> Iterator["Redis[bytes]"]:
+def client(_redis_server: str) -> Iterator[Redis]:
     with Redis.from_url(_redis_server) as client:
         yield client
 
@@ -27,6 +27,6 @@ def client(_redis_server: str) -> Iterator["Redis[bytes]"]:
 )
 @given(history=histories)
 def test_the_script_and_the_model_agree_on_every_history(
-    client: "Redis[bytes]", history: list[Step]
+    client: Redis, history: list[Step]
 ) -> None:
     play(client, script_in_hand(), history)
