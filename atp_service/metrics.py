@@ -3,7 +3,7 @@
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, multiprocess
+from prometheus_client import CollectorRegistry, Counter, Histogram, multiprocess
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.values import ValueClass
 
@@ -40,18 +40,6 @@ _door_round_trip_seconds = Histogram(
 _events = Counter(
     "atp_events", "Stock events, by what became of them", ["status"], registry=REGISTRY
 )
-entries_recorded = Counter(
-    "atp_entries_recorded", "Journal entries written to the ledger", registry=REGISTRY
-)
-record_backlog_entries = Gauge(
-    "atp_record_backlog_entries",
-    "Journal entries not yet in the ledger",
-    registry=REGISTRY,
-    multiprocess_mode="livemostrecent",
-)
-holds_expired = Counter(
-    "atp_holds_expired", "Holds reaped after their deadline", registry=REGISTRY
-)
 
 _observers: dict[tuple[str, str, int], Callable[[float], None]] = {}
 
@@ -84,4 +72,5 @@ def exposition() -> tuple[str, bytes]:
     if ValueClass.__name__ == "MmapedValue":
         registry = CollectorRegistry()
         multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # untyped there
-    return CONTENT_TYPE_LATEST, generate_latest(registry)
+    text: bytes = generate_latest(registry)  # type: ignore[no-untyped-call]  # untyped there
+    return CONTENT_TYPE_LATEST, text

@@ -22,6 +22,7 @@ from atp_service.catalog.records import Channel, Feed, FeedKind, Location, Recor
 log = structlog.get_logger()
 
 R = TypeVar("R", bound=Record)
+K = TypeVar("K", bound=Iterable[str])
 
 _LOOK_TIMEOUT_SECONDS = 2.0
 _RETRY_SECONDS = 1.0
@@ -50,10 +51,13 @@ class Shelf(Generic[R]):
 
 
 class Catalog:
-    """Master data by id. `locations`, `skus`, `channels` and `feeds` are live: look, don't write."""
+    """Master data by id. What it hands out is live: look, don't write."""
 
-    def __init__(self, pool: AsyncConnectionPool[Any]) -> None:
+    def __init__(self, pool: AsyncConnectionPool[AsyncConnection[Any]]) -> None:
+        if not isinstance(pool.conninfo, str):
+            raise TypeError("the pool's conninfo must be a text: listening needs it too")
         self._pool = pool
+        self._conninfo = pool.conninfo
         self._locations = Shelf(Location)
         self._skus = Shelf(Sku)
         self._channels = Shelf(Channel)
@@ -101,7 +105,9 @@ class Catalog:
     async def put(self, record: Record) -> None:
         """Create or replace; raises Unavailable while Postgres is away."""
         shelf = self._shelves[record.table]
-        await self._run(_upsert(shelf.table), {"id": record.key, "document": encode(record)})
+        await self._run(
+            _upsert(shelf.table), {"id": record.key, "document": encode(record).decode()}
+        )
         shelf.unwritten.pop(record.key, None)
         self._learn(shelf, {record.key: record})
 
@@ -125,11 +131,7 @@ class Catalog:
 
         `feeds` are (feed, location it spoke of); the location is empty where it spoke of none.
         """
-        for shelf, keys in (
-            (self._skus, skus),
-            (self._locations, locations),
-            (self._channels, channels),
-        ):
+        for shelf, keys in self._shelved(skus, locations, channels):
             self._note(shelf, {key: shelf.new(key) for key in keys if key not in shelf.records})
         self._note(self._feeds, self._widened(feeds))
         if any(shelf.unwritten for shelf in self._shelves.values()):
@@ -171,7 +173,7 @@ class Catalog:
             self._learn(shelf, shelf.unwritten)
 
     async def follow(self) -> None:
-        """Keep memory true for as long as it runs; while Postgres is away, memory stays as it is."""
+        """Keep memory true for as long as it runs; memory stays while Postgres is away."""
         while True:
             try:
                 await self._follow_connected()
@@ -180,7 +182,7 @@ class Catalog:
             await asyncio.sleep(_RETRY_SECONDS)
 
     async def _follow_connected(self) -> None:
-        connection = await AsyncConnection.connect(self._pool.conninfo, autocommit=True)
+        connection = await AsyncConnection.connect(self._conninfo, autocommit=True)
         async with connection:
             await connection.execute("LISTEN atp_catalog")
             await self._write_unwritten()
@@ -190,8 +192,8 @@ class Catalog:
                 async for notice in connection.notifies(timeout=_PATIENCE_SECONDS, stop_after=1):
                     table, _, key = notice.payload.partition(":")
                     changed[table].add(key)
-                for table, keys in changed.items():
-                    await self._refresh(self._shelves[table], list(keys))
+                for table, ids in changed.items():
+                    await self._refresh(self._shelves[table], list(ids))
                 await self._write_unwritten()
 
     async def _refresh(self, shelf: Shelf[R], keys: Sequence[str]) -> None:
@@ -201,6 +203,9 @@ class Catalog:
             if key not in found and key not in shelf.unwritten:
                 self._forget(shelf, key)
         self._learn(shelf, found)
+
+    def _shelved(self, skus: K, locations: K, channels: K) -> list[tuple[Shelf[Any], K]]:
+        return [(self._skus, skus), (self._locations, locations), (self._channels, channels)]
 
     # First sights.
 
@@ -235,7 +240,7 @@ class Catalog:
                     if shelf.unwritten.get(key) is record:
                         del shelf.unwritten[key]
                 # Whoever was first has the say: take what is there now.
-                await self._refresh(shelf, list(records))
+                await self._refresh(shelf, [*records])
 
     # Memory.
 

@@ -29,7 +29,8 @@ LocationId = Annotated[
     ),
 ]
 Text = Annotated[
-    str, Meta(max_length=256, pattern=_TEXT, description="up to 256 characters, no control characters")
+    str,
+    Meta(max_length=256, pattern=_TEXT, description="up to 256 characters, no control characters"),
 ]
 Quantity = Annotated[
     int, Meta(ge=1, le=1_000_000_000, description="units, in the SKU's base unit", examples=[2])

@@ -1,0 +1,6 @@
+"""The edge over HTTP: api.md's calls, in front of the store, the ledger and the catalog."""
+
+from atp_service.api.application import create
+from atp_service.api.edge import Edge
+
+__all__ = ["Edge", "create"]

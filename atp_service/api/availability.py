@@ -1,0 +1,357 @@
+"""How many can be sold: the levels as the door sees them, with the terms behind each number."""
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import accumulate, islice
+from typing import Annotated, Any
+from urllib.parse import parse_qsl
+
+from litestar import Router, get, post
+from litestar.di import NamedDependency
+from litestar.params import JSONBody, QueryParameter
+from litestar.response import Response
+from msgspec import UNSET, Meta, Struct, UnsetType, structs
+
+from atp_service.api.answers import Answer, Call, Timestamp, timestamp, timestamp_or_none
+from atp_service.api.channels import check_channel
+from atp_service.api.contract import StrictBody, problems, respond
+from atp_service.api.lane import Hot
+from atp_service.api.problems import Refused, invalid
+from atp_service.api.reading import body_reader, converted
+from atp_service.catalog import Catalog, Feed
+from atp_service.catalog.words import Id, LocationId
+from atp_service.inventory.stock import StockLevel
+from atp_service.store import FeedSeen, Store
+
+_MOST_CELLS = 10_000
+_NO_LEVEL = StockLevel()
+
+Level = tuple[str, str]  # SKU, location
+Taken = tuple[int, int]  # reserved, allocated
+
+
+class AvailabilityRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """SKUs to look up; without locations, everywhere they have a level."""
+
+    skus: Annotated[list[Id], Meta(min_length=1, max_length=1000)]
+    locations: Annotated[list[LocationId], Meta(min_length=1, max_length=10_000)] | None = None
+    channel: Id | None = None
+    days: Annotated[int, Meta(ge=1, le=366, description="ATP per day, from today")] | None = None
+    exclude_reservation: Id | None = None
+
+
+class AvailabilityQuery(Struct, frozen=True, kw_only=True):
+    """The same in a query string; other parameters are nobody's business."""
+
+    sku: Annotated[list[Id], Meta(min_length=1, max_length=1000)]
+    location: list[LocationId] | None = None
+    channel: list[Id] | None = None
+
+
+class IncomingDocument(Struct, frozen=True):
+    """Units on their way."""
+
+    document: str
+    eta: str | None
+    quantity: int
+
+
+class FeedAge(Struct, frozen=True):
+    """How old the latest news of a feed is; null where it was never heard of."""
+
+    feed: str
+    lag_seconds: float | None
+    stale: bool
+
+
+class DayAvailability(Struct, frozen=True):
+    """Units that can be promised for a day."""
+
+    date: str
+    atp: int
+
+
+class LocationAvailability(Struct, frozen=True):
+    """The number at one location, and its terms."""
+
+    location: str
+    ats: int
+    atf: int
+    on_hand: int
+    unavailable: dict[str, int]
+    reserved: int
+    allocated: int
+    safety_stock: int
+    incoming: list[IncomingDocument]
+    version: int
+    updated_at: Timestamp | None
+    feeds: list[FeedAge]
+    days: list[DayAvailability] | UnsetType = UNSET
+
+
+class SkuAvailability(Struct, frozen=True):
+    """The number for a SKU; `known` is there, and false, where nobody knows the SKU."""
+
+    sku: str
+    ats: int
+    atf: int
+    shortage: int
+    locations: list[LocationAvailability]
+    days: list[DayAvailability] | UnsetType = UNSET
+    known: bool | UnsetType = UNSET
+
+
+class AvailabilityDocument(Struct, frozen=True):
+    """Items in the order asked."""
+
+    as_of: Timestamp
+    channel: str | None
+    items: list[SkuAvailability]
+
+
+class Availability:
+    """Reads levels from where holds are decided; nothing is remembered from an earlier answer."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        catalog: Catalog,
+        auto_create: bool,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._auto_create = auto_create
+        self._now_ms = now_ms
+
+    async def look_up(self, _: Call, asked: AvailabilityRequest) -> Answer:
+        channel = asked.channel or ""
+        if channel and channel not in self._catalog.channels:
+            await check_channel(self._catalog, channel, create=self._auto_create)
+        await self._catalog.look_again(skus=asked.skus)
+        cells = await self._cells(asked)
+        own = await self._own_units(asked.exclude_reservation)
+        pairs = [(sku, location) for sku, locations in cells for location in locations]
+        levels = await self._store.levels(pairs)
+        as_of_ms = self._now_ms()
+        view = _View(
+            catalog=self._catalog,
+            seen=await self._store.feeds(),
+            as_of_ms=as_of_ms,
+            channel_safety_stock=self._catalog.safety_stock(channel),
+            days=_days(as_of_ms, asked.days or 0),
+        )
+        found = iter(
+            view.at(location, _without(level or _NO_LEVEL, own.get((sku, location))))
+            for (sku, location), level in zip(pairs, levels, strict=True)
+        )
+        items = [
+            view.item(sku, list(islice(found, len(locations))))
+            if sku in self._catalog.skus
+            else SkuAvailability(sku, 0, 0, 0, [], known=False)
+            for sku, locations in cells
+        ]
+        return Answer(200, AvailabilityDocument(timestamp(as_of_ms), asked.channel, items))
+
+    async def _cells(self, asked: AvailabilityRequest) -> list[tuple[str, Sequence[str]]]:
+        """Each SKU with the locations to look at; none where the SKU is unknown."""
+        known = self._catalog.skus
+        places: Iterator[Sequence[str]]
+        if asked.locations is None:
+            places = iter(await self._store.locations_of([s for s in asked.skus if s in known]))
+        else:
+            places = iter([asked.locations] * len(asked.skus))
+        cells = [(sku, next(places) if sku in known else ()) for sku in asked.skus]
+        if sum(len(locations) for _, locations in cells) > _MOST_CELLS:
+            raise Refused(
+                invalid(("/skus", f"SKUs × locations may be {_MOST_CELLS}: ask in parts"))
+            )
+        return cells
+
+    async def _own_units(self, reservation_id: str | None) -> dict[Level, Taken]:
+        """The units a reservation has at each level."""
+        reservation = reservation_id and await self._store.reservation(reservation_id)
+        units: dict[Level, Taken] = {}
+        for line in reservation.lines if reservation else ():
+            place = (line.sku, line.location)
+            reserved, allocated = units.get(place, (0, 0))
+            units[place] = (reserved + line.reserved, allocated + line.allocated)
+        return units
+
+
+class _View:
+    """How a level looks on a channel at a moment."""
+
+    def __init__(
+        self,
+        *,
+        catalog: Catalog,
+        seen: dict[str, FeedSeen],
+        as_of_ms: int,
+        channel_safety_stock: int,
+        days: Sequence[str],
+    ) -> None:
+        self._catalog = catalog
+        self._seen = seen
+        self._as_of_ms = as_of_ms
+        self._channel_safety_stock = channel_safety_stock
+        self._days = days
+        self._ages: dict[str, list[FeedAge]] = {}
+
+    def item(self, sku: str, places: list[LocationAvailability]) -> SkuAvailability:
+        """The total: each location's number is floored before it is added."""
+        return SkuAvailability(
+            sku,
+            sum(place.ats for place in places),
+            sum(place.atf for place in places),
+            sum(max(0, -place.atf) for place in places),
+            places,
+            days=self._total_by_day(places) if self._days else UNSET,
+        )
+
+    def at(self, location: str, level: StockLevel) -> LocationAvailability:
+        incoming = sorted(
+            (
+                IncomingDocument(name, document.eta or None, document.incoming)
+                for name, document in level.extras.documents.items()
+                if document.incoming
+            ),
+            key=lambda due: (due.eta or "9999", due.document),
+        )
+        safety_stock = level.safety_stock(self._channel_safety_stock)
+        return LocationAvailability(
+            location,
+            level.ats(self._channel_safety_stock),
+            level.atf,
+            level.on_hand,
+            {state: units for state, units in level.extras.states.items() if units > 0},
+            level.reserved,
+            level.allocated,
+            safety_stock,
+            incoming,
+            level.version,
+            timestamp_or_none(level.updated_at),
+            self._feed_ages(location),
+            days=self._by_day(level.atf - safety_stock, incoming) if self._days else UNSET,
+        )
+
+    def _by_day(
+        self, ats_before_flooring: int, incoming: Sequence[IncomingDocument]
+    ) -> list[DayAvailability]:
+        """ATP(day): the minimum from that day to the horizon, floored at 0 last."""
+        # An eta may be a date or a moment; units without one are promised for no day.
+        expected = [
+            ats_before_flooring
+            + sum(due.quantity for due in incoming if due.eta and due.eta[:10] <= day)
+            for day in self._days
+        ]
+        lowest = list(accumulate(reversed(expected), min))[::-1]
+        return [
+            DayAvailability(day, max(0, units))
+            for day, units in zip(self._days, lowest, strict=True)
+        ]
+
+    def _total_by_day(self, places: Sequence[LocationAvailability]) -> list[DayAvailability]:
+        by_day = [place.days for place in places if place.days is not UNSET]
+        return [
+            DayAvailability(day, sum(days[i].atp for days in by_day))
+            for i, day in enumerate(self._days)
+        ]
+
+    def _feed_ages(self, location: str) -> list[FeedAge]:
+        ages = self._ages.get(location)
+        if ages is None:
+            ages = self._ages[location] = [
+                self._age(feed) for feed in self._catalog.feeds_of(location)
+            ]
+        return ages
+
+    def _age(self, feed: Feed) -> FeedAge:
+        """What the feed told last was true then; a feed never heard of is as stale as can be."""
+        seen = self._seen.get(feed.id)
+        if seen is None:
+            return FeedAge(feed.id, None, feed.freshness_seconds is not None)
+        lag_seconds = max(0, self._as_of_ms - seen.occurred_at_ms) / 1000
+        stale = feed.freshness_seconds is not None and lag_seconds > feed.freshness_seconds
+        return FeedAge(feed.id, lag_seconds, stale)
+
+
+def _without(level: StockLevel, own: Taken | None) -> StockLevel:
+    """The level as if a reservation's own units were not taken."""
+    if own is None:
+        return level
+    reserved, allocated = own
+    return structs.replace(
+        level, reserved=level.reserved - reserved, allocated=level.allocated - allocated
+    )
+
+
+def _days(as_of_ms: int, count: int) -> list[str]:
+    today = datetime.fromtimestamp(as_of_ms / 1000, UTC).date()
+    return [(today + timedelta(days=n)).isoformat() for n in range(count)]
+
+
+def _asked(query: bytes) -> AvailabilityRequest:
+    """The request in a query string."""
+    values: dict[str, Any] = {}
+    for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+        values.setdefault(name, []).append(value)
+    return _request(values)
+
+
+def _request(values: dict[str, Any]) -> AvailabilityRequest:
+    asked = converted(values, AvailabilityQuery)
+    return AvailabilityRequest(
+        skus=asked.sku,
+        locations=asked.location,
+        channel=asked.channel[-1] if asked.channel else None,
+    )
+
+
+def hot_routes(availability: Availability) -> list[Hot]:
+    read = body_reader(AvailabilityRequest)
+    return [
+        Hot(
+            "GET",
+            "/v1/availability",
+            lambda call, _, query: availability.look_up(call, _asked(query)),
+        ),
+        Hot(
+            "POST",
+            "/v1/availability",
+            lambda call, _, body: availability.look_up(call, read(body)),
+        ),
+    ]
+
+
+_PROBLEMS = problems("invalid", "unknown-channel", "fenced", "too-large")
+
+
+def routes(availability: Availability) -> Router:
+    @get("/", summary="What can be sold", responses=_PROBLEMS)
+    async def read(
+        call: NamedDependency[Call],
+        sku: Annotated[list[str], QueryParameter(description="a SKU; repeatable")],
+        location: Annotated[
+            list[str] | None, QueryParameter(description="a location; repeatable")
+        ] = None,
+        channel: Annotated[str | None, QueryParameter(description="whose view")] = None,
+    ) -> Response[AvailabilityDocument]:
+        asked = _request({"sku": sku, "location": location, "channel": channel and [channel]})
+        return respond(await availability.look_up(call, asked))
+
+    @post(
+        "/",
+        status_code=200,
+        dto=StrictBody[AvailabilityRequest],
+        return_dto=None,
+        summary="What can be sold, also by day",
+        responses=_PROBLEMS,
+    )
+    async def look_up(
+        call: NamedDependency[Call], data: JSONBody[AvailabilityRequest]
+    ) -> Response[AvailabilityDocument]:
+        return respond(await availability.look_up(call, data))
+
+    return Router("/v1/availability", route_handlers=[read, look_up], tags=["Availability"])

@@ -1,0 +1,118 @@
+"""What Litestar's routes have in common: strict bodies, the call, answers, documented problems.
+
+Bodies are decoded by the same readers as in the lane; the schema of a body or an answer is
+msgspec's own, so that it says exactly what is decoded and encoded (`schema.py`).
+"""
+
+from collections.abc import Callable, Generator
+from typing import Annotated, Any, TypeVar
+
+from litestar import Request
+from litestar._openapi.schema_generation import SchemaCreator
+from litestar.di import Provide
+from litestar.dto import AbstractDTO, DTOFieldDefinition
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import Reference, Schema
+from litestar.params import HeaderParameter
+from litestar.response import Response
+from litestar.types import Scope
+from litestar.typing import FieldDefinition
+from msgspec.json import encode
+
+from atp_service.api.answers import Answer, Call
+from atp_service.api.problems import Problem, statuses
+from atp_service.api.reading import SLASH, body_reader
+
+T = TypeVar("T")
+
+
+class StrictBody(AbstractDTO[T]):
+    """Decodes `data` strictly; Litestar alone would take "2" for 2."""
+
+    def decode_bytes(self, value: bytes) -> Any:
+        read: Callable[[bytes], T] = body_reader(self.model_type)  # type: ignore[arg-type]  # a type
+        return read(value)
+
+    @classmethod
+    def create_for_field_definition(
+        cls, field_definition: FieldDefinition, handler_id: str, backend_cls: Any = None
+    ) -> None:
+        """Nothing to prepare: the struct itself is what is decoded."""
+
+    @classmethod
+    def create_openapi_schema(
+        cls,
+        field_definition: FieldDefinition,
+        handler_id: str,  # noqa: ARG003  # Litestar's
+        schema_creator: SchemaCreator,
+    ) -> Reference | Schema:
+        return schema_creator.for_field_definition(field_definition)
+
+    @classmethod
+    def generate_field_definitions(
+        cls, model_type: type[Any]
+    ) -> Generator[DTOFieldDefinition, None, None]:
+        raise NotImplementedError("no transfer model is made")
+
+    @classmethod
+    def detect_nested_field(cls, field_definition: FieldDefinition) -> bool:
+        raise NotImplementedError("no transfer model is made")
+
+
+def _call(
+    scope: Scope,
+    idempotency_key: Annotated[  # noqa: ARG001  # stands here for the schema, as the next
+        str | None,
+        HeaderParameter(name="Idempotency-Key", description="makes a repeat harmless, for 24 h"),
+    ] = None,
+    traceparent: Annotated[  # noqa: ARG001
+        str | None,
+        HeaderParameter(
+            name="traceparent", description="W3C trace context, carried into the ledger"
+        ),
+    ] = None,
+) -> Call:
+    """The call, as the edge has read it."""
+    call: Call = scope["state"]["call"]
+    return call
+
+
+CALL = {"call": Provide(_call, sync_to_thread=False)}
+
+
+async def restore_slashes(request: Request[Any, Any, Any]) -> None:
+    """Puts back the slashes inside ids, which the edge has kept apart from those of the path."""
+    params = request.scope["path_params"]
+    for name, value in params.items():
+        params[name] = value.replace(SLASH, "/")
+
+
+def respond(answer: Answer) -> Response[Any]:
+    """An answer as Litestar sends it."""
+    return Response(
+        encode(answer.content),
+        status_code=answer.status,
+        headers={name.decode(): value.decode() for name, value in answer.headers},
+    )
+
+
+def problems(*slugs: str) -> dict[int, ResponseSpec]:
+    """The problems a route may answer, for the schema; those any route may answer come along."""
+    return {
+        status: ResponseSpec(
+            Problem,
+            description=", ".join(f"`{slug}`" for slug in found),
+            media_type="application/problem+json",
+            generate_examples=False,
+        )
+        for status, found in statuses(*slugs, "malformed", "internal", "unavailable").items()
+    }
+
+
+def repeated(document: type[Any]) -> dict[int, ResponseSpec]:
+    """A repeat, where the first time is answered by another status."""
+    return {
+        200: ResponseSpec(
+            document, description="Repeated: `Idempotent-Replayed: true`", generate_examples=False
+        )
+    }

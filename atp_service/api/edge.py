@@ -1,0 +1,89 @@
+"""Where requests come in: one set of limits, ids, errors and metrics, for lane and Litestar."""
+
+from time import perf_counter
+
+from msgspec.json import encode
+
+from atp_service import metrics
+from atp_service.api.answers import Answer, Call
+from atp_service.api.asgi import Application, Message, Receive, Scope, Send
+from atp_service.api.lane import Lane
+from atp_service.api.problems import for_exception
+from atp_service.api.reading import Gone, call_of, path_of, whole_body
+
+_RESERVATIONS = "/v1/reservations"
+_RESERVATION_BYTES = 64 * 1024
+_OTHER_BYTES = 1024 * 1024
+
+
+class Edge:
+    """The ASGI application."""
+
+    def __init__(self, lane: Lane, litestar: Application) -> None:
+        self._lane = lane
+        self._litestar = litestar
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._litestar(scope, receive, send)
+            return
+        started = perf_counter()
+        method = scope["method"]
+        headers = dict(scope["headers"])
+        call = call_of(headers)
+        template = "unmatched"
+        try:
+            path = path_of(scope["raw_path"])
+            limit = _RESERVATION_BYTES if path.startswith(_RESERVATIONS) else _OTHER_BYTES
+            body = await whole_body(receive, headers.get(b"content-length"), limit)
+            hot = self._lane.match(method, path)
+            if hot is None:
+                scope["path"] = path
+                status = await self._through_litestar(scope, receive, send, call, body)
+                template = scope.get("path_template") or template
+            else:
+                route, segment = hot
+                template = route.template
+                answer = await route.run(
+                    call, segment, body if method == "POST" else scope["query_string"]
+                )
+                status = await _send(send, answer, call)
+        except Gone:
+            return
+        except Exception as error:
+            status = await _send(send, for_exception(error, call.request_id), call)
+        metrics.observe_request(method, template, status, perf_counter() - started)
+
+    async def _through_litestar(
+        self, scope: Scope, receive: Receive, send: Send, call: Call, body: bytes
+    ) -> int:
+        """The status that Litestar answered."""
+        status = 0
+        request_id = (b"x-request-id", call.request_id.encode())
+        unread: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def receive_again() -> Message:
+            return unread.pop() if unread else await receive()
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], request_id]
+            await send(message)
+
+        scope.setdefault("state", {})["call"] = call
+        await self._litestar(scope, receive_again, send_with_id)
+        return status
+
+
+async def _send(send: Send, answer: Answer, call: Call) -> int:
+    body = encode(answer.content)
+    headers = [
+        *answer.headers,
+        (b"content-length", b"%d" % len(body)),
+        (b"x-request-id", call.request_id.encode()),
+    ]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+    return answer.status

@@ -1,0 +1,105 @@
+"""The exception queues: what couldn't be applied, and what somebody should look at."""
+
+from datetime import datetime
+from typing import Annotated
+
+from litestar import Router, get
+from litestar.params import QueryParameter
+from litestar.response import Response
+from msgspec import Struct
+
+from atp_service.api.answers import Answer, Timestamp, timestamp
+from atp_service.api.contract import problems, respond
+from atp_service.api.pages import Cursor, Limit
+from atp_service.api.problems import invalid
+from atp_service.ledger import ExceptionRow, Ledger
+
+
+class ExceptionDocument(Struct, frozen=True):
+    """One cause and key, however often it happened; the payload is that of the last message."""
+
+    id: str
+    kind: str
+    reason: str
+    owner: str
+    status: str
+    sku: str | None
+    location: str | None
+    reference: str | None
+    units: int | None
+    detail: str
+    count: int
+    first_at: Timestamp
+    last_at: Timestamp
+    settled_at: Timestamp | None
+    note: str | None
+    source: str | None
+    event_id: str | None
+    payload: str | None
+
+
+class ExceptionPage(Struct, frozen=True):
+    """Exceptions by id."""
+
+    items: list[ExceptionDocument]
+    next_cursor: str | None
+
+
+Filter = Annotated[str | None, QueryParameter(max_length=64)]
+
+
+def routes(ledger: Ledger) -> Router:
+    @get("/", summary="Exceptions, oldest first", responses=problems("invalid"))
+    async def page(
+        owner: Filter = None,
+        kind: Filter = None,
+        status: Filter = None,
+        limit: Limit = 100,
+        cursor: Cursor = None,
+    ) -> Response[ExceptionPage]:
+        if cursor is not None and not (cursor.isdecimal() and cursor.isascii()):
+            return respond(invalid(("/cursor", "not a cursor of this list")))
+        if any("\x00" in (value or "") for value in (owner, kind, status)):
+            return respond(Answer(200, ExceptionPage([], None)))
+        rows = await ledger.exceptions(
+            owner=owner, kind=kind, status=status, limit=limit + 1, after=int(cursor or 0)
+        )
+        shown = rows[:limit]
+        return respond(
+            Answer(
+                200,
+                ExceptionPage(
+                    [_document(row) for row in shown],
+                    str(shown[-1].id) if len(rows) > limit else None,
+                ),
+            )
+        )
+
+    return Router("/v1/exceptions", route_handlers=[page], tags=["Exceptions"])
+
+
+def _document(row: ExceptionRow) -> ExceptionDocument:
+    return ExceptionDocument(
+        str(row.id),
+        row.kind,
+        row.kind,
+        row.owner,
+        row.status,
+        row.sku or None,
+        row.location or None,
+        row.reference or None,
+        row.units,
+        row.detail,
+        row.count,
+        _time(row.first_at),
+        _time(row.last_at),
+        None if row.settled_at is None else _time(row.settled_at),
+        row.note,
+        row.source,
+        row.event_id,
+        None if row.payload is None else row.payload.decode(errors="replace"),
+    )
+
+
+def _time(at: datetime) -> str:
+    return timestamp(round(at.timestamp() * 1000))

@@ -1,0 +1,117 @@
+"""Is it alive, is it ready, and what it counts."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Literal
+
+from litestar import MediaType, Router, get
+from litestar.response import Response
+from msgspec import Struct
+
+from atp_service import ledger as ledgers
+from atp_service import metrics
+from atp_service import store as stores
+from atp_service.api.answers import Answer
+from atp_service.api.contract import problems, respond
+from atp_service.api.problems import problem
+from atp_service.ledger import Ledger
+from atp_service.store import Store
+
+_PATIENCE_SECONDS = 2.0
+
+
+class LiveDocument(Struct, frozen=True):
+    """The process answers."""
+
+    live: bool
+
+
+class Dependency(Struct, frozen=True):
+    """A server we lean on; `warnings` are what an operator should change."""
+
+    state: Literal["up", "down", "unfit", "fenced"]
+    warnings: list[str]
+
+
+class ReadyDocument(Struct, frozen=True):
+    """Ready to promise; degraded where something else than promising waits."""
+
+    ready: bool
+    degraded: bool
+    dependencies: dict[str, Dependency]
+
+
+class Health:
+    """Asks each dependency, all at once. Only Redis decides: selling needs nothing else."""
+
+    def __init__(
+        self, *, store: Store, ledger: Ledger, nats_connected: Callable[[], bool] | None
+    ) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._nats_connected = nats_connected
+
+    async def ready(self) -> Answer:
+        redis, postgres = await asyncio.gather(self._redis(), self._postgres())
+        dependencies = {"redis": redis, "postgres": postgres}
+        if self._nats_connected is not None:
+            up = self._nats_connected()
+            dependencies["nats"] = Dependency("up" if up else "down", [])
+        if redis.state != "up":
+            why = "; ".join(redis.warnings) or redis.state
+            return problem(
+                "unavailable",
+                f"Redis: {why}.",
+                retry_after=5,
+                ready=False,
+                dependencies=dependencies,
+            )
+        degraded = any(d.state != "up" or d.warnings for d in dependencies.values())
+        return Answer(200, ReadyDocument(True, degraded, dependencies))
+
+    async def _redis(self) -> Dependency:
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                report = await self._store.server_report()
+                # A fenced Redis answers reports, but no questions about stock.
+                await self._store.levels([("-", "-")])
+        except stores.Fenced as fence:
+            return Dependency("fenced", [fence.reason])
+        except (stores.Unavailable, TimeoutError):
+            return Dependency("down", [])
+        if report.maxmemory_policy != "noeviction":
+            return Dependency(
+                "unfit",
+                [f"maxmemory-policy is {report.maxmemory_policy}: stock may be evicted"],
+            )
+        if report.appendfsync != "always":
+            return Dependency(
+                "up",
+                [f"appendfsync is {report.appendfsync}: what was acknowledged may be lost"],
+            )
+        return Dependency("up", [])
+
+    async def _postgres(self) -> Dependency:
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                await self._ledger.position()
+        except (ledgers.Unavailable, TimeoutError):
+            return Dependency("down", [])
+        return Dependency("up", [])
+
+
+def routes(health: Health) -> Router:
+    @get("/health/live", summary="Is the process alive?")
+    async def live() -> LiveDocument:
+        return LiveDocument(live=True)
+
+    @get("/health/ready", summary="Can it promise?", responses=problems())
+    async def ready() -> Response[ReadyDocument]:
+        return respond(await health.ready())
+
+    @get("/metrics", summary="OpenMetrics", media_type=MediaType.TEXT)
+    async def counted() -> Response[str]:
+        content_type, text = metrics.exposition()
+        return Response(text, media_type=content_type)  # type: ignore[arg-type]  # already encoded
+
+    return Router("/", route_handlers=[live, ready, counted], tags=["Operations"])

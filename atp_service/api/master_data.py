@@ -1,0 +1,193 @@
+"""Master data: locations, SKUs, channels and feeds by id, and a level's own safety stock."""
+
+from heapq import nsmallest
+from typing import Annotated, Any, TypeVar
+
+from litestar import Router, delete, get, put
+from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import FromPath, JSONBody, PathParameter
+from litestar.response import Response
+from msgspec import Struct, structs
+
+from atp_service.api.answers import Answer, Call
+from atp_service.api.contract import StrictBody, problems, respond
+from atp_service.api.pages import Cursor, Limit
+from atp_service.api.problems import invalid, problem
+from atp_service.api.reading import check_key, path_id
+from atp_service.catalog import Catalog, Channel, Feed, Location, Record, Sku
+from atp_service.catalog.records import SafetyUnits
+from atp_service.catalog.words import Id, LocationId
+from atp_service.inventory.commands import SafetyStock
+from atp_service.inventory.outcomes import Applied, Full, Unchanged
+from atp_service.store import Store
+
+R = TypeVar("R", bound=Record)
+
+
+class LevelPolicyRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A level's own safety stock; null leaves it to the channel's."""
+
+    safety_stock: SafetyUnits | None
+
+
+class LevelPolicyDocument(Struct, frozen=True):
+    """A level's own safety stock; null where it has none."""
+
+    sku: str
+    location: str
+    safety_stock: int | None
+
+
+def routes(catalog: Catalog, store: Store) -> list[Router]:
+    return [
+        _shelf(catalog, Location, catalog.locations, "/v1/locations", "str", LocationId),
+        _shelf(catalog, Channel, catalog.channels, "/v1/channels", "str", Id),
+        # The one kind whose ids usually hold a slash: it needn't be escaped.
+        _shelf(catalog, Feed, catalog.feeds, "/v1/feeds", "path", Id),
+        _shelf(catalog, Sku, catalog.skus, "/v1/skus", "str", Id),
+        _levels(catalog, store),
+    ]
+
+
+def _shelf(
+    catalog: Catalog,
+    kind: type[R],
+    records: dict[str, R],
+    path: str,
+    converter: str,
+    id_type: Any,
+) -> Router:
+    """The four routes of one kind of record."""
+    field = kind.id_field
+    one = f"/{{key:{converter}}}"
+    shown = {200: ResponseSpec(kind, generate_examples=False, description="The record")}
+    noun = kind.__name__
+    key_type = Annotated[str, PathParameter(description=f"the {noun.lower()}'s id", max_length=200)]
+
+    @put(
+        one,
+        dto=StrictBody[kind],  # type: ignore[valid-type]  # a type, only known here
+        return_dto=None,
+        summary=f"Create or replace a {noun.lower()}",
+        responses=shown | problems("invalid", "too-large"),
+    )
+    async def write(key: key_type, data: JSONBody[Any]) -> Response[Any]:
+        key = _key(field, key, id_type)
+        if data.key not in ("", key):
+            return respond(invalid((f"/{field}", "not the id in the path")))
+        record: R = structs.replace(data, **{field: key})
+        complaints = list(record.complaints())
+        if complaints:
+            return respond(invalid(*complaints))
+        await catalog.put(record)
+        return respond(Answer(200, record))
+
+    @get(one, summary=f"A {noun.lower()}", responses=shown | problems("invalid", "not-found"))
+    async def read(key: key_type) -> Response[Any]:
+        key = _key(field, key, id_type)
+        record = records.get(key)
+        return respond(_absent(noun, key) if record is None else Answer(200, record))
+
+    @delete(
+        one,
+        status_code=200,
+        summary=f"Delete a {noun.lower()}",
+        responses=shown | problems("invalid", "not-found"),
+    )
+    async def remove(key: key_type) -> Response[Any]:
+        key = _key(field, key, id_type)
+        record = await catalog.delete(kind, key)
+        return respond(_absent(noun, key) if record is None else Answer(200, record))
+
+    @get("/", summary=f"All of kind {noun.lower()}, by id", responses=problems("invalid"))
+    async def page(limit: Limit = 100, cursor: Cursor = None) -> Response[Any]:
+        after = cursor or ""
+        keys = nsmallest(limit + 1, (key for key in records if key > after))
+        shown_keys = keys[:limit]
+        return respond(
+            Answer(
+                200,
+                {
+                    "items": [records[key] for key in shown_keys],
+                    "next_cursor": shown_keys[-1] if len(keys) > limit else None,
+                },
+            )
+        )
+
+    return Router(path, route_handlers=[write, read, remove, page], tags=["Master data"])
+
+
+def _levels(catalog: Catalog, store: Store) -> Router:
+    one = "/{sku:str}/locations/{location:str}"
+
+    def stranger(sku: str, location: str) -> Answer | None:
+        if sku not in catalog.skus:
+            return _absent("Sku", sku)
+        if location not in catalog.locations:
+            return _absent("Location", location)
+        return None
+
+    @put(
+        one,
+        dto=StrictBody[LevelPolicyRequest],
+        return_dto=None,
+        summary="Set a level's own safety stock",
+        responses=problems("invalid", "not-found", "overloaded", "fenced", "too-large"),
+    )
+    async def write(
+        call: NamedDependency[Call],
+        sku: FromPath[str],
+        location: FromPath[str],
+        data: JSONBody[LevelPolicyRequest],
+    ) -> Response[LevelPolicyDocument]:
+        check_key(call)
+        sku = path_id("sku", sku)
+        location = path_id("location", location, LocationId)
+        await catalog.look_again(skus=[sku], locations=[location])
+        unknown = stranger(sku, location)
+        if unknown is not None:
+            return respond(unknown)
+        outcome = await store.apply(
+            SafetyStock(
+                sku=sku,
+                location=location,
+                safety_stock=data.safety_stock,
+                key=call.key,
+                traceparent=call.traceparent,
+            )
+        )
+        match outcome:
+            case Applied() | Unchanged():
+                return respond(Answer(200, LevelPolicyDocument(sku, location, data.safety_stock)))
+            case Full():
+                return respond(
+                    problem("overloaded", "Redis is nearly out of memory.", retry_after=5)
+                )
+            case _:
+                raise TypeError(f"no safety stock ends in {outcome!r}")
+
+    @get(
+        one,
+        summary="A level's own safety stock",
+        responses=problems("invalid", "not-found", "fenced"),
+    )
+    async def read(sku: FromPath[str], location: FromPath[str]) -> Response[LevelPolicyDocument]:
+        sku = path_id("sku", sku)
+        location = path_id("location", location, LocationId)
+        unknown = stranger(sku, location)
+        if unknown is not None:
+            return respond(unknown)
+        (level,) = await store.levels([(sku, location)])
+        own = None if level is None else level.extras.safety_stock
+        return respond(Answer(200, LevelPolicyDocument(sku, location, own)))
+
+    return Router("/v1/skus", route_handlers=[write, read], tags=["Master data"])
+
+
+def _key(field: str, segment: str, id_type: Any) -> str:
+    return path_id(field, segment.removeprefix("/"), id_type)
+
+
+def _absent(noun: str, key: str) -> Answer:
+    return problem("not-found", f"There is no {noun.lower()} {key}.")

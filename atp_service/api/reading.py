@@ -1,0 +1,118 @@
+"""Reading what callers send: bodies, ids in paths, the headers that matter. Strict, and once."""
+
+import re
+from collections.abc import Callable
+from functools import cache
+from itertools import count
+from secrets import token_hex
+from typing import Any, TypeVar
+from urllib.parse import unquote
+
+import msgspec
+from msgspec import DecodeError, Struct, ValidationError, structs
+from msgspec.json import Decoder
+
+from atp_service.api.answers import Call
+from atp_service.api.asgi import Receive
+from atp_service.api.problems import Refused, invalid, located, problem, too_large, unreadable
+from atp_service.catalog.words import Id
+
+T = TypeVar("T")
+
+# Stands for a slash inside an id while the path is taken apart; no id may contain it.
+SLASH = "\x1f"
+
+_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
+_REQUEST_ID = re.compile(rb"[!-~]{1,128}").fullmatch
+_KEY = re.compile(rb"[ -~]{1,255}").fullmatch
+_own_prefix = token_hex(8)
+_own_number = count(1)
+
+
+class Gone(Exception):
+    """The caller hung up before the body was complete."""
+
+
+@cache
+def body_reader(kind: type[T]) -> Callable[[bytes], T]:
+    """A function from body to struct that refuses as the contract says.
+
+    Where every member may be left out, so may the body.
+    """
+    decode = Decoder(kind).decode
+    optional = issubclass(kind, Struct) and not any(f.required for f in structs.fields(kind))
+    nothing = b"{}" if optional else b""
+
+    def read(body: bytes) -> T:
+        try:
+            return decode(body or nothing)
+        except (DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise Refused(unreadable(body, error)) from None
+
+    return read
+
+
+def converted(values: Any, kind: type[T]) -> T:
+    """A struct out of what a query string holds."""
+    try:
+        return msgspec.convert(values, kind)
+    except ValidationError as error:
+        raise Refused(invalid(located(str(error)))) from None
+
+
+def call_of(headers: dict[bytes, bytes]) -> Call:
+    """The headers that matter; a request id that isn't sane is replaced, a trace dropped."""
+    request_id = headers.get(b"x-request-id", b"")
+    trace = headers.get(b"traceparent", b"")
+    key = headers.get(b"idempotency-key")
+    return Call(
+        request_id.decode() if _REQUEST_ID(request_id) else f"{_own_prefix}-{next(_own_number)}",
+        None if key is None else key.decode("latin-1"),
+        trace.decode() if trace and _TRACEPARENT(trace) else None,
+    )
+
+
+def check_key(call: Call) -> None:
+    """Refuses an idempotency key that can't be kept."""
+    if call.key is not None and not _KEY(call.key.encode("latin-1")):
+        raise Refused(invalid(("/idempotency-key", "1–255 printable ASCII characters")))
+
+
+def path_of(raw_path: bytes) -> str:
+    """The path with each segment decoded, and a slash inside a segment kept apart."""
+    if b"%" not in raw_path:
+        return raw_path.decode("ascii")
+    try:
+        segments = [unquote(segment, errors="strict") for segment in raw_path.decode().split("/")]
+    except UnicodeDecodeError:
+        raise Refused(problem("malformed", "The path is not UTF-8.")) from None
+    if any(SLASH in segment for segment in segments):
+        raise Refused(problem("malformed", "The path holds a control character."))
+    return "/".join(segment.replace("/", SLASH) for segment in segments)
+
+
+def path_id(name: str, segment: str, kind: Any = Id) -> str:
+    """An id out of a path, checked."""
+    value = segment.replace(SLASH, "/")
+    try:
+        checked: str = msgspec.convert(value, kind)
+    except ValidationError:
+        raise Refused(invalid((f"/{name}", "not a well-formed id"))) from None
+    return checked
+
+
+async def whole_body(receive: Receive, declared: bytes | None, limit: int) -> bytes:
+    """The body; refuses it as soon as it is known to be over the limit."""
+    if declared is not None and declared.isdigit() and int(declared) > limit:
+        raise Refused(too_large(limit))
+    body = b""
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Gone
+        body += message.get("body", b"")
+        if len(body) > limit:
+            raise Refused(too_large(limit))
+        more = message.get("more_body", False)
+    return body

@@ -1,0 +1,311 @@
+"""The reservation calls: each is one command through the door.
+
+When several refusals apply they win in this order: malformed, invalid, unknown SKU, location,
+channel, and then what the script says, with `location-unavailable` after a reused id.
+"""
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from secrets import token_hex
+
+from atp_service.api.answers import Answer, Call
+from atp_service.api.channels import check_channel
+from atp_service.api.problems import ProblemLine, Refused, invalid, problem
+from atp_service.api.reading import check_key
+from atp_service.api.reservations.documents import document
+from atp_service.api.reservations.outcomes import answer, no_reservation
+from atp_service.api.reservations.requests import (
+    ConfirmRequest,
+    Durability,
+    ExtendRequest,
+    FulfilRequest,
+    HoldRequest,
+    LineRequest,
+    LineUnitsRequest,
+    NoPickRequest,
+    ReleaseRequest,
+    ReplaceRequest,
+)
+from atp_service.catalog import Catalog
+from atp_service.inventory.commands import (
+    Confirm,
+    Extend,
+    Fulfil,
+    Hold,
+    HoldLine,
+    LineUnits,
+    NoPick,
+    Release,
+    Replace,
+    fingerprint,
+)
+from atp_service.inventory.outcomes import Changed, Confirmed, Held, Outcome, Repeated
+from atp_service.ledger import Ledger
+from atp_service.store import Store
+
+
+class Reservations:
+    """Functions from a decoded request to an answer; both the lane and Litestar call them."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        ledger: Ledger,
+        catalog: Catalog,
+        auto_create: bool,
+        ledger_timeout_seconds: float,
+    ) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._catalog = catalog
+        self._auto_create = auto_create
+        self._ledger_timeout_seconds = ledger_timeout_seconds
+
+    async def hold(self, call: Call, body: HoldRequest) -> Answer:
+        channel = body.channel or ""
+        lines = await self._known_lines(call, body.lines, channel)
+        reservation_id = body.reservation_id or _own_id(call.key)
+        closed = self._closed(lines, channel)
+        # Who asks again must hear what they were told: only a new id is refused.
+        if closed and await self._store.reservation(reservation_id) is None:
+            return _location_unavailable(closed)
+        outcome = await self._store.apply(
+            Hold(
+                reservation_id=reservation_id,
+                lines=lines,
+                fingerprint=fingerprint(lines),
+                ttl_ms=body.ttl_seconds * 1000,
+                channel=channel,
+                customer_id=body.customer_id or "",
+                allow_partial=body.allow_partial,
+                traceparent=call.traceparent,
+            )
+        )
+        return await self._durable(body.durability, outcome, answer(reservation_id, outcome))
+
+    async def get(self, reservation_id: str) -> Answer:
+        reservation = await self._store.reservation(reservation_id)
+        if reservation is None:
+            reservation = await self._ledger.reservation(reservation_id)
+        if reservation is None:
+            return no_reservation(reservation_id)
+        return Answer(200, document(reservation_id, reservation))
+
+    async def replace(self, call: Call, reservation_id: str, body: ReplaceRequest) -> Answer:
+        known = await self._store.reservation(reservation_id)
+        channel = body.channel or (known.channel if known else "")
+        lines = await self._known_lines(call, body.lines, channel)
+        if known is None:
+            return no_reservation(reservation_id)
+        content = fingerprint(lines)
+        closed = self._closed(lines, channel)
+        if closed and content != known.fingerprint:
+            return _location_unavailable(closed)
+        outcome = await self._store.apply(
+            Replace(
+                reservation_id=reservation_id,
+                lines=lines,
+                fingerprint=content,
+                ttl_ms=body.ttl_seconds * 1000,
+                channel=channel,
+                customer_id=body.customer_id or known.customer_id,
+                allow_partial=body.allow_partial,
+                if_generation=body.if_generation,
+                key=call.key,
+                traceparent=call.traceparent,
+            )
+        )
+        return await self._durable(
+            body.durability, outcome, answer(reservation_id, outcome, held=200)
+        )
+
+    async def extend(self, call: Call, reservation_id: str, body: ExtendRequest) -> Answer:
+        check_key(call)
+        outcome = await self._store.apply(
+            Extend(
+                reservation_id=reservation_id,
+                ttl_ms=body.ttl_seconds * 1000,
+                key=call.key,
+                traceparent=call.traceparent,
+            )
+        )
+        return answer(reservation_id, outcome)
+
+    async def confirm(self, call: Call, reservation_id: str, body: ConfirmRequest) -> Answer:
+        check_key(call)
+        outcome = await self._store.apply(
+            Confirm(
+                reservation_id=reservation_id,
+                order_id=body.order_id,
+                key=call.key,
+                traceparent=call.traceparent,
+            )
+        )
+        return await self._durable(
+            body.durability, outcome, answer(reservation_id, outcome, confirming=True)
+        )
+
+    async def release(self, call: Call, reservation_id: str, body: ReleaseRequest) -> Answer:
+        check_key(call)
+        outcome = await self._store.apply(
+            Release(
+                reservation_id=reservation_id,
+                lines=_units(body.lines),
+                reason=body.reason,
+                key=call.key,
+                traceparent=call.traceparent,
+            )
+        )
+        return await self._durable(
+            body.durability, outcome, answer(reservation_id, outcome, named=body.lines)
+        )
+
+    async def fulfil(self, call: Call, reservation_id: str, body: FulfilRequest) -> Answer:
+        check_key(call)
+        units = _units(body.lines)
+        await self._check_location(body)
+        outcome = await self._store.apply(
+            Fulfil(
+                reservation_id=reservation_id,
+                lines=units,
+                location=body.location,
+                shipment_id=body.shipment_id,
+                erp_document=body.erp_document,
+                key=call.key,
+                traceparent=call.traceparent,
+            )
+        )
+        return await self._durable(
+            body.durability,
+            outcome,
+            answer(
+                reservation_id,
+                outcome,
+                wrong_status="reservation-not-confirmed",
+                named=body.lines,
+            ),
+        )
+
+    async def no_pick(self, call: Call, reservation_id: str, body: NoPickRequest) -> Answer:
+        check_key(call)
+        if body.reassign:
+            return invalid(("/reassign", "a line can't be moved elsewhere by the service yet"))
+        outcome = await self._store.apply(
+            NoPick(
+                reservation_id=reservation_id,
+                line_id=body.line_id,
+                quantity=body.quantity,
+                reason=body.reason,
+                key=call.key,
+                traceparent=call.traceparent,
+            )
+        )
+        return answer(reservation_id, outcome, wrong_status="reservation-not-confirmed")
+
+    async def _known_lines(
+        self, call: Call, asked: Sequence[LineRequest], channel: str
+    ) -> list[HoldLine]:
+        """The lines of a command; refuses what is invalid or unknown, in that order."""
+        check_key(call)
+        safety_stock = self._catalog.safety_stock(channel)
+        lines = [
+            HoldLine(
+                line_id=line.line_id or str(place),
+                sku=line.sku,
+                location=line.location,
+                quantity=line.quantity,
+                safety_stock=safety_stock,
+            )
+            for place, line in enumerate(asked, 1)
+        ]
+        if len(lines) > 1:
+            _check_distinct([line.line_id for line in lines])
+        skus, locations = self._catalog.skus, self._catalog.locations
+        for line in lines:
+            if line.sku not in skus or line.location not in locations:
+                await self._check_known(lines)
+                break
+        if channel and channel not in self._catalog.channels:
+            await check_channel(self._catalog, channel, create=self._auto_create)
+        return lines
+
+    async def _check_known(self, lines: Sequence[HoldLine]) -> None:
+        catalog = self._catalog
+        await catalog.look_again(
+            skus={line.sku for line in lines}, locations={line.location for line in lines}
+        )
+        strange_skus = [line for line in lines if line.sku not in catalog.skus]
+        if strange_skus:
+            raise Refused(_unknown("unknown-sku", strange_skus))
+        strange_locations = [line for line in lines if line.location not in catalog.locations]
+        if strange_locations:
+            raise Refused(_unknown("unknown-location", strange_locations))
+
+    async def _check_location(self, body: FulfilRequest) -> None:
+        location = body.location
+        if location is None or location in self._catalog.locations:
+            return
+        await self._catalog.look_again(locations=[location])
+        if location not in self._catalog.locations:
+            raise Refused(
+                problem(
+                    "unknown-location",
+                    f"{location} is not known.",
+                    location=location,
+                    lines=[ProblemLine(line.line_id) for line in body.lines or ()],
+                )
+            )
+
+    def _closed(self, lines: Sequence[HoldLine], channel: str) -> list[ProblemLine]:
+        """The lines whose location doesn't sell on the channel now, each with why."""
+        closed = []
+        for line in lines:
+            location = self._catalog.locations.get(line.location)
+            reason = location and location.refusal(channel)
+            if reason:
+                closed.append(ProblemLine(line.line_id, line.sku, line.location, reason))
+        return closed
+
+    async def _durable(self, durability: Durability, outcome: Outcome, answered: Answer) -> Answer:
+        """The answer, once it is as durable as was asked. A refusal has nothing to wait for."""
+        if durability == "ledger" and isinstance(outcome, Held | Changed | Confirmed | Repeated):
+            await self._ledger.wait_for(
+                self._store.epoch, outcome.seq, self._ledger_timeout_seconds
+            )
+        return answered
+
+
+def _own_id(key: str | None) -> str:
+    """An id for who brought none; out of the key where there is one, so that a retry is safe."""
+    if key is None:
+        return f"r-{token_hex(12)}"
+    return f"r-{blake2b(key.encode(), digest_size=12).hexdigest()}"
+
+
+def _check_distinct(line_ids: Sequence[str]) -> None:
+    if len(set(line_ids)) == len(line_ids):
+        return
+    repeated = [i for i, line_id in enumerate(line_ids) if line_id in line_ids[:i]]
+    raise Refused(invalid(*((f"/lines/{i}/line_id", "used by another line") for i in repeated)))
+
+
+def _units(lines: Sequence[LineUnitsRequest] | None) -> list[LineUnits] | None:
+    if lines is None:
+        return None
+    _check_distinct([line.line_id for line in lines])
+    return [LineUnits(line_id=line.line_id, quantity=line.quantity) for line in lines]
+
+
+def _unknown(slug: str, lines: Sequence[HoldLine]) -> Answer:
+    names = ", ".join(line.line_id for line in lines)
+    return problem(
+        slug,
+        f"Not known, of line {names}.",
+        lines=[ProblemLine(line.line_id, line.sku, line.location) for line in lines],
+    )
+
+
+def _location_unavailable(closed: list[ProblemLine]) -> Answer:
+    reasons = ", ".join(f"{line.location} ({line.reason})" for line in closed)
+    return problem("location-unavailable", f"Doesn't sell this now: {reasons}.", lines=closed)

@@ -1,0 +1,114 @@
+"""What the door said of a promise, as an answer."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from atp_service.api.answers import REPLAYED, Answer
+from atp_service.api.problems import ProblemLine, ShortLine, invalid, problem
+from atp_service.api.reservations.documents import confirmed_document, document
+from atp_service.api.reservations.requests import LineUnitsRequest
+from atp_service.inventory.outcomes import (
+    AlreadyConfirmed,
+    Changed,
+    Confirmed,
+    Excess,
+    Faulted,
+    Full,
+    GenerationMismatch,
+    Held,
+    Lost,
+    NotFound,
+    Outcome,
+    Repeated,
+    Reused,
+    Short,
+    Shortage,
+    TooMany,
+    WrongStatus,
+)
+
+WrongStatusSlug = Literal["reservation-not-held", "reservation-not-confirmed"]
+
+
+def answer(
+    reservation_id: str,
+    outcome: Outcome,
+    *,
+    held: int = 201,
+    confirming: bool = False,
+    wrong_status: WrongStatusSlug = "reservation-not-held",
+    named: Sequence[LineUnitsRequest] | None = None,
+) -> Answer:
+    """The answer; `held` is its status where units are held anew, `named` the lines asked for."""
+    describe = confirmed_document if confirming else document
+    match outcome:
+        case Held():
+            return Answer(held, describe(reservation_id, outcome.reservation))
+        case Short():
+            return _short("insufficient-stock", outcome.shortages)
+        case Confirmed() | Changed():
+            return Answer(200, describe(reservation_id, outcome.reservation))
+        case Repeated():
+            return Answer(200, describe(reservation_id, outcome.reservation), REPLAYED)
+        case Lost():
+            return _short("reservation-lost", outcome.shortages)
+        case Reused():
+            return problem(
+                "reservation-id-reused",
+                f"{reservation_id} has other lines, another channel or another customer.",
+            )
+        case NotFound():
+            return no_reservation(reservation_id)
+        case WrongStatus():
+            status = outcome.reservation.status
+            return problem(
+                wrong_status, f"{reservation_id} is {status}.", reservation_status=status
+            )
+        case GenerationMismatch():
+            generation = outcome.reservation.generation
+            return problem(
+                "generation-mismatch",
+                f"{reservation_id} is at generation {generation}.",
+                generation=generation,
+            )
+        case AlreadyConfirmed():
+            order_id = outcome.reservation.order_id
+            return problem(
+                "already-confirmed",
+                f"{reservation_id} is confirmed with order {order_id}.",
+                order_id=order_id,
+            )
+        case TooMany():
+            return _too_many(outcome.excesses, named)
+        case Full():
+            return problem("overloaded", "Redis is nearly out of memory.", retry_after=5)
+        case Faulted():
+            raise RuntimeError(f"the script stumbled: {outcome.message}")
+        case _:
+            raise TypeError(f"no promise ends in {outcome!r}")
+
+
+def no_reservation(reservation_id: str) -> Answer:
+    return problem("not-found", f"There is no reservation {reservation_id}.")
+
+
+def _short(slug: str, shortages: Sequence[Shortage]) -> Answer:
+    lines = [ShortLine(s.line_id, s.sku, s.location, s.requested, s.available) for s in shortages]
+    count = len(lines)
+    return problem(slug, f"{count} line{'s'[: count != 1]} can't be had in full.", shortages=lines)
+
+
+def _too_many(excesses: Sequence[Excess], named: Sequence[LineUnitsRequest] | None) -> Answer:
+    absent = {excess.line_id for excess in excesses if excess.open < 0}
+    if absent:
+        pointers = (
+            ["/line_id"]
+            if named is None
+            else [f"/lines/{i}/line_id" for i, line in enumerate(named) if line.line_id in absent]
+        )
+        return invalid(*((pointer, "the reservation has no such line") for pointer in pointers))
+    return problem(
+        "quantity-not-open",
+        "More units are named than are open.",
+        lines=[ProblemLine(e.line_id, requested=e.requested, open=e.open) for e in excesses],
+    )

@@ -1,0 +1,196 @@
+"""The OpenAPI document and its page, which works offline.
+
+Paths, parameters and responses come from Litestar's routes; the shapes from msgspec, which is what
+decodes and encodes them: so bounds, patterns and closed objects are the real ones.
+"""
+
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import msgspec
+from litestar import MediaType, Request, Router, get
+from litestar._openapi.schema_generation import SchemaCreator
+from litestar.exceptions import NotFoundException
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import OpenAPIRenderPlugin
+from litestar.openapi.spec import Schema
+from litestar.params import FromPath
+from litestar.plugins import OpenAPISchemaPlugin
+from litestar.response import Response
+from litestar.typing import FieldDefinition
+from msgspec import Struct
+
+from atp_service.api.stock_events import StockEvent
+
+_STATIC = files("atp_service.api").joinpath("static", "swagger-ui")
+_ASSETS = {
+    "swagger-ui.css": "text/css",
+    "swagger-ui-bundle.js": "text/javascript",
+}
+_PAGE = b"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>ATP Service</title>
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="/schema/assets/swagger-ui.css">
+</head>
+<body>
+<div id="api"></div>
+<script src="/schema/assets/swagger-ui-bundle.js"></script>
+<script>
+SwaggerUIBundle({url: "/schema/openapi.json", dom_id: "#api", deepLinking: true});
+</script>
+</body>
+</html>
+"""
+_HOLD = {
+    "reservation_id": "cart-9f2",
+    "channel": "web",
+    "customer_id": "c-7",
+    "ttl_seconds": 900,
+    "lines": [{"line_id": "1", "sku": "SKU-1", "location": "DC-1", "quantity": 2}],
+}
+_SALE = {
+    "specversion": "1.0",
+    "id": "till4-20261123-000123",
+    "source": "pos/store-042",
+    "type": "atp.stock.sale.v1",
+    "time": "2026-11-23T10:00:00.000Z",
+    "data": {"sku": "SKU-1", "location": "store-042", "quantity": 1},
+}
+_EXAMPLES: dict[str, dict[str, Any]] = {
+    "HoldRequest": _HOLD,
+    "ConfirmRequest": {"order_id": "order-1"},
+    "AvailabilityRequest": {"skus": ["SKU-1"], "channel": "web"},
+    "StockEvent": _SALE,
+    "Problem": {
+        "type": "urn:atp:problem:insufficient-stock",
+        "title": "There are not enough units",
+        "status": 409,
+        "detail": "1 line can't be had in full.",
+        "shortages": [
+            {
+                "line_id": "1",
+                "sku": "SKU-1",
+                "location": "DC-1",
+                "requested": 2,
+                "available": 1,
+            }
+        ],
+    },
+}
+
+
+# One event or many: the route takes the body apart itself, so Litestar doesn't know its shape.
+_STOCK_EVENT = {"$ref": "#/components/schemas/StockEvent"}
+_STOCK_EVENTS = {
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": {
+                "anyOf": [
+                    _STOCK_EVENT,
+                    {"type": "array", "items": _STOCK_EVENT, "maxItems": 1000},
+                ]
+            }
+        }
+    },
+}
+
+
+class Shapes(OpenAPISchemaPlugin):
+    """Registers each struct by name; msgspec describes them all at the end."""
+
+    def __init__(self) -> None:
+        self._structs: set[type[Struct]] = {StockEvent}
+
+    @staticmethod
+    def is_plugin_supported_type(value: Any) -> bool:
+        return isinstance(value, type) and issubclass(value, Struct)
+
+    def to_openapi_schema(
+        self, field_definition: FieldDefinition, schema_creator: SchemaCreator
+    ) -> Schema:
+        self._structs.add(field_definition.annotation)
+        return schema_creator.create_component_schema(
+            field_definition, required=[], property_fields={}
+        )
+
+    def components(self) -> dict[str, Any]:
+        _, components = msgspec.json.schema_components(
+            sorted(self._structs, key=lambda struct: struct.__name__),
+            ref_template="#/components/schemas/{name}",
+        )
+        return {
+            name: schema | ({"examples": [_EXAMPLES[name]]} if name in _EXAMPLES else {})
+            for name, schema in components.items()
+        }
+
+
+class Document(OpenAPIRenderPlugin):
+    """The document at /schema/openapi.json."""
+
+    def __init__(self, shapes: Shapes) -> None:
+        super().__init__(path="/openapi.json", media_type=MediaType.JSON)
+        self._shapes = shapes
+        self._document = b""
+
+    def render(self, _: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        if not self._document:
+            openapi_schema["components"]["schemas"] = self._shapes.components()
+            openapi_schema["paths"]["/v1/stock-events"]["post"]["requestBody"] = _STOCK_EVENTS
+            self._document = msgspec.json.encode(openapi_schema)
+        return self._document
+
+
+class Page(OpenAPIRenderPlugin):
+    """The page at /schema, and the files it is made of."""
+
+    def __init__(self) -> None:
+        super().__init__(path="/", media_type=MediaType.HTML)
+
+    def render(self, _: Request[Any, Any, Any], __: dict[str, Any]) -> bytes:
+        return _PAGE
+
+    def receive_router(self, router: Router) -> None:
+        router.register(_asset)
+
+
+@get("/assets/{name:str}", sync_to_thread=False)
+def _asset(name: FromPath[str]) -> Response[bytes]:
+    if name not in _ASSETS:
+        raise NotFoundException
+    return Response(
+        _read(name),
+        media_type=_ASSETS[name],
+        headers={"cache-control": "public, max-age=86400"},
+    )
+
+
+@cache
+def _read(name: str) -> bytes:
+    return _STATIC.joinpath(name).read_bytes()
+
+
+async def _only_what_is_there(request: Request[Any, Any, Any]) -> None:
+    """Litestar answers unknown pages below /schema with HTML; here they are problems too."""
+    if "path" in request.scope["path_params"]:
+        raise NotFoundException
+
+
+def openapi_config(shapes: Shapes, version: str) -> OpenAPIConfig:
+    return OpenAPIConfig(
+        title="ATP Service",
+        version=version,
+        description="How many units can be sold, here, now, on this channel; and the promise kept.",
+        openapi_router=Router(
+            "/schema",
+            route_handlers=[],
+            include_in_schema=False,
+            before_request=_only_what_is_there,
+        ),
+        render_plugins=[Page(), Document(shapes)],
+        use_handler_docstrings=True,
+    )

@@ -1,0 +1,101 @@
+"""Stock events over HTTP: the same as publishing them, and answered one by one."""
+
+from typing import Any, Literal
+
+import msgspec
+from litestar import Request, Router, post
+from litestar.di import NamedDependency
+from litestar.response import Response
+from msgspec import UNSET, DecodeError, Raw, Struct, UnsetType
+
+from atp_service.api.answers import Answer, Call, Timestamp
+from atp_service.api.contract import problems, respond
+from atp_service.api.problems import invalid, problem, unreadable
+from atp_service.catalog.words import Id
+from atp_service.facts import Arrival, EventResult, Facts
+
+_MOST_EVENTS = 1_000
+
+
+class StockEvent(Struct, frozen=True, kw_only=True):
+    """A CloudEvent 1.0; what `data` needs depends on the type."""
+
+    specversion: Literal["1.0"]
+    id: Id
+    source: Id
+    type: str
+    time: Timestamp
+    data: dict[str, Any]
+    traceparent: str | None = None
+
+
+class EventOutcome(Struct, frozen=True):
+    """What became of one event; source and id are null where it had none."""
+
+    source: str | None
+    id: str | None
+    status: Literal["applied", "duplicate", "absorbed", "parked", "rejected", "waiting"]
+    reason: str | UnsetType = UNSET
+
+
+class EventOutcomes(Struct, frozen=True):
+    """In the order of the events."""
+
+    results: list[EventOutcome]
+
+
+class StockEvents:
+    """Hands events to the facts as they came; only the outer array is taken apart here."""
+
+    def __init__(self, facts: Facts) -> None:
+        self._facts = facts
+
+    async def apply(self, call: Call, body: bytes) -> Answer:
+        try:
+            payloads = _payloads(body)
+        except (DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return unreadable(body, error)
+        if len(payloads) > _MOST_EVENTS:
+            return invalid(("", f"at most {_MOST_EVENTS} events in one call"))
+        arrivals = [
+            Arrival(payload, None, f"{call.request_id}/{place}")
+            for place, payload in enumerate(payloads)
+        ]
+        results = [_outcome(result) for result in await self._facts.apply(arrivals)]
+        if any(result.status == "waiting" for result in results):
+            return problem(
+                "unavailable",
+                "The ledger is away, and some events need it. Those with another status than"
+                " `waiting` are done; all of them may be sent again.",
+                retry_after=5,
+                results=results,
+            )
+        return Answer(200, EventOutcomes(results))
+
+
+def _payloads(body: bytes) -> list[bytes]:
+    if body.lstrip()[:1] == b"[":
+        return [bytes(event) for event in msgspec.json.decode(body, type=list[Raw])]
+    msgspec.json.decode(body, type=dict[str, Raw])
+    return [body]
+
+
+def _outcome(result: EventResult) -> EventOutcome:
+    return EventOutcome(
+        result.source or None, result.id or None, result.status, result.reason or UNSET
+    )
+
+
+def routes(events: StockEvents) -> Router:
+    @post(
+        "/",
+        status_code=200,
+        summary="Apply stock events, in order",
+        responses=problems("invalid", "fenced", "too-large"),
+    )
+    async def apply(
+        request: Request[Any, Any, Any], call: NamedDependency[Call]
+    ) -> Response[EventOutcomes]:
+        return respond(await events.apply(call, await request.body()))
+
+    return Router("/v1/stock-events", route_handlers=[apply], tags=["Stock events"])
