@@ -1,0 +1,169 @@
+"""A small retailer on real servers, and the events its tills, warehouses and ERP send."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any
+
+import msgspec
+import psycopg
+from psycopg_pool import AsyncConnectionPool
+
+from atp_service import record
+from atp_service.catalog import Catalog, Feed, Location, Sku
+from atp_service.embedded.postgres import SERVICE, Postgres, create_database
+from atp_service.facts import Arrival, EventResult, Facts
+from atp_service.inventory.stock import StockLevel
+from atp_service.ledger import Ledger
+from atp_service.store import Store
+
+TILL, WAREHOUSE, ERP = "pos/store-042", "wms/dc-1", "erp"
+STORE, DC = "store-042", "DC-1"
+_numbers = count(1)
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def event(
+    kind: str,
+    *,
+    id: str | None = None,  # noqa: A002  # the envelope's own word
+    source: str = WAREHOUSE,
+    at_ms: int | None = None,
+    **data: Any,
+) -> dict[str, Any]:
+    """A canonical event; of SKU-1 at DC-1, of now, and new, where nothing else is said."""
+    moment = datetime.fromtimestamp((at_ms if at_ms is not None else now_ms()) / 1000, UTC)
+    place = {} if kind.startswith("transfer") or kind == "heartbeat" else {"location": DC}
+    return {
+        "specversion": "1.0",
+        "id": id or f"{kind}-{next(_numbers)}",
+        "source": source,
+        "type": f"atp.stock.{kind}.v1",
+        "time": moment.isoformat(timespec="milliseconds"),
+        "data": {"sku": "SKU-1", **place, **data},
+    }
+
+
+class Retailer:
+    """The service below its edges, and what a test asks of it."""
+
+    def __init__(
+        self, redis_url: str, pool: AsyncConnectionPool[Any], *, auto_create: bool
+    ) -> None:
+        self.pool = pool
+        self.ledger = Ledger(pool)
+        self.catalog = Catalog(pool)
+        self.store = Store(redis_url, name="facts-test")
+        self.facts = Facts(
+            self.store,
+            self.ledger,
+            self.catalog,
+            auto_create=auto_create,
+            dedupe_hours=24,
+            clock=now_ms,
+        )
+
+    async def tell(
+        self, *events: dict[str, Any] | bytes, subject: str | None = None
+    ) -> list[EventResult]:
+        """Apply events in one call, as HTTP does, or as NATS does where there is a subject."""
+        return await self.facts.apply(
+            [
+                Arrival(
+                    told if isinstance(told, bytes) else msgspec.json.encode(told),
+                    subject,
+                    f"ATP_EVENTS/{next(_numbers)}/1",
+                )
+                for told in events
+            ]
+        )
+
+    async def statuses(self, *events: dict[str, Any] | bytes) -> list[str]:
+        return [result.status for result in await self.tell(*events)]
+
+    async def level(self, sku: str = "SKU-1", location: str = DC) -> StockLevel:
+        (level,) = await self.store.levels([(sku, location)])
+        return level or StockLevel()
+
+    async def on_hand(self, sku: str = "SKU-1", location: str = DC) -> int:
+        return (await self.level(sku, location)).on_hand
+
+    async def incoming(self, document: str, location: str = DC) -> int:
+        known = (await self.level(location=location)).extras.documents.get(document)
+        return 0 if known is None else known.incoming
+
+    @asynccontextmanager
+    async def recording(self, database_url: str) -> AsyncIterator[None]:
+        """The recorder runs; at the end everything is in the ledger."""
+        stop = asyncio.Event()
+        recorder = asyncio.create_task(record.run(self.store, database_url, stop=stop))
+        try:
+            yield
+            await self.recorded()
+        finally:
+            stop.set()
+            await recorder
+
+    async def recorded(self) -> None:
+        """Wait until the ledger has all that has happened so far."""
+        await self.ledger.wait_for(self.store.epoch, await self.store.last_seq(), 10.0)
+
+
+@asynccontextmanager
+async def retailer(
+    redis_url: str, database_url: str, *, auto_create: bool = False
+) -> AsyncIterator[Retailer]:
+    """A retailer that has a store, a warehouse, their feeds, and two SKUs; nothing in stock."""
+    pool: AsyncConnectionPool[Any] = AsyncConnectionPool(
+        database_url, min_size=1, max_size=4, timeout=2.0, open=False
+    )
+    async with pool:
+        running = Retailer(redis_url, pool, auto_create=auto_create)
+        try:
+            await running.store.open(running.ledger)
+            await describe(running.catalog)
+            yield running
+        finally:
+            await running.store.close()
+            await running.ledger.close()
+
+
+async def describe(catalog: Catalog) -> None:
+    await catalog.put(Location(id=STORE))
+    await catalog.put(Location(id=DC, kind="dc"))
+    await catalog.put(Sku(sku="SKU-1", units={"CASE": 12, "HALF": "1/2"}))
+    await catalog.put(Sku(sku="SKU-2", aliases={TILL: ["4711"], "gtin": ["05012345678900"]}))
+    await catalog.put(Feed(id=TILL, kind="pos", locations=[STORE], owner="stores"))
+    await catalog.put(Feed(id=WAREHOUSE, kind="wms", locations=[DC]))
+    await catalog.put(
+        Feed(id=ERP, kind="erp", sku_map={"0001": "SKU-1"}, location_map={"W1": DC, "S42": STORE})
+    )
+
+
+@contextmanager
+def fresh_database(server: Postgres) -> Iterator[str]:
+    """A migrated database of its own, for a test whose entries would be in another's way."""
+    name = f"trade_{next(_numbers)}"
+    with psycopg.connect(server.url("postgres", "postgres"), autocommit=True) as connection:
+        create_database(connection, name, "migrated")
+        yield server.url(SERVICE, name)
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+async def until(condition: Any, seconds: float = 10.0) -> None:
+    """Wait for something to become true; fail when it doesn't in time."""
+    deadline = time.monotonic() + seconds
+    while not await condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not so within {seconds} s")
+        await asyncio.sleep(0.02)
+
+
+def statuses(results: Sequence[EventResult]) -> list[str]:
+    return [result.status for result in results]
