@@ -4,8 +4,9 @@ from pathlib import Path
 
 from nats.aio.client import Client
 
+from tests.instance import Instance
 from tests.replay.by_hand import count
-from tests.replay.instance import Instance
+from tests.replay.replaying import recorded_on_hand, replay, served_on_hand
 
 
 async def test_a_day_of_invoices_leaves_the_stock_that_the_file_says(
@@ -17,19 +18,19 @@ async def test_a_day_of_invoices_leaves_the_stock_that_the_file_says(
     instance.start_serving()
     worker = instance.start("worker")
 
-    summary = instance.replay(day)
+    summary = replay(instance, day)
 
     assert summary["rows"] == rows.total() + ignored
     assert summary["ignored"] == ignored
     assert summary["events"] == dict(rows)
     assert summary["published"] == summary["applied"] == rows.total()
     assert (summary["duplicates"], summary["exceptions"], summary["unreadable"]) == (0, 0, 0)
-    assert instance.ledger_on_hand() == on_hand
-    assert instance.served_on_hand(list(on_hand)) == on_hand
+    assert recorded_on_hand(instance) == on_hand
+    assert served_on_hand(instance, list(on_hand)) == on_hand
 
     # Again at once: JetStream itself still knows the messages.
-    seq = instance.ledger_seq()
-    again = instance.replay(day)
+    seq = instance.recorded_seq()
+    again = replay(instance, day)
     assert (again["applied"], again["duplicates"]) == (0, rows.total())
 
     # Again with JetStream's memory gone: now it is for the service to know the events.
@@ -37,8 +38,8 @@ async def test_a_day_of_invoices_leaves_the_stock_that_the_file_says(
     worker.wait(15)
     await empty_nats.jetstream().delete_stream("ATP_EVENTS")
     instance.start("worker")
-    again = instance.replay(day)
+    again = replay(instance, day)
     assert (again["applied"], again["duplicates"]) == (0, rows.total())
-    assert instance.ledger_seq() == seq
-    assert instance.ledger_on_hand() == on_hand
-    assert instance.served_on_hand(list(on_hand)) == on_hand
+    assert instance.recorded_seq() == seq
+    assert recorded_on_hand(instance) == on_hand
+    assert served_on_hand(instance, list(on_hand)) == on_hand

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from tests.instance import Instance
 from tests.replay.by_hand import count
-from tests.replay.instance import Instance
+from tests.replay.replaying import recorded_on_hand, served_on_hand, words
 
 
 def test_a_worker_killed_in_the_middle_and_started_again_gives_the_same_numbers(
@@ -21,17 +22,17 @@ def test_a_worker_killed_in_the_middle_and_started_again_gives_the_same_numbers(
     on_hand, rows = count(file)
     instance.start_serving()
     worker = instance.start("worker")
-    replaying = instance.start(*instance.replaying(file))
+    replaying = instance.start(*words(file))
 
     for _ in range(2):
-        before = instance.ledger_seq()
-        instance.until(lambda: instance.ledger_seq() > before, "the ledger grows")  # noqa: B023
+        before = instance.recorded_seq()
+        instance.until(lambda: instance.recorded_seq() > before, "the ledger grows")  # noqa: B023
         worker.kill()
         worker.wait()
-        assert instance.ledger_seq() < rows.total(), "killed too late: nothing was left to do"
+        assert instance.recorded_seq() < rows.total(), "killed too late: nothing was left to do"
         worker = instance.start("worker")
 
     assert replaying.wait(120) == 0
-    assert instance.ledger_on_hand() == on_hand
-    assert instance.served_on_hand(list(on_hand)) == on_hand
-    assert instance.ledger_seq() == rows.total()
+    assert recorded_on_hand(instance) == on_hand
+    assert served_on_hand(instance, list(on_hand)) == on_hand
+    assert instance.recorded_seq() == rows.total()

@@ -3,7 +3,8 @@
 import gzip
 from pathlib import Path
 
-from tests.replay.instance import Instance
+from tests.instance import Instance
+from tests.replay.replaying import recorded_on_hand, replay, words
 
 HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate\n"
 ROWS = (
@@ -26,19 +27,19 @@ def test_what_cannot_be_read_is_counted_and_what_cannot_be_applied_is_an_excepti
     instance.start_serving()
     instance.start("worker")
 
-    summary = instance.replay(file, code=1)
+    summary = replay(instance, file, code=1)
 
     assert summary["rows"] == 8
     assert summary["ignored"] == 1
     assert (summary["unreadable"], summary["unreadable_rows"]) == (2, [5, 6])
     assert summary["events"] == {"sale": 3, "return": 1, "adjustment": 1}
     assert (summary["published"], summary["applied"], summary["exceptions"]) == (5, 3, 2)
-    assert instance.ledger_on_hand() == {"MUG": -4}
+    assert recorded_on_hand(instance) == {"MUG": -4}
     listed = instance.http.get("/v1/exceptions", params={"status": "open"}).json()
     assert "broken" not in str(listed)
     assert str(listed).count("invalid") >= 1
 
 
 def test_a_file_that_is_not_there_is_said_to_be_missing(instance: Instance, tmp_path: Path) -> None:
-    process = instance.start(*instance.replaying(tmp_path / "none.csv"))
+    process = instance.start(*words(tmp_path / "none.csv"))
     assert process.wait(30) == 2
