@@ -1,10 +1,8 @@
 """Valkey: stock and reservations, on disk before anybody is answered."""
 
 import os
+import socket
 from pathlib import Path
-
-from redis import Redis
-from redis.exceptions import RedisError
 
 from atp_service.embedded import binaries
 from atp_service.embedded.child import Child
@@ -64,7 +62,10 @@ class Valkey:
     def ready(self) -> bool:
         """Whether it answers, with its data loaded."""
         try:
-            with Redis.from_url(self.url) as redis:
-                return bool(redis.ping())
-        except (RedisError, OSError):
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(1)
+                connection.connect(str(self._socket))
+                connection.sendall(b"PING\r\n")
+                return connection.recv(5) == b"+PONG"
+        except OSError:
             return False

@@ -25,19 +25,35 @@ def migrate(url: str, service_role: str | None = None) -> None:
     `service_role` gets the rights the service needs and no more; None, or the owner itself, where
     one role does everything.
     """
-    # Imported here: alembic is slow to load, and no other command needs it.
-    from alembic import command
-    from alembic.config import Config
+    with psycopg.connect(url) as connection:
+        current = _revision(connection) == _newest()
+    if not current:
+        # Imported here: alembic takes longer to load than everything else at a start.
+        from alembic import command
+        from alembic.config import Config
 
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    config.attributes["url"] = url
-    command.upgrade(config, "head")
+        config = Config()
+        config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+        config.attributes["url"] = url
+        command.upgrade(config, "head")
     with psycopg.connect(url) as connection:
         if service_role is not None and service_role != _role(connection):
             role = sql.Identifier(service_role)
             connection.execute("SELECT pg_advisory_xact_lock(hashtext('atp migrate'))")
             connection.execute(sql.SQL(_GRANTS).format(role=role))
+
+
+def _revision(connection: psycopg.Connection[tuple[str]]) -> str | None:
+    try:
+        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    except psycopg.errors.UndefinedTable:
+        return None
+    return row[0] if row else None
+
+
+def _newest() -> str:
+    """The revision of the last migration: the number its file's name starts with."""
+    return max(_MIGRATIONS.glob("versions/[0-9]*.py")).name.partition("_")[0]
 
 
 def _role(connection: psycopg.Connection[tuple[str]]) -> str | None:
