@@ -58,7 +58,6 @@ async def run(
         try:
             async with ledger.lease(database_url, partition) as appender:
                 if appender is not None:
-                    log.info("recording_started", partition=partition, seq=appender.position.seq)
                     await _Recording(journal, appender, pauses).run(stop)
             pauses.reset()
         except (Forked, Refused) as fork:
@@ -101,6 +100,7 @@ class _Recording:
         position = self._appender.position
         await self._compare(position)
         await self._journal.trim(position.seq)  # a crash may have come between commit and trim
+        log.info("recording_started", partition=self._appender.partition, seq=position.seq)
         writing: asyncio.Task[None] | None = None
         try:
             while not stop.is_set():

@@ -6,7 +6,7 @@ The lease (an advisory lock on the writing connection) only saves them the troub
 """
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -263,7 +263,12 @@ async def lease(
         with unavailable_when_away():
             await connection.execute(_SESSION)
             appender = await _take(connection, partition, slice_size)
-        yield appender
+        try:
+            yield appender
+        finally:
+            # The session's end frees it too, but only some time after we have closed it.
+            with suppress(psycopg.Error):
+                await connection.execute("SELECT pg_advisory_unlock_all()")
 
 
 async def _take(

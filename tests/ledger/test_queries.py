@@ -1,0 +1,108 @@
+"""What the ledger answers, and what it says when Postgres is away."""
+
+import psycopg
+import pytest
+from psycopg_pool import AsyncConnectionPool
+
+from atp_service.ledger import Ledger, Unavailable, lease
+from atp_service.ledger.append import Appender
+from tests.ledger.by_hand import NOON, Writer
+from tests.ledger.test_append import append, batch_of
+
+
+async def test_a_partition_begins_once_and_remembers_its_redis(ledger: Ledger) -> None:
+    await ledger.open(1, "another-redis")
+    position = await ledger.position()
+    assert position is not None
+    assert (position.epoch, position.seq, position.run_id) == (1, 0, "another-redis")
+    assert await ledger.position(partition=7) is None
+
+
+async def test_a_count_learns_what_happened_after_it_and_up_to_which_entry(
+    empty_ledger: str, ledger: Ledger
+) -> None:
+    writer = Writer()
+    await append(
+        empty_ledger,
+        writer.sale("SKU-1", 2, occurred_at_ms=NOON - 1),
+        writer.sale("SKU-1", 3, occurred_at_ms=NOON),
+        writer.sale("SKU-1", 5, occurred_at_ms=NOON + 1),
+        writer.sale("SKU-1", 7, occurred_at_ms=NOON + 2),
+        writer.sale("SKU-1", 7, location="DC-2", occurred_at_ms=NOON + 2),
+    )
+    assert await ledger.deltas_after("SKU-1", "DC-1", NOON - 1) == (5, -15)
+    assert await ledger.deltas_after("SKU-1", "DC-1", NOON) == (5, -12)
+    assert await ledger.deltas_after("SKU-1", "DC-1", NOON + 2) == (5, 0)
+    assert await ledger.deltas_after("SKU-2", "DC-1", NOON) == (5, 0)
+
+
+async def test_events_are_known_by_source_and_id_together(
+    empty_ledger: str, ledger: Ledger
+) -> None:
+    writer = Writer()
+    await append(empty_ledger, writer.sale("SKU-1"), writer.park("SKU-X"))
+    asked = [("pos/store-1", "sale-1"), ("pos/store-2", "sale-1"), ("pos/store-1", "parked-2")]
+    assert await ledger.seen_events(asked) == {asked[0], asked[2]}
+    assert await ledger.seen_events([]) == set()
+
+
+async def test_waiting_ends_when_the_time_is_up(ledger: Ledger) -> None:
+    with pytest.raises(Unavailable):
+        await ledger.wait_for(1, 1, 0.01)
+
+
+async def test_an_entry_of_a_past_epoch_that_never_came_is_not_waited_for(
+    empty_ledger: str, ledger: Ledger
+) -> None:
+    writer = Writer()
+    await append(empty_ledger, writer.sale("SKU-1"))
+    await ledger.wait_for(1, 1, 10.0)
+    with pytest.raises(Unavailable):
+        await ledger.wait_for(2, 1, 10.0)
+
+
+async def test_everything_says_unavailable_when_postgres_is_away() -> None:
+    nowhere = "postgresql://atp@/atp?host=/nonexistent"
+    pool = AsyncConnectionPool(nowhere, open=False, timeout=0.1, reconnect_timeout=0.1)
+    await pool.open()
+    ledger = Ledger(pool)
+    try:
+        for asking in (
+            ledger.position(),
+            ledger.open(1, "x"),
+            ledger.seen_events([("a", "b")]),
+            ledger.deltas_after("a", "b", 0),
+            ledger.reservation("a"),
+            ledger.exceptions(),
+            ledger.wait_for(1, 1, 0.1),
+        ):
+            with pytest.raises(Unavailable):
+                await asking
+        with pytest.raises(Unavailable):
+            async with lease(nowhere, 0):
+                pass
+    finally:
+        await ledger.close()
+        await pool.close()
+
+
+async def test_a_connection_that_is_cut_is_unavailable_and_the_lease_is_free(
+    empty_ledger: str, superuser_url: str, ledger: Ledger
+) -> None:
+    writer = Writer()
+    entry = writer.sale("SKU-1")
+    async with lease(empty_ledger, 0) as appender:
+        assert isinstance(appender, Appender)
+        with psycopg.connect(superuser_url) as superuser:
+            superuser.execute(
+                """
+                SELECT pg_terminate_backend(pid)
+                FROM pg_locks
+                JOIN pg_database ON pg_database.oid = database
+                WHERE locktype = 'advisory' AND datname = current_database()
+                """
+            )
+        with pytest.raises(Unavailable):
+            await appender.append(batch_of(appender, entry))
+    await append(empty_ledger, entry)
+    await ledger.wait_for(1, 1, 10.0)
