@@ -24,7 +24,10 @@ LONGEST_PAUSE_SECONDS: Final = 2.0
 
 _reaped = Counter("atp_expire_holds", "Holds reaped after their deadline", registry=REGISTRY)
 _overdue = Gauge(
-    "atp_expire_overdue_seconds", "How long the oldest lapsed hold has waited", registry=REGISTRY
+    "atp_expire_overdue_seconds",
+    "How long the oldest lapsed hold has waited",
+    registry=REGISTRY,
+    multiprocess_mode="livemax",
 )
 
 

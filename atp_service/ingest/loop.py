@@ -37,7 +37,10 @@ LONGEST_DELAY_SECONDS: Final = 60.0
 ROOM_EVERY_SECONDS: Final = 60.0
 
 _pending = Gauge(
-    "atp_ingest_pending", "Events on the stream that nobody has fetched yet", registry=REGISTRY
+    "atp_ingest_pending",
+    "Events on the stream that nobody has fetched yet",
+    registry=REGISTRY,
+    multiprocess_mode="livemax",
 )
 _messages = Counter("atp_ingest_messages", "Messages fetched and done with", registry=REGISTRY)
 _waiting = Counter("atp_ingest_waiting", "Messages put back, to come again", registry=REGISTRY)
@@ -64,7 +67,7 @@ async def run(client: Client, facts: Facts, *, stop: asyncio.Event) -> None:
 
 
 class _Ingest:
-    """Ingesting while stream and consumer are there."""
+    """Ingesting while stream and consumer are there. One group is read while another is written."""
 
     def __init__(self, client: Client, pull: Pull, facts: Facts, stop: asyncio.Event) -> None:
         self._client = client
@@ -74,22 +77,35 @@ class _Ingest:
         self._room_made_at = 0.0
 
     async def run(self) -> None:
-        while not self._stop.is_set():
-            group = await self._pull.group(WAIT_SECONDS)
-            if group:
-                await self._take(group)
-            if time.monotonic() > self._room_made_at + ROOM_EVERY_SECONDS:
-                self._room_made_at = time.monotonic()
-                await make_room(self._client.jetstream())
+        before: asyncio.Task[None] | None = None
+        try:
+            while not self._stop.is_set():
+                group = await self._pull.group(WAIT_SECONDS)
+                if group:
+                    # Its commands queue at the door behind those of the group before.
+                    taking = asyncio.create_task(self._take(group))
+                    if before is not None:
+                        await before
+                    before = taking
+                if time.monotonic() > self._room_made_at + ROOM_EVERY_SECONDS:
+                    self._room_made_at = time.monotonic()
+                    await make_room(self._client.jetstream())
+        finally:
+            if before is not None:
+                await before
 
     async def _take(self, group: Sequence[Msg]) -> None:
+        """Apply a group and acknowledge it; what can't be acknowledged comes again, and is known."""
         results = await self._until_applied([_arrival(message) for message in group])
-        for message, result in zip(group, results, strict=True):
-            if result.status == "waiting":
-                await self._pull.put_back(message, _delay_seconds(message))
-                _waiting.inc()
-            else:
-                await self._pull.acknowledge(message)
+        try:
+            for message, result in zip(group, results, strict=True):
+                if result.status == "waiting":
+                    await self._pull.put_back(message, _delay_seconds(message))
+                    _waiting.inc()
+                else:
+                    await self._pull.acknowledge(message)
+        except nats.errors.Error as fault:
+            log.warning("acknowledgement_failed", reason=str(fault) or type(fault).__name__)
         _messages.inc(len(group))
         _pending.set(int(_told(group[-1])[_PENDING]))
 

@@ -9,8 +9,14 @@ from tests.facts.trade import Retailer, fresh_database, retailer
 
 
 @pytest.fixture
-def ledger_url(_postgres_server: Postgres) -> Iterator[str]:
-    with fresh_database(_postgres_server) as url:
+def postgres(_postgres_server: Postgres) -> Postgres:
+    """The server, for tests that shut somebody out."""
+    return _postgres_server
+
+
+@pytest.fixture
+def ledger_url(postgres: Postgres) -> Iterator[str]:
+    with fresh_database(postgres) as url:
         yield url
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from itertools import count
@@ -10,7 +10,9 @@ from typing import Any
 
 import msgspec
 import psycopg
+import psycopg.conninfo
 from psycopg_pool import AsyncConnectionPool
+from redis.asyncio import Redis
 
 from atp_service import record
 from atp_service.catalog import Catalog, Feed, Location, Sku
@@ -19,6 +21,7 @@ from atp_service.facts import Arrival, EventResult, Facts
 from atp_service.inventory.stock import StockLevel
 from atp_service.ledger import Ledger
 from atp_service.store import Store
+from atp_service.store.keys import keys_of
 
 TILL, WAREHOUSE, ERP = "pos/store-042", "wms/dc-1", "erp"
 STORE, DC = "store-042", "DC-1"
@@ -56,6 +59,7 @@ class Retailer:
     def __init__(
         self, redis_url: str, pool: AsyncConnectionPool[Any], *, auto_create: bool
     ) -> None:
+        self._redis_url = redis_url
         self.pool = pool
         self.ledger = Ledger(pool)
         self.catalog = Catalog(pool)
@@ -97,6 +101,12 @@ class Retailer:
     async def incoming(self, document: str, location: str = DC) -> int:
         known = (await self.level(location=location)).extras.documents.get(document)
         return 0 if known is None else known.incoming
+
+    async def forget_seen(self) -> None:
+        """As when the dedupe window has passed."""
+        async with Redis.from_url(self._redis_url) as client:
+            keys = keys_of(0)
+            await client.delete(keys.seen, keys.seen_before)
 
     @asynccontextmanager
     async def recording(self, database_url: str) -> AsyncIterator[None]:
@@ -156,14 +166,25 @@ def fresh_database(server: Postgres) -> Iterator[str]:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
-async def until(condition: Any, seconds: float = 10.0) -> None:
+@contextmanager
+def away(server: Postgres, url: str) -> Iterator[None]:
+    """Postgres lets nobody into the database, and has cut off whoever was in it."""
+    name = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
+    with psycopg.connect(server.url("postgres", "postgres"), autocommit=True) as connection:
+        connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name]
+        )
+        try:
+            yield
+        finally:
+            connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true".encode())
+
+
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 10.0) -> None:
     """Wait for something to become true; fail when it doesn't in time."""
     deadline = time.monotonic() + seconds
     while not await condition():
         if time.monotonic() > deadline:
             raise TimeoutError(f"not so within {seconds} s")
         await asyncio.sleep(0.02)
-
-
-def statuses(results: Sequence[EventResult]) -> list[str]:
-    return [result.status for result in results]

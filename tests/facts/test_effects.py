@@ -1,0 +1,102 @@
+"""Each type of event does what the contract says, with the data that its type needs."""
+
+from typing import Any
+
+from tests.facts.trade import DC, STORE, TILL, Retailer, event
+
+
+async def test_a_sale_takes_units_even_below_zero(shop: Retailer) -> None:
+    (result,) = await shop.tell(event("sale", quantity=3))
+    assert (result.status, result.seq) == ("applied", 1)
+    assert await shop.on_hand() == -3
+
+
+async def test_a_restocked_return_can_be_sold_and_a_damaged_one_cannot(shop: Retailer) -> None:
+    await shop.tell(
+        event("return", quantity=2),
+        event("return", quantity=1, disposition="damaged"),
+        event("return", quantity=1, disposition="quality_control"),
+    )
+    level = await shop.level()
+    assert (level.on_hand, level.unavailable, level.atf) == (4, 2, 2)
+
+
+async def test_a_return_on_its_way_is_incoming_until_it_is_received(shop: Retailer) -> None:
+    sent = event("return", id="r-1", quantity=2, disposition="in_transit")
+    assert await shop.statuses(sent) == ["applied"]
+    assert (await shop.on_hand(), await shop.incoming("return/r-1")) == (0, 2)
+    await shop.tell(event("receipt", quantity=2, document="return/r-1"))
+    assert (await shop.on_hand(), await shop.incoming("return/r-1")) == (2, 0)
+
+
+async def test_an_adjustment_goes_both_ways(shop: Retailer) -> None:
+    await shop.tell(
+        event("adjustment", quantity=5, reason="found"),
+        event("adjustment", quantity=-7, reason="wet"),
+    )
+    assert await shop.on_hand() == -2
+
+
+async def test_a_state_change_takes_units_from_sale_and_gives_them_back(shop: Retailer) -> None:
+    await shop.tell(
+        event("receipt", quantity=5),
+        event("state_change", quantity=2, from_state="sellable", to_state="damaged"),
+    )
+    assert (await shop.level()).atf == 3
+    await shop.tell(event("state_change", quantity=1, from_state="damaged", to_state="sellable"))
+    assert (await shop.level()).atf == 4
+
+
+async def test_what_is_expected_is_incoming_until_cancelled(shop: Retailer) -> None:
+    await shop.tell(event("incoming", quantity=40, document="PO-1", eta="2026-12-01"))
+    assert await shop.incoming("PO-1") == 40
+    assert (await shop.level()).extras.documents["PO-1"].eta == "2026-12-01"
+    await shop.tell(event("incoming", quantity=0, document="PO-1"))
+    assert await shop.incoming("PO-1") == 0
+
+
+async def test_a_heartbeat_needs_no_data_and_leaves_no_entry(shop: Retailer) -> None:
+    beat = event("heartbeat", source=TILL)
+    del beat["data"]
+    assert await shop.statuses(beat) == ["applied"]
+    assert await shop.store.last_seq() == 0
+    assert TILL in await shop.store.feeds()
+
+
+async def test_members_that_nobody_here_knows_are_ignored(shop: Retailer) -> None:
+    sale = event("sale", quantity=1, sequence=123, cashier="Ann", order_id=None)
+    sale |= {"subject": "till 4", "comexampleextension": {"deep": [1]}}
+    assert await shop.statuses(sale) == ["applied"]
+
+
+async def test_an_event_s_trace_is_carried_into_the_journal(shop: Retailer) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    await shop.tell(event("sale", quantity=1) | {"traceparent": trace})
+    (entry,) = await shop.store.journal(0, 10)
+    assert trace.encode() in entry.command
+
+
+async def test_units_other_than_the_base_unit_are_converted_exactly(shop: Retailer) -> None:
+    await shop.tell(
+        event("receipt", quantity=2, unit="CASE"),
+        event("sale", quantity=6, unit="HALF"),
+        event("sale", quantity=1, unit="EA"),
+    )
+    assert await shop.on_hand() == 24 - 3 - 1
+
+
+async def test_a_feed_may_use_its_own_names(shop: Retailer) -> None:
+    mapped = event("receipt", source="erp", sku="0001", location="W1", quantity=5)
+    aliased = event("sale", source=TILL, sku="4711", location=STORE, quantity=1)
+    scanned = event("sale", source=TILL, sku="05012345678900", location=STORE, quantity=1)
+    moved: dict[str, Any] = {"from": "W1", "to": "S42", "document": "T-1"}
+    sent = event("transfer_shipped", source="erp", sku="0001", quantity=2, **moved)
+    assert await shop.statuses(mapped, aliased, scanned, sent) == ["applied"] * 4
+    assert await shop.on_hand("SKU-1", DC) == 3
+    assert await shop.on_hand("SKU-2", STORE) == -2
+    assert await shop.incoming("T-1", STORE) == 2
+
+
+async def test_an_alias_is_the_word_of_its_own_source_only(shop: Retailer) -> None:
+    (result,) = await shop.tell(event("sale", sku="4711", quantity=1))
+    assert (result.status, result.reason) == ("parked", "unknown-sku")

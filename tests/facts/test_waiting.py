@@ -1,0 +1,66 @@
+"""While Postgres is away facts go on; only what needs the ledger waits, and nothing is lost."""
+
+import time
+
+from atp_service.embedded.postgres import Postgres
+from tests.facts.trade import Retailer, away, event, now_ms
+
+DAY = 86_400_000
+
+
+async def test_facts_go_on_while_postgres_is_away(
+    shop: Retailer, postgres: Postgres, ledger_url: str
+) -> None:
+    with away(postgres, ledger_url):
+        assert await shop.statuses(event("receipt", quantity=5)) == ["applied"]
+        # A level that never moved needs no ledger to be counted.
+        assert await shop.statuses(event("count", sku="SKU-2", quantity=3)) == ["applied"]
+    assert (await shop.on_hand(), await shop.on_hand("SKU-2")) == (5, 3)
+
+
+async def test_a_count_waits_for_postgres_and_is_then_right(
+    shop: Retailer, postgres: Postgres, ledger_url: str
+) -> None:
+    counted_at = now_ms() - 60_000
+    await shop.tell(event("receipt", quantity=10, at_ms=counted_at - 1))
+    stock_take = event("count", quantity=9, at_ms=counted_at)
+    with away(postgres, ledger_url):
+        sale = event("sale", quantity=2)
+        assert await shop.statuses(sale, stock_take, sale) == ["applied", "waiting", "duplicate"]
+    async with shop.recording(ledger_url):
+        while await shop.statuses(stock_take) == ["waiting"]:
+            assert time.time_ns() // 1_000_000 < counted_at + 90_000
+    assert await shop.on_hand() == 7
+
+
+async def test_what_may_be_known_to_the_ledger_alone_waits_for_it(
+    shop: Retailer, postgres: Postgres, ledger_url: str
+) -> None:
+    old = event("sale", quantity=1, at_ms=now_ms() - 2 * DAY)
+    with away(postgres, ledger_url):
+        (result,) = await shop.tell(old)
+        assert (result.status, result.reason) == ("waiting", "ledger-away")
+    assert await shop.on_hand() == 0
+
+
+async def test_an_old_event_that_redis_has_forgotten_is_known_to_the_ledger(
+    shop: Retailer, ledger_url: str
+) -> None:
+    old = event("sale", quantity=1, at_ms=now_ms() - 2 * DAY)
+    async with shop.recording(ledger_url):
+        assert await shop.statuses(old) == ["applied"]
+    await shop.forget_seen()
+    assert await shop.statuses(old) == ["duplicate"]
+    assert await shop.on_hand() == -1
+
+
+async def test_asking_a_ledger_that_is_away_holds_nobody_up_for_long(
+    shop: Retailer, postgres: Postgres, ledger_url: str
+) -> None:
+    with away(postgres, ledger_url):
+        await shop.tell(event("sale", quantity=1, at_ms=now_ms() - 2 * DAY))
+        began = time.monotonic()
+        for _ in range(50):
+            old = event("sale", quantity=1, at_ms=now_ms() - 2 * DAY)
+            assert await shop.statuses(old, event("receipt", quantity=1)) == ["waiting", "applied"]
+        assert time.monotonic() - began < 5
