@@ -52,7 +52,7 @@ class Entry(Struct, frozen=True):
 
     def digest_after(self, previous: str) -> str:
         """What the digest must be, if this entry follows one whose digest was `previous`."""
-        parts = [previous.encode(), b"%d" % self.seq, self.command, self.head]
+        parts = [previous.encode(), b"%d-0" % self.seq, b"c", self.command, b"h", self.head]
         for name, image in self.images:
             parts += (name.encode(), image)
         return sha1(b"\x1e".join(parts), usedforsecurity=False).hexdigest()

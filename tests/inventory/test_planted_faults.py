@@ -43,13 +43,13 @@ FAULTS = [
     ),
     Fault(
         "the channel's safety stock wins over the level's",
-        "level.extras and level.extras.safety_stock or of_channel",
-        "of_channel or level.extras.safety_stock",
+        "level[EXTRAS] and level[EXTRAS].safety_stock or of_channel",
+        "of_channel or level[EXTRAS].safety_stock",
     ),
     Fault(
         "damaged units are sold",
-        "level.on_hand - unavailable(level) - level.reserved",
-        "level.on_hand - level.reserved",
+        "level[ON_HAND] - unavailable(level) - level[LEVEL_RESERVED]",
+        "level[ON_HAND] - level[LEVEL_RESERVED]",
     ),
     Fault(
         "a late confirm takes units without asking whether they are there",
@@ -59,7 +59,7 @@ FAULTS = [
     ),
     Fault(
         "a confirm leaves the units reserved too",
-        "      if not expired then\n        level.reserved = level.reserved - units\n      end",
+        "      if not expired then\n        level[LEVEL_RESERVED] = level[LEVEL_RESERVED] - units\n      end",
         "",
     ),
     Fault(
@@ -69,8 +69,8 @@ FAULTS = [
     ),
     Fault(
         "what was sold before the confirm is allocated again",
-        "level.allocated = level.allocated + units - early[i]",
-        "level.allocated = level.allocated + units",
+        "level[LEVEL_ALLOCATED] = level[LEVEL_ALLOCATED] + units - early[i]",
+        "level[LEVEL_ALLOCATED] = level[LEVEL_ALLOCATED] + units",
     ),
     Fault(
         "an event is applied twice",
@@ -90,7 +90,7 @@ FAULTS = [
     ),
     Fault(
         "a count ignores that on_hand has moved meanwhile",
-        "if (known and known.moves or 0) ~= command.moves then",
+        "if (known and known[MOVES] or 0) ~= command.moves then",
         "if false then",
     ),
     Fault(
@@ -105,8 +105,8 @@ FAULTS = [
     ),
     Fault(
         "a replaced cart keeps its old units too",
-        "local function is_known(command)\n  if is_seen(event_key(command)) then\n"
-        "    return true\n  end",
+        "      level[LEVEL_RESERVED] = level[LEVEL_RESERVED] - line[RESERVED]\n"
+        "    end\n  end\n  local lines = {}",
         "    end\n  end\n  local lines = {}",
     ),
     Fault(
@@ -140,20 +140,18 @@ FAULTS = [
         "now = clock()",
     ),
     Fault(
-        "a refused command leaves something behind",
-        "local function begin()\n"
-        "  staged_levels, staged_reservations, staged_orders, staged_names = {}, {}, {}, {}",
-        "local function begin()\n  staged_levels = staged_levels or {}\n"
-        "  staged_reservations, staged_orders, staged_names = {}, {}, {}",
+        "a repeat inside one batch is not known",
+        "    seen[key], new_seen[key] = true, true",
+        "    new_seen[key] = true",
     ),
     Fault(
         "an entry does not follow the one before",
-        "local body = { digest, id, blob, head }",
-        "local body = { '', id, blob, head }",
+        "local entry = { digest, id, 'c', blob, 'h', '' }",
+        "local entry = { '', id, 'c', blob, 'h', '' }",
     ),
     Fault(
         "a cancelled order's units stay allocated",
-        "    level.allocated = level.allocated - units\n    line[ALLOCATED]",
+        "    level[LEVEL_ALLOCATED] = level[LEVEL_ALLOCATED] - units\n    line[ALLOCATED]",
         "    line[ALLOCATED]",
     ),
 ]

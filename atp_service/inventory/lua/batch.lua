@@ -47,7 +47,7 @@ local function read_ahead(commands)
   local place = 0
   each_slice(level_names, function(...)
     for i, blob in ipairs(redis.call('HMGET', STOCK, ...)) do
-      levels[level_names[place + i]] = level_from(blob)
+      levels[level_names[place + i]] = blob and unpack_blob(blob)
     end
     place = place + AT_ONCE
   end)
@@ -141,8 +141,8 @@ end
 
 -- Entries first: if Redis has no memory left it says so here, before anything is written.
 local function write()
-  for _, fields in ipairs(new_entries) do
-    redis.call('XADD', JOURNAL, unpack(fields))
+  for _, entry in ipairs(new_entries) do
+    redis.call('XADD', JOURNAL, unpack(entry, 2))
   end
   local marks = {}
   for key in pairs(new_seen) do

@@ -28,13 +28,13 @@ local function settle_document(level, document)
   local expected = document.expected
   document.settled_at = (not expected or document.received >= expected) and now or nil
   local settled_ids = {}
-  for id, other in pairs(level.extras.documents) do
+  for id, other in pairs(level[EXTRAS].documents) do
     if other.settled_at then
       settled_ids[#settled_ids + 1] = id
     end
   end
   if #settled_ids > SETTLED_DOCUMENTS_KEPT then
-    local documents = level.extras.documents
+    local documents = level[EXTRAS].documents
     table.sort(settled_ids, function(a, b)
       if documents[a].settled_at ~= documents[b].settled_at then
         return documents[a].settled_at < documents[b].settled_at
@@ -133,7 +133,7 @@ local function count(command, blob)
   end
   local name = level_name(command.sku, command.location)
   local known = level_of(name)
-  if (known and known.moves or 0) ~= command.moves then
+  if (known and known[MOVES] or 0) ~= command.moves then
     return { 'moved' }
   end
   hear(command)
@@ -143,8 +143,8 @@ local function count(command, blob)
     return settle_fact(command, blob, false)
   end
   extras.counted_at = min(command.occurred_at_ms, now)
-  level.on_hand = command.quantity + command.deltas_after
-  level.moves = level.moves + 1
+  level[ON_HAND] = command.quantity + command.deltas_after
+  level[MOVES] = level[MOVES] + 1
   return settle_fact(command, blob, true)
 end
 
@@ -187,7 +187,7 @@ end
 local function safety_stock(command, blob)
   local name = level_name(command.sku, command.location)
   local known = level_of(name)
-  local before = known and known.extras and known.extras.safety_stock
+  local before = known and known[EXTRAS] and known[EXTRAS].safety_stock
   if (before or nil) == command.safety_stock then
     return { 'unchanged' }
   end

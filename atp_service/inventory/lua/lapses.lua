@@ -11,7 +11,7 @@ local function lapse(id)
   for _, line in ipairs(reservation[LINES]) do
     if line[RESERVED] > 0 then
       local level = touch_level(level_name(line[SKU], line[LOCATION]))
-      level.reserved = level.reserved - line[RESERVED]
+      level[LEVEL_RESERVED] = level[LEVEL_RESERVED] - line[RESERVED]
       line[LAPSED], line[RESERVED] = line[RESERVED], 0
     end
   end

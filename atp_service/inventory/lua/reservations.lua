@@ -1,5 +1,7 @@
 -- Promises: hold, replace, extend, confirm, release. Checks come before any change.
 
+local NOTHING = {}
+
 local function answer(tag, id)
   return { tag, reservations[id][SEQ], reservation_blobs[id] }
 end
@@ -75,10 +77,13 @@ end
 
 -- Take the lines of a hold or replace; `known` is the reservation they replace, or nil.
 local function take(command, blob, known)
-  local id, own = command.reservation_id, {}
-  for _, line in ipairs(known and known[LINES] or {}) do
-    local name = level_name(line[SKU], line[LOCATION])
-    own[name] = (own[name] or 0) + line[RESERVED]
+  local id, own, known_lines = command.reservation_id, NOTHING, NOTHING
+  if known then
+    own, known_lines = {}, known[LINES]
+    for _, line in ipairs(known_lines) do
+      local name = level_name(line[SKU], line[LOCATION])
+      own[name] = (own[name] or 0) + line[RESERVED]
+    end
   end
   local grants, shortages, granted, more = allot_after_reaping(command.lines, own)
   if #shortages > 0 and more then
@@ -87,10 +92,10 @@ local function take(command, blob, known)
   if #shortages > 0 and not (command.allow_partial and granted > 0) then
     return { 'short', 0, pack(shortages) }
   end
-  for _, line in ipairs(known and known[LINES] or {}) do
+  for _, line in ipairs(known_lines) do
     if line[RESERVED] > 0 then
       local level = touch_level(level_name(line[SKU], line[LOCATION]))
-      level.reserved = level.reserved - line[RESERVED]
+      level[LEVEL_RESERVED] = level[LEVEL_RESERVED] - line[RESERVED]
     end
   end
   local lines = {}
@@ -98,7 +103,7 @@ local function take(command, blob, known)
     local grant = grants[i]
     if grant > 0 then
       local level = touch_level(level_name(line.sku, line.location))
-      level.reserved = level.reserved + grant
+      level[LEVEL_RESERVED] = level[LEVEL_RESERVED] + grant
     end
     lines[i] = { line.line_id, line.sku, line.location, line.quantity,
       grant, 0, 0, 0, line.safety_stock or 0, 0 }
@@ -225,9 +230,9 @@ local function confirm(command, blob)
     if units > 0 then
       local level = touch_level(level_name(line[SKU], line[LOCATION]))
       if not expired then
-        level.reserved = level.reserved - units
+        level[LEVEL_RESERVED] = level[LEVEL_RESERVED] - units
       end
-      level.allocated = level.allocated + units - early[i]
+      level[LEVEL_ALLOCATED] = level[LEVEL_ALLOCATED] + units - early[i]
       line[term] = 0
       line[ALLOCATED] = line[ALLOCATED] + units - early[i]
       line[FULFILLED] = line[FULFILLED] + early[i]
@@ -271,10 +276,10 @@ end
 local function take_off(line, units, counted_as)
   local level = touch_level(level_name(line[SKU], line[LOCATION]))
   if line[RESERVED] > 0 then
-    level.reserved = level.reserved - units
+    level[LEVEL_RESERVED] = level[LEVEL_RESERVED] - units
     line[RESERVED] = line[RESERVED] - units
   else
-    level.allocated = level.allocated - units
+    level[LEVEL_ALLOCATED] = level[LEVEL_ALLOCATED] - units
     line[ALLOCATED] = line[ALLOCATED] - units
   end
   line[counted_as] = line[counted_as] + units

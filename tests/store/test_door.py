@@ -1,0 +1,214 @@
+"""The door: many askers, few calls, and nothing twice, whatever happens to the connection."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
+
+import pytest
+from redis.asyncio import Redis
+
+from atp_service.inventory.commands import (
+    Adjustment,
+    Confirm,
+    Hold,
+    HoldLine,
+    LineUnits,
+    Receipt,
+    Release,
+    fingerprint,
+)
+from atp_service.inventory.outcomes import (
+    Applied,
+    Changed,
+    Duplicate,
+    Faulted,
+    Full,
+    Held,
+    Repeated,
+    Short,
+)
+from atp_service.store import Store
+from tests.store.ledgers import Witness
+
+
+def hold(
+    reservation_id: str, quantity: int = 1, *, sku: str = "LAMP", ttl_ms: int = 900_000
+) -> Hold:
+    lines = [HoldLine(line_id="1", sku=sku, location="DC", quantity=quantity)]
+    return Hold(
+        reservation_id=reservation_id, lines=lines, fingerprint=fingerprint(lines), ttl_ms=ttl_ms
+    )
+
+
+def receipt(event_id: str, quantity: int, sku: str = "LAMP") -> Receipt:
+    return Receipt(
+        source="wms/dc",
+        event_id=event_id,
+        occurred_at_ms=1_000,
+        sku=sku,
+        location="DC",
+        quantity=quantity,
+    )
+
+
+@pytest.fixture
+async def store(redis_url: str) -> AsyncIterator[Store]:
+    store = Store(redis_url)
+    await store.open(Witness())
+    yield store
+    await store.close()
+
+
+async def test_the_last_unit_goes_to_one_buyer(store: Store, redis_url: str) -> None:
+    other = Store(redis_url)
+    await other.open(Witness())
+    await store.apply(receipt("1", 1))
+    outcomes = await asyncio.gather(
+        *(
+            door.apply(hold(f"{name}-{i}"))
+            for i in range(50)
+            for name, door in (("a", store), ("b", other))
+        )
+    )
+    assert sum(isinstance(outcome, Held) for outcome in outcomes) == 1
+    assert sum(isinstance(outcome, Short) for outcome in outcomes) == 99
+    await other.close()
+
+
+async def test_many_askers_share_few_calls(redis_url: str) -> None:
+    batches: list[int] = []
+    store = Store(redis_url, observe=lambda commands, *_: batches.append(commands))
+    await store.open(Witness())
+    await store.apply(receipt("1", 1_000))
+    await asyncio.gather(*(store.apply(hold(f"cart-{i}")) for i in range(500)))
+    assert sum(batches) == 501
+    assert len(batches) <= 5
+    await store.close()
+
+
+async def test_an_answer_lost_on_the_way_is_asked_for_again_and_counts_once(
+    redis_url: str,
+) -> None:
+    async with CutLine(redis_url) as line:
+        store = Store(line.url)
+        await store.open(Witness())
+        await store.apply(receipt("1", 10))
+        line.cut_next_answer()
+        assert isinstance(await store.apply(hold("cart", 3)), Held | Repeated)
+        line.cut_next_answer()
+        part = Release(reservation_id="cart", lines=[LineUnits(line_id="1", quantity=1)])
+        outcome = await store.apply(part)
+        assert isinstance(outcome, Changed | Repeated)
+        assert outcome.reservation.lines[0].reserved == 2
+        line.cut_next_answer()
+        assert await store.apply(receipt("2", 5)) in (Duplicate(), Applied(4))
+        (level,) = await store.levels([("LAMP", "DC")])
+        assert level is not None
+        assert (level.on_hand, level.reserved, line.cuts) == (15, 2, 3)
+        await store.close()
+
+
+async def test_a_server_that_has_forgotten_the_script_learns_it_again(
+    store: Store, redis: Redis
+) -> None:
+    await store.apply(receipt("1", 10))
+    await redis.script_flush()
+    assert isinstance(await store.apply(hold("cart")), Held)
+
+
+async def test_more_lapsed_holds_than_one_call_reaps_are_reaped_before_a_refusal(
+    store: Store, redis: Redis
+) -> None:
+    await store.apply(receipt("1", 120))
+    await store.apply_all([hold(f"cart-{i}", ttl_ms=1) for i in range(120)])
+    after = await store.now_ms() + 2
+    while await store.now_ms() < after:
+        await redis.ping()
+    assert isinstance(await store.apply(hold("everything", 120)), Held)
+
+
+async def test_a_command_that_stumbles_leaves_its_neighbours_alone(store: Store) -> None:
+    beyond = [
+        Adjustment(
+            source="erp",
+            event_id=str(i),
+            occurred_at_ms=1_000,
+            sku="LAMP",
+            location="DC",
+            quantity=2**53,
+        )
+        for i in range(2)
+    ]
+    first, second, third = await store.apply_all([*beyond, receipt("1", -5)])
+    assert isinstance(first, Applied)
+    assert isinstance(second, Faulted)
+    assert isinstance(third, Applied)
+    (level,) = await store.levels([("LAMP", "DC")])
+    assert level is not None
+    assert level.on_hand == 2**53 - 5
+
+
+async def test_when_memory_runs_out_promises_are_refused_and_facts_are_not(
+    redis_url: str, redis: Redis
+) -> None:
+    used = (await redis.info("memory"))["used_memory"]
+    await redis.config_set("maxmemory", int(used * 1.1))
+    try:
+        store = Store(redis_url)
+        await store.open(Witness())
+        await store.apply(receipt("1", 10))
+        assert await store.apply(hold("cart")) == Full()
+        assert isinstance(await store.apply(receipt("2", 10)), Applied)
+        assert not isinstance(await store.apply(Confirm(reservation_id="x", order_id="o")), Full)
+        await store.close()
+    finally:
+        await redis.config_set("maxmemory", 0)
+
+
+class CutLine:
+    """A line to Redis that can be cut after a command has arrived and before its answer has."""
+
+    def __init__(self, redis_url: str) -> None:
+        self._path = urlsplit(redis_url).path
+        self._target = urlsplit(redis_url)
+        self._cut = False
+        self.cuts = 0
+
+    async def __aenter__(self) -> "CutLine":
+        self._server = await asyncio.start_server(self._carry, "127.0.0.1", 0)
+        port = self._server.sockets[0].getsockname()[1]
+        self.url = f"redis://127.0.0.1:{port}/0"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+
+    def cut_next_answer(self) -> None:
+        self._cut = True
+
+    async def _carry(self, asker: asyncio.StreamReader, answer: asyncio.StreamWriter) -> None:
+        if self._target.scheme == "unix":
+            up, down = await asyncio.open_unix_connection(self._path)
+        else:
+            up, down = await asyncio.open_connection(
+                self._target.hostname, self._target.port or 6379
+            )
+        script_call = False
+
+        async def there() -> None:
+            nonlocal script_call
+            while data := await asker.read(65_536):
+                script_call = b"EVALSHA" in data
+                down.write(data)
+
+        async def back() -> None:
+            while data := await up.read(65_536):
+                if self._cut and script_call:
+                    self._cut = False
+                    self.cuts += 1
+                    break
+                answer.write(data)
+            answer.close()
+
+        await asyncio.gather(there(), back(), return_exceptions=True)
+        down.close()

@@ -1,0 +1,104 @@
+"""Which Redis may be answered from: the one that continues what the ledger has, and no other."""
+
+import pytest
+from redis.asyncio import Redis
+
+from atp_service.inventory.outcomes import Held
+from atp_service.store import Fenced, Store
+from tests.store.ledgers import Position, Witness
+from tests.store.test_door import hold, receipt
+
+
+async def recorded(store: Store) -> Position:
+    """The ledger's position when it has recorded all there is."""
+    entries = await store.journal(0, 1_000)
+    return Position(store.epoch, entries[-1].seq, entries[-1].digest)
+
+
+async def test_a_first_start_begins_the_first_epoch(redis_url: str) -> None:
+    store, witness = Store(redis_url), Witness()
+    await store.open(witness)
+    assert store.epoch == 1
+    assert [epoch for epoch, _ in witness.opened] == [1]
+    await store.close()
+
+
+async def test_an_emptied_redis_answers_nothing(redis_url: str, redis: Redis) -> None:
+    store, witness = Store(redis_url), Witness()
+    await store.open(witness)
+    await store.apply(receipt("1", 5))
+    witness.last = await recorded(store)
+    await redis.flushall()
+    with pytest.raises(Fenced, match="empty"):
+        await store.apply(hold("cart"))
+    with pytest.raises(Fenced):
+        await store.levels([("LAMP", "DC")])
+    await store.close()
+
+
+async def test_a_redis_that_lost_writes_is_fenced(redis_url: str) -> None:
+    store = Store(redis_url)
+    await store.open(Witness())
+    await store.apply(receipt("1", 5))
+    last = await recorded(store)
+    later = Store(redis_url)
+    with pytest.raises(Fenced, match="lost writes"):
+        await later.open(Witness(Position(1, last.seq + 1, "d")))
+    await store.close()
+    await later.close()
+
+
+async def test_a_fork_is_fenced(redis_url: str) -> None:
+    store = Store(redis_url)
+    await store.open(Witness())
+    await store.apply_all([receipt("1", 5), receipt("2", 5), receipt("3", 5)])
+    fork = Store(redis_url)
+    with pytest.raises(Fenced, match="differ at entry 2"):
+        await fork.open(Witness(Position(1, 2, "0" * 40)))
+    await store.close()
+    await fork.close()
+
+
+async def test_another_epoch_is_fenced_until_it_is_the_ledgers(
+    redis_url: str, redis: Redis
+) -> None:
+    store, witness = Store(redis_url), Witness()
+    await store.open(witness)
+    await store.apply(receipt("1", 5))
+    witness.last = await recorded(store)
+    await redis.hset("{0}meta", "epoch", "2")
+    with pytest.raises(Fenced, match="epoch 2"):
+        await store.apply(hold("cart"))
+    witness.last.epoch = 2
+    assert isinstance(await store.apply(hold("cart")), Held)
+    await store.close()
+
+
+async def test_without_the_ledger_a_known_redis_is_trusted_and_an_empty_one_is_not(
+    redis_url: str, redis: Redis
+) -> None:
+    first = Store(redis_url)
+    await first.open(Witness())
+    await first.apply(receipt("1", 5))
+    second = Store(redis_url)
+    await second.open(Witness(away=True))
+    assert isinstance(await second.apply(hold("cart")), Held)
+    await redis.flushall()
+    third = Store(redis_url)
+    with pytest.raises(Fenced, match="empty"):
+        await third.open(Witness(away=True))
+    for store in (first, second, third):
+        await store.close()
+
+
+async def test_what_the_recorder_trims_leaves_the_entry_to_compare_with(redis_url: str) -> None:
+    store = Store(redis_url)
+    await store.open(Witness())
+    await store.apply_all([receipt(str(i), 5) for i in range(5)])
+    last = (await store.journal(0, 3))[-1]
+    await store.trim(last.seq)
+    again = Store(redis_url)
+    await again.open(Witness(Position(1, last.seq, last.digest)))
+    assert [entry.seq for entry in await again.journal(last.seq, 10)] == [4, 5]
+    await store.close()
+    await again.close()
