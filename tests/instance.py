@@ -42,10 +42,11 @@ class Instance:
         self._running.append(process)
         return process
 
-    def start_serving(self) -> None:
+    def start_serving(self) -> subprocess.Popen[bytes]:
         """The API, ready when this returns."""
-        self.start("serve")
+        serving = self.start("serve")
         self.until(self._ready, "the API is ready")
+        return serving
 
     def _ready(self) -> bool:
         try:

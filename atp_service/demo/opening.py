@@ -54,7 +54,8 @@ async def stock(feeds: Feeds) -> None:
                 {
                     "sku": article.sku,
                     "location": location,
-                    "quantity": random.randint(quantity, 2 * quantity),
+                    # Some start with little: buyers and warehouse have work from the first minute.
+                    "quantity": random.randint(quantity // 3, 2 * quantity),
                     "document": "OPENING",
                 },
                 event_id=f"opening-{article.sku}-{location}",

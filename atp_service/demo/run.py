@@ -1,9 +1,8 @@
 """The retailer's day, from opening to closing."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any
 
 import httpx
 import nats
@@ -62,14 +61,12 @@ async def trade(
 
 async def _day(service: Service, feeds: Feeds, seed: int, run: str, pauses: Pauses) -> None:
     await opening.describe(service)
-    await opening.stock(feeds)
-    log.info("demo_opened", run=run, seed=seed)
-    actors: list[Coroutine[Any, Any, None]] = [
-        tills(feeds, chance(seed, "tills"), pauses),
-        heartbeats(feeds, pauses),
-        Replenishment(service, feeds, chance(seed, "stock"), run).rounds(pauses),
-        Shoppers(service, feeds, chance(seed, "shoppers"), run).come_and_go(pauses),
-    ]
     async with asyncio.TaskGroup() as people:
-        for actor in actors:
-            people.create_task(actor)
+        people.create_task(heartbeats(feeds, pauses))
+        await opening.stock(feeds)
+        log.info("demo_opened", run=run, seed=seed)
+        people.create_task(tills(feeds, chance(seed, "tills"), pauses))
+        replenishment = Replenishment(service, feeds, chance(seed, "stock"), run)
+        people.create_task(replenishment.rounds(pauses))
+        shoppers = Shoppers(service, feeds, chance(seed, "shoppers"), run)
+        people.create_task(shoppers.come_and_go(pauses))
