@@ -23,8 +23,8 @@ class Counters(Struct, frozen=True, kw_only=True):
     events: int = 0
     duplicates: int = 0
     parked: int = 0
+    pending: int = 0
     recorded: int = 0
-    backlog: int = 0
 
 
 def read_counters(client: httpx.Client, urls: Iterable[str]) -> Counters | None:
@@ -65,12 +65,12 @@ class _Numbers:
             refused=self._calls("POST", _RESERVATIONS, "409"),
             confirmed=self._calls("POST", "/confirm", "200"),
             released=self._calls("POST", "/release", "200"),
-            expired=self._total("atp_holds_expired_total"),
+            expired=self._total("atp_expire_holds_total"),
             events=self._total("atp_events_total"),
             duplicates=self._total("atp_events_total", "duplicate"),
             parked=self._total("atp_events_total", "parked"),
-            recorded=self._total("atp_entries_recorded_total"),
-            backlog=self._total("atp_record_backlog_entries"),
+            pending=self._total("atp_ingest_pending"),
+            recorded=self._total("atp_recorded_entries_total"),
         )
 
     def _calls(self, method: str, route_end: str, status: str) -> int:

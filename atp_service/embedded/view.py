@@ -2,8 +2,10 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlencode
 
 import httpx
 from rich.console import Console, Group
@@ -38,6 +40,8 @@ class View:
         self._due = 0.0
         self._last: tuple[float, Counters] | None = None
         self._about: list[tuple[str, str]] = []
+        self._to_try = ""
+        self._sku_known = False
         self._metrics: tuple[str, ...] = ()
 
     def __enter__(self) -> Self:
@@ -62,13 +66,13 @@ class View:
             ("NATS", instance.nats_url),
             ("Postgres", instance.database_url),
             ("data, logs", str(data)),
-            ("try", f"curl -s '{instance.url}/v1/availability?sku=SKU-1'"),
         ]
         if self._console.is_terminal:
             self._live.start()
         else:
             for name, value in self._about:
                 self._print(f"{name}: {value}")
+        self._try_out(f"curl -s {instance.url}/health/ready")
 
     def look(self, kept: Sequence[Kept]) -> None:
         """Show the numbers, if it is time to."""
@@ -76,6 +80,8 @@ class View:
         if now < self._due:
             return
         self._due = now + self._every
+        if not self._sku_known:
+            self._name_a_sku()
         counters = read_counters(self._client, self._metrics)
         rate = 0.0
         if counters and self._last:
@@ -89,17 +95,25 @@ class View:
         else:
             self._print(" · ".join(f"{name}: {value}" for name, value in told))
 
-    def stopping(self) -> None:
-        """The end begins."""
-        self._live.stop()
-        self._console.print(Text("· stopping; the data is kept", style="dim"))
+    def _name_a_sku(self) -> None:
+        """A line to try is best about something that is there, which may take a moment."""
+        with suppress(httpx.HTTPError, ValueError, LookupError, TypeError):
+            answer = self._client.get(f"{self._metrics[0]}/v1/skus", params={"limit": 1})
+            query = urlencode({"sku": answer.json()["items"][0]["sku"]})
+            self._sku_known = True
+            self._try_out(f"curl -s '{self._metrics[0]}/v1/availability?{query}'")
+
+    def _try_out(self, line: str) -> None:
+        self._to_try = line
+        if not self._console.is_terminal:
+            self._print(f"try: {line}")
 
     def _print(self, line: str) -> None:
         self._console.print(line, soft_wrap=True, markup=False, highlight=False)
 
     def _panel(self, told: Sequence[tuple[str, str]]) -> Panel:
         return Panel(
-            Group(_rows(self._about), Text(), _rows(told)),
+            Group(_rows([*self._about, ("try", self._to_try)]), Text(), _rows(told)),
             title="ATP Service",
             subtitle="Ctrl-C stops all of it",
             border_style="green",
@@ -120,14 +134,14 @@ def _told(
     )
     events = (
         f"{counters.events:,}, of them {counters.duplicates:,} duplicates "
-        f"and {counters.parked:,} parked"
+        f"and {counters.parked:,} parked; {counters.pending:,} waiting"
     )
     return [
         ("requests", f"{counters.requests:,} ({requests_per_second:.0f}/s)"),
         ("holds", f"{counters.held:,} held, {counters.refused:,} refused for lack of stock"),
         ("of them", ended),
         ("stock events", events),
-        ("ledger", f"{counters.recorded:,} entries recorded, {counters.backlog:,} waiting"),
+        ("ledger", f"{counters.recorded:,} entries recorded"),
         *again,
     ]
 
