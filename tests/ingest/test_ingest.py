@@ -1,0 +1,181 @@
+"""What is published to the stream is in the stock, once, whatever happens on the way."""
+
+import time
+
+import nats
+from nats.aio.client import Client
+
+from atp_service import ingest
+from atp_service.embedded.postgres import Postgres
+from tests.facts.trade import Retailer, away, event, now_ms, until
+from tests.ingest.conftest import Stream, worker
+
+
+async def test_what_is_published_is_in_the_stock(
+    shop: Retailer, stream: Stream, nats_url: str
+) -> None:
+    await stream.publish(*(event("receipt", quantity=2) for _ in range(1_200)))
+    async with worker(shop, nats_url):
+        await stream.drained()
+        assert await shop.on_hand() == 2_400
+        await stream.publish(event("sale", quantity=1))
+        await stream.drained()
+    assert await shop.on_hand() == 2_399
+
+
+async def test_what_is_published_twice_counts_once(
+    shop: Retailer, stream: Stream, nats_url: str
+) -> None:
+    receipts = [event("receipt", quantity=1) for _ in range(100)]
+    await stream.publish(*receipts, *receipts)
+    async with worker(shop, nats_url):
+        await stream.drained()
+    assert await shop.on_hand() == 100
+
+
+async def test_poison_never_stalls_the_stream(
+    shop: Retailer, stream: Stream, nats_url: str, ledger_url: str
+) -> None:
+    poison = [
+        b"",
+        b"not json",
+        b"\xff\xfe\x00",
+        b"[" * 50_000,
+        b'{"specversion": "1.0"}',
+        b"x" * 900_000,
+    ]
+    async with shop.recording(ledger_url), worker(shop, nats_url):
+        for message in poison:
+            await stream.publish(event("receipt", quantity=1), message)
+        await stream.publish(event("sale", sku="NEW-9", quantity=1))
+        await stream.publish(b"ISA*00*", subject="atp.raw.x12.3pl.acme")
+        await stream.drained()
+    assert await shop.on_hand() == len(poison)
+    rows = await shop.ledger.exceptions()
+    assert {row.kind: row.count for row in rows} == {
+        "malformed": len(poison),
+        "unknown-sku": 1,
+        "no-adapter": 1,
+    }
+
+
+async def test_a_message_whose_headers_look_like_the_server_s_is_a_message(
+    shop: Retailer, stream: Stream, nats_url: str
+) -> None:
+    async with worker(shop, nats_url):
+        await stream.client.publish(
+            "atp.events.pos.odd", b"?", headers={"Status": "409", "Description": "deleted"}
+        )
+        await stream.publish(event("receipt", quantity=1))
+        await stream.drained()
+    assert await shop.on_hand() == 1
+    assert await shop.store.last_seq() == 2
+
+
+async def test_a_fault_of_our_own_parks_one_event_and_spares_the_others(
+    shop: Retailer, stream: Stream, nats_url: str, ledger_url: str
+) -> None:
+    shop.catalog.skus["SKU-2"] = "no SKU"  # type: ignore[assignment]  # the fault
+    async with shop.recording(ledger_url), worker(shop, nats_url):
+        await stream.publish(
+            event("receipt", quantity=1),
+            event("receipt", sku="SKU-2", quantity=1, unit="CASE"),
+            event("receipt", quantity=1),
+        )
+        await stream.drained()
+    assert await shop.on_hand() == 2
+    (row,) = await shop.ledger.exceptions()
+    assert (row.kind, row.reference, row.count) == ("faulted", "AttributeError", 1)
+
+
+async def test_several_workers_share_the_stream(
+    shop: Retailer, stream: Stream, nats_url: str
+) -> None:
+    await stream.publish(*(event("receipt", quantity=1) for _ in range(3_000)))
+    async with worker(shop, nats_url), worker(shop, nats_url), worker(shop, nats_url):
+        await stream.drained()
+    assert await shop.on_hand() == 3_000
+
+
+async def test_a_worker_that_is_stopped_hands_back_what_it_had_not_begun(
+    shop: Retailer, stream: Stream, nats_url: str
+) -> None:
+    await stream.publish(*(event("receipt", quantity=1) for _ in range(3_000)))
+    async with worker(shop, nats_url):
+
+        async def begun() -> bool:
+            return await shop.on_hand() > 0
+
+        await until(begun)
+    began = time.monotonic()
+    async with worker(shop, nats_url):
+        await stream.drained()
+    assert await shop.on_hand() == 3_000
+    # Nobody had to wait until the server missed the acknowledgements.
+    assert time.monotonic() - began < 10
+
+
+async def test_counts_wait_for_postgres_while_everything_else_goes_on(
+    shop: Retailer, stream: Stream, nats_url: str, postgres: Postgres, ledger_url: str
+) -> None:
+    counted_at = now_ms() - 60_000
+    await shop.tell(event("receipt", quantity=10, at_ms=counted_at - 1))
+    async with worker(shop, nats_url):
+        with away(postgres, ledger_url):
+            await stream.publish(event("count", quantity=100, at_ms=counted_at))
+            await stream.publish(*(event("sale", quantity=1) for _ in range(20)))
+
+            async def sold() -> bool:
+                return await shop.on_hand() == -10
+
+            await until(sold)
+            assert await stream.left() == 1
+        async with shop.recording(ledger_url):
+            await stream.drained(30)
+    assert await shop.on_hand() == 80
+
+
+async def test_a_worker_may_be_started_before_nats_knows_the_stream(
+    shop: Retailer, empty_nats: Client, nats_url: str
+) -> None:
+    async with worker(shop, nats_url):
+
+        async def published() -> bool:
+            try:
+                await stream.publish(event("receipt", quantity=1))
+            except nats.errors.Error:
+                return False
+            return True
+
+        stream = Stream(empty_nats)
+        await until(published)
+        await stream.drained()
+    assert await shop.on_hand() == 1
+
+
+async def test_a_stream_that_is_deleted_is_made_anew(
+    shop: Retailer, stream: Stream, nats_url: str
+) -> None:
+    async with worker(shop, nats_url):
+        await stream.publish(event("receipt", quantity=1))
+        await stream.drained()
+        await stream.client.jetstream().delete_stream(ingest.STREAM)
+
+        async def there_again() -> bool:
+            try:
+                return await stream.left() == 0
+            except nats.errors.Error:
+                return False
+
+        await until(there_again)
+        await stream.publish(event("receipt", quantity=1))
+        await stream.drained()
+    assert await shop.on_hand() == 2
+
+
+async def test_nothing_is_discarded_silently(stream: Stream) -> None:
+    info = await stream.client.jetstream().stream_info(ingest.STREAM)
+    assert info.config.discard == "new"
+    assert not info.config.max_age
+    assert info.config.subjects == ["atp.events.>", "atp.raw.>"]
+    assert info.config.storage == "file"
