@@ -41,12 +41,35 @@ async def connected(nats: Client) -> None:
         raise NatsError("NATS is away")
 
 
-async def taken(jetstream: JetStreamContext, last_seq: int, view: View) -> None:
-    """Return when ingest has acknowledged the stream up to `last_seq`."""
+class Arrival:
+    """How far ingest and the ledger are, and how far they were when this was made: `begin`."""
 
-    async def floor() -> tuple[int, str]:
+    def __init__(self, jetstream: JetStreamContext, store: Store, book: Ledger, view: View) -> None:
+        self._jetstream = jetstream
+        self._store = store
+        self._ledger = book
+        self._view = view
+        self._floor_before = 0
+        self.seq_before = 0
+
+    async def begin(self) -> None:
+        """Remember where things stand, for the shares to be shown and the events to be counted."""
+        self._floor_before, _ = await patiently(self._floor, self._view)
+        self.seq_before, _ = await patiently(self._recorded, self._view)
+
+    async def taken(self, last_seq: int) -> None:
+        """Return when ingest has acknowledged the stream up to `last_seq`."""
+        await _until("taken by ingest", self._floor_before, last_seq, self._floor, self._view)
+
+    async def recorded(self) -> None:
+        """Return when the ledger has every entry that the journal has now."""
+        last_seq = await patiently(self._store.last_seq, self._view)
+        await _until("in the ledger", self.seq_before, last_seq, self._recorded, self._view)
+
+    async def _floor(self) -> tuple[int, str]:
+        """All of the stream up to here is done with; and why it might not move on."""
         try:
-            consumer = await jetstream.consumer_info(STREAM, CONSUMER)
+            consumer = await self._jetstream.consumer_info(STREAM, CONSUMER)
         except NotFoundError:  # no worker has ever consumed here
             return 0, NOBODY_CONSUMES
         # What a dead worker had fetched counts as being worked on until it is given to another.
@@ -56,17 +79,9 @@ async def taken(jetstream: JetStreamContext, last_seq: int, view: View) -> None:
             INGEST_STANDS if somebody else NOBODY_CONSUMES,
         )
 
-    await _until("taken by ingest", last_seq, floor, view)
-
-
-async def recorded(redis: Store, book: Ledger, view: View) -> None:
-    """Return when the ledger has every entry that the journal has now."""
-
-    async def seq() -> tuple[int, str]:
-        position = await book.position()
+    async def _recorded(self) -> tuple[int, str]:
+        position = await self._ledger.position()
         return position.seq if position else 0, NOBODY_RECORDS
-
-    await _until("in the ledger", await patiently(redis.last_seq, view), seq, view)
 
 
 async def outcomes(
@@ -101,20 +116,23 @@ async def patiently(ask: Callable[[], Awaitable[Answer]], view: View) -> Answer:
 
 
 async def _until(
-    stage: Stage, target: int, look: Callable[[], Awaitable[tuple[int, str]]], view: View
+    stage: Stage,
+    before: int,
+    target: int,
+    look: Callable[[], Awaitable[tuple[int, str]]],
+    view: View,
 ) -> None:
     """Return when the number looked at has reached the target. With the number comes what would
     be missing if it did not move."""
     standstill = _Standstill(view)
-    first: int | None = None
     while True:
         try:
             at, missing = await look()
         except AWAY as error:
             standstill.saw(None, _spoken(error))
         else:
-            first = at if first is None else first
-            view.show(stage, 1.0 if at >= target else (at - first) / (target - first), at - first)
+            share = 1.0 if at >= target else (at - before) / (target - before)
+            view.show(stage, share, at - before)
             if at >= target:
                 return
             standstill.saw(at, missing)

@@ -43,7 +43,7 @@ class Bars:
         self.progress.update(self._tasks[stage], completed=share, count=count)
 
     def tell(self, line: str) -> None:
-        self._console.print(line, style="yellow", highlight=False)
+        self._console.print(line, style="yellow", highlight=False, soft_wrap=True)
 
 
 class Lines:
@@ -64,7 +64,7 @@ class Lines:
         self.tell(f"{stage}: {count:,} ({share:.0%})")
 
     def tell(self, line: str) -> None:
-        self._console.print(line, highlight=False)
+        self._console.print(line, highlight=False, soft_wrap=True)
 
 
 class Silence:
@@ -77,7 +77,7 @@ class Silence:
         """Nobody watches."""
 
     def tell(self, line: str) -> None:
-        self._console.print(line, highlight=False)
+        self._console.print(line, highlight=False, soft_wrap=True)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from atp_service.ingest import ensure_stream
 from atp_service.ledger import Ledger
-from atp_service.replay.arrival import connected, outcomes, patiently, recorded, taken
+from atp_service.replay.arrival import Arrival, connected, outcomes, patiently
 from atp_service.replay.events import Reading, RowError, encode_event
 from atp_service.replay.mapping import Mapping
 from atp_service.replay.progress import View
@@ -46,14 +46,14 @@ async def replay(
         await patiently(lambda: connected(nats), view)
         jetstream = nats.jetstream()
         await ensure_stream(jetstream)
-        position = await patiently(ledger.position, view)
+        arrival = Arrival(jetstream, store, ledger, view)
+        await arrival.begin()
         async with Publisher(nats, mapping.subject, view.tell) as publisher:
             await _publish(rows, reading, mapping.feed, publisher, summary, view)
-        await taken(jetstream, publisher.last_seq, view)
-        await recorded(store, ledger, view)
-        after_seq = position.seq if position else 0
+        await arrival.taken(publisher.last_seq)
+        await arrival.recorded()
         became = await patiently(
-            lambda: outcomes(pool, mapping.feed, rows.file_id, after_seq), view
+            lambda: outcomes(pool, mapping.feed, rows.file_id, arrival.seq_before), view
         )
     summary.applied = became.get("applied", 0)
     summary.absorbed = became.get("absorbed", 0)
