@@ -13,12 +13,25 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.errors import UniqueViolation
 
-from atp_service.ledger.binary import table
+from atp_service.ledger.binary import accept_columns, columns, table, values_of
 from atp_service.ledger.position import Position, Refused, Stale, read_position
 from atp_service.ledger.rows import Batch
+from atp_service.ledger.statements import (
+    ENTRIES,
+    EVENTS,
+    EXCEPTIONS,
+    LEVELS,
+    MOVEMENTS,
+    ORDERS,
+    PARKED,
+    RESERVATIONS,
+    TRACES,
+    Statement,
+)
 from atp_service.ledger.unavailable import unavailable_when_away
 
 SLICE_SIZE = 5_000_000
+FEW = 64  # entries: up to here round trips cost more than the rows
 RECORDED = "atp_recorded"  # the channel; its payload is "<partition> <epoch> <seq>"
 
 # A frozen holder must not keep the lease: Postgres ends a session that is silent for so long.
@@ -30,22 +43,6 @@ SET statement_timeout = '60s';
 SET synchronous_commit = on;
 """
 
-_STAGING = """
-CREATE TEMPORARY TABLE staged_events (LIKE events) ON COMMIT DELETE ROWS;
-CREATE TEMPORARY TABLE staged_levels (LIKE levels) ON COMMIT DELETE ROWS;
-CREATE TEMPORARY TABLE staged_reservations (LIKE reservations) ON COMMIT DELETE ROWS;
-CREATE TEMPORARY TABLE staged_orders (LIKE orders) ON COMMIT DELETE ROWS;
-CREATE TEMPORARY TABLE staged_exceptions (
-    partition integer, first_seq bigint, last_seq bigint, kind text, owner text, sku text,
-    location text, reference text, status text, units bigint, detail text, count bigint,
-    first_at timestamptz, last_at timestamptz, settled_at timestamptz
-) ON COMMIT DELETE ROWS;
-CREATE TEMPORARY TABLE staged_parked (
-    partition integer, seq bigint, source text, event_id text, detail text, payload bytea,
-    at timestamptz, kind text, owner text, reference text
-) ON COMMIT DELETE ROWS;
-"""
-
 _MOVE_ON = """
 UPDATE positions
 SET seq = %(seq)s, digest = %(digest)s, chain = %(chain)s, recorded_at = now()
@@ -54,100 +51,7 @@ WHERE partition = %(partition)s
   AND seq = %(seq_before)s
   AND digest = %(digest_before)s
   AND chain = %(chain_before)s
-"""
-
-_EVENTS = """
-INSERT INTO events
-SELECT * FROM staged_events
-ORDER BY seq
-ON CONFLICT DO NOTHING
-"""
-
-_LEVELS = """
-INSERT INTO levels
-SELECT * FROM staged_levels
-ON CONFLICT (sku, location) DO UPDATE
-SET partition = excluded.partition,
-    seq = excluded.seq,
-    version = excluded.version,
-    moves = excluded.moves,
-    on_hand = excluded.on_hand,
-    reserved = excluded.reserved,
-    allocated = excluded.allocated,
-    unavailable = excluded.unavailable,
-    updated_at = excluded.updated_at,
-    safety_stock = excluded.safety_stock,
-    extras = excluded.extras
-"""
-
-_RESERVATIONS = """
-INSERT INTO reservations
-SELECT * FROM staged_reservations
-ON CONFLICT (reservation_id) DO UPDATE
-SET partition = excluded.partition,
-    seq = excluded.seq,
-    expires_at = excluded.expires_at,
-    closed_at = excluded.closed_at,
-    status = excluded.status,
-    order_id = excluded.order_id,
-    document = excluded.document
-"""
-
-_ORDERS = """
-INSERT INTO orders
-SELECT * FROM staged_orders
-ON CONFLICT (order_id) DO UPDATE
-SET partition = excluded.partition,
-    seq = excluded.seq,
-    document = excluded.document
-"""
-
-# A case without a count only settles what is open. Its row, if there is none, is not made.
-_EXCEPTIONS = """
-INSERT INTO exceptions (
-    kind, owner, status, sku, location, reference, units, detail, count,
-    first_at, last_at, settled_at, partition, first_seq, last_seq
-)
-SELECT
-    kind, owner, status, sku, location, reference, units, detail, count,
-    first_at, last_at, settled_at, partition, first_seq, last_seq
-FROM staged_exceptions
-WHERE count > 0
-ORDER BY first_seq
-ON CONFLICT (kind, owner, sku, location, reference) WHERE status <> 'resolved' DO UPDATE
-SET status = excluded.status,
-    units = excluded.units,
-    detail = excluded.detail,
-    count = exceptions.count + excluded.count,
-    last_at = excluded.last_at,
-    settled_at = excluded.settled_at,
-    last_seq = excluded.last_seq
-"""
-
-_SETTLE = """
-UPDATE exceptions
-SET status = 'settled',
-    units = staged.units,
-    settled_at = staged.settled_at
-FROM staged_exceptions AS staged
-WHERE staged.count = 0
-  AND exceptions.status = 'open'
-  AND (exceptions.kind, exceptions.owner, exceptions.sku, exceptions.location,
-       exceptions.reference)
-    = (staged.kind, staged.owner, staged.sku, staged.location, staged.reference)
-"""
-
-_PARKED = """
-INSERT INTO parked
-SELECT
-    staged.partition, staged.seq, exceptions.id, staged.source, staged.event_id,
-    staged.detail, staged.payload, staged.at
-FROM staged_parked AS staged
-JOIN exceptions
-  ON (exceptions.kind, exceptions.owner, exceptions.sku, exceptions.location,
-      exceptions.reference)
-   = (staged.kind, staged.owner, '', '', staged.reference)
- AND exceptions.status <> 'resolved'
+RETURNING seq
 """
 
 
@@ -177,9 +81,10 @@ class Appender:
         try:
             with unavailable_when_away():
                 await self._make_slices(batch.position.seq)
-                async with self._connection.transaction():
-                    await self._move_on(batch)
-                    await self._write(batch)
+                if batch.size <= FEW:
+                    await self._append_few(batch)
+                else:
+                    await self._append_many(batch)
         except psycopg.Error as error:
             raise Refused(str(error)) from error
         self.position = batch.position
@@ -212,43 +117,60 @@ class Appender:
                 "chain": position.chain,
             },
         )
-        if moved.rowcount != 1:
+        if await moved.fetchone() is None:
             raise Stale(f"the ledger is no longer at entry {before.seq}")
 
-    async def _write(self, batch: Batch) -> None:
-        await self._copy("entries", batch.entries)
-        await self._copy("movements", batch.movements)
-        await self._copy("traces", batch.traces)
-        await self._write_events(batch.events)
-        for name, rows, statements in (
-            ("staged_levels", batch.levels(), [_LEVELS]),
-            ("staged_reservations", batch.reservations(), [_RESERVATIONS]),
-            ("staged_orders", batch.orders(), [_ORDERS]),
-            ("staged_exceptions", batch.exceptions(), [_EXCEPTIONS, _SETTLE]),
-            ("staged_parked", batch.parked, [_PARKED]),
-        ):
-            if rows:
-                await self._copy(name, rows)
-                for statement in statements:
-                    await self._connection.execute(statement)
+    async def _append_few(self, batch: Batch) -> None:
+        """In two round trips."""
+        async with self._connection.pipeline(), self._connection.transaction():
+            await self._move_on(batch)
+            for statement, rows in (
+                (ENTRIES, batch.entries),
+                (MOVEMENTS, batch.movements),
+                (TRACES, batch.traces),
+                (EVENTS, batch.events),
+            ):
+                await self._execute(statement, [values_of(row) for row in rows])
+            await self._project(batch)
+
+    async def _append_many(self, batch: Batch) -> None:
+        """By COPY, which a pipeline does not carry."""
+        async with self._connection.transaction():
+            await self._move_on(batch)
+            await self._copy("entries", batch.entries)
+            await self._copy("movements", batch.movements)
+            await self._copy("traces", batch.traces)
+            await self._copy_events(batch.events)
+            async with self._connection.pipeline():
+                await self._project(batch)
+
+    async def _project(self, batch: Batch) -> None:
+        await self._execute(LEVELS, batch.levels())
+        await self._execute(RESERVATIONS, batch.reservations())
+        await self._execute(ORDERS, batch.orders())
+        await self._execute(EXCEPTIONS, batch.exceptions())
+        await self._execute(PARKED, batch.parked)
         told = f"{self.partition} {batch.position.epoch} {batch.position.seq}"
         await self._connection.execute("SELECT pg_notify(%s, %s)", (RECORDED, told))
 
-    async def _write_events(self, rows: Sequence[bytes]) -> None:
-        """An event is in the ledger once. That it is there already is so rare (the dedupe window
-        was lost) that the way that allows for it, at twice the cost, is only taken then."""
+    async def _copy_events(self, rows: Sequence[bytes]) -> None:
+        """That an event is there already is so rare (the dedupe window was lost) that the way
+        that allows for it, at twice the cost, is only taken then."""
         try:
             async with self._connection.transaction():
                 await self._copy("events", rows)
         except UniqueViolation:
-            await self._copy("staged_events", rows)
-            await self._connection.execute(_EVENTS)
+            await self._execute(EVENTS, [values_of(row) for row in rows])
 
     async def _copy(self, name: str, rows: Sequence[bytes]) -> None:
         if rows:
             statement = f"COPY {name} FROM STDIN (FORMAT BINARY)"
             async with self._connection.cursor().copy(statement) as copy:
                 await copy.write(table(rows))
+
+    async def _execute(self, statement: Statement, rows: Sequence[Sequence[bytes]]) -> None:
+        if rows:
+            await self._connection.execute(statement.text, columns(statement.types, rows))
 
 
 @asynccontextmanager
@@ -283,5 +205,5 @@ async def _take(
     position = await read_position(connection, partition)
     if position is None:
         return None
-    await connection.execute(_STAGING)
+    accept_columns(connection)
     return Appender(connection, partition, position, slice_size)

@@ -1,12 +1,18 @@
-"""Values and rows as Postgres's binary COPY writes and reads them.
+"""Values, rows and columns as Postgres sends and receives them in binary.
 
-A value is its length and its bytes, a row the number of its values and the values. Rows are
-joined and sent by the buffer: that is several times faster than handing over row by row.
+A value is its length and its bytes. A row of COPY is the number of its values and the values; a
+column is an array: a head, and the same values. So a value is packed once, whichever way it goes.
+Rows are joined and sent by the buffer: that is several times faster than handing over row by row.
 Format: https://www.postgresql.org/docs/16/sql-copy.html (Binary Format).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from struct import Struct
+
+from psycopg import AsyncConnection
+from psycopg.abc import Buffer
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
 
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
@@ -16,11 +22,35 @@ _MS_TO_2000 = 946_684_800_000  # Postgres counts microseconds from 2000, we mill
 
 pack_length = Struct(">i").pack
 _pack_bigint = Struct(">iq").pack
+_pack_integer = Struct(">ii").pack
+_pack_array = Struct(">iiiii").pack
+_unpack_length = Struct(">i").unpack_from
+_TYPES = {"int4": 23, "int8": 20, "text": 25, "bytea": 17, "timestamptz": 1184, "jsonb": 3802}
+
+
+class Column(bytes):
+    """An array of values of one type, as a statement's parameter."""
+
+
+class _ColumnDumper(Dumper):
+    format = Format.BINARY
+
+    def dump(self, obj: Column) -> Buffer:
+        return obj
+
+
+def accept_columns(connection: AsyncConnection) -> None:
+    """Let the connection's statements take columns as parameters."""
+    connection.adapters.register_dumper(Column, _ColumnDumper)
 
 
 def micros(at_ms: int) -> int:
     """A timestamptz's number."""
     return (at_ms - _MS_TO_2000) * 1000
+
+
+def integer(number: int) -> bytes:
+    return _pack_integer(4, number)
 
 
 def bigint(number: int | None) -> bytes:
@@ -51,3 +81,22 @@ def json(document: bytes) -> bytes:
 def table(rows: Iterable[bytes]) -> bytes:
     """A whole COPY in one buffer."""
     return b"".join((HEADER, *rows, TRAILER))
+
+
+def values_of(row: bytes) -> list[bytes]:
+    """A COPY row's values, each with its length."""
+    values, at, end = [], 2, len(row)
+    while at < end:
+        length: int = _unpack_length(row, at)[0]
+        after = at + 4 + max(0, length)
+        values.append(row[at:after])
+        at = after
+    return values
+
+
+def columns(types: Sequence[str], rows: Sequence[Sequence[bytes]]) -> list[Column]:
+    """Rows of values, turned on their side."""
+    return [
+        Column(_pack_array(1, 1, _TYPES[name], len(rows), 1) + b"".join(values))
+        for name, values in zip(types, zip(*rows, strict=True), strict=True)
+    ]

@@ -59,20 +59,20 @@ class Cases:
         case.open, case.units, case.detail = True, units, detail
         case.last_at_ms, case.last_seq = at_ms, seq
 
-    def rows(self, head_of_row: bytes) -> list[bytes]:
-        """Rows for staging; `head_of_row` is the number of values and the partition."""
+    def rows(self) -> list[tuple[bytes, ...]]:
         return [
-            head_of_row
-            + bigint(case.first_seq)
-            + bigint(case.last_seq)
-            + b"".join(map(text, key))
-            + text("open" if case.open else "settled")
-            + bigint(case.units)
-            + text(case.detail)
-            + bigint(case.count)
-            + timestamp(case.first_at_ms)
-            + timestamp(case.last_at_ms)
-            + timestamp(None if case.open else case.last_at_ms)
+            (
+                bigint(case.first_seq),
+                bigint(case.last_seq),
+                *map(text, key),
+                text("open" if case.open else "settled"),
+                bigint(case.units),
+                text(case.detail),
+                bigint(case.count),
+                timestamp(case.first_at_ms),
+                timestamp(case.last_at_ms),
+                timestamp(None if case.open else case.last_at_ms),
+            )
             for key, case in self._cases.items()
         ]
 

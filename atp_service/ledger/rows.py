@@ -2,8 +2,8 @@
 
 A batch checks each entry against the one before it, hashes the chain, and keeps of every level,
 reservation, order and exception only the last word: a projection is written once a batch, however
-often it changed. Rows are packed here as binary COPY wants them; values stand in the order of the
-tables' columns, a count of them first.
+often it changed. Values are packed here as Postgres receives them, in the order of the tables'
+columns.
 """
 
 from hashlib import sha256
@@ -19,6 +19,7 @@ from atp_service.ledger.became import Told, became, decode_told
 from atp_service.ledger.binary import (
     bigint,
     blob,
+    integer,
     json,
     micros,
     pack_length,
@@ -30,13 +31,14 @@ from atp_service.ledger.position import Forked, Position
 
 _DETAIL_CHARACTERS = 2000
 
-# Numbers, each with its length before it; the first two begin a row.
-_PARTITION = Layout(">hii").pack
+# Numbers, each with its length before it; the first two layouts begin a row.
 _SEQ = Layout(">hiiiq").pack
 _SEQ_EPOCH_AT = Layout(">hiiiqiqiq").pack
 _TWO = Layout(">iqiq").pack
 _FOUR = Layout(">iqiqiqiq").pack
 _CHAIN = pack_length(32)
+
+Values = tuple[bytes, ...]
 
 _encode_images = msgspec.msgpack.Encoder().encode
 _encode_extras = msgspec.json.Encoder().encode
@@ -77,7 +79,7 @@ class Batch:
         self.movements: list[bytes] = []
         self.events: list[bytes] = []
         self.traces: list[bytes] = []
-        self.parked: list[bytes] = []
+        self.parked: list[Values] = []
         self._seq = after.seq
         self._digest = after.digest
         self._chain = after.chain
@@ -174,57 +176,71 @@ class Batch:
         detail = park.detail[:_DETAIL_CHARACTERS]
         kind, owner, _, _, reference = self._cases.park(park, detail, seq, head.at_ms)
         self.parked.append(
-            _SEQ(10, 4, self.partition, 8, seq)
-            + text(park.source)
-            + text(park.event_id)
-            + text(detail)
-            + blob(park.payload.encode())
-            + timestamp(head.at_ms)
-            + text(kind)
-            + text(owner)
-            + text(reference)
+            (
+                integer(self.partition),
+                bigint(seq),
+                text(park.source),
+                text(park.event_id),
+                text(detail),
+                blob(park.payload.encode()),
+                timestamp(head.at_ms),
+                text(kind),
+                text(owner),
+                text(reference),
+            )
         )
 
-    # The projections' rows, for staging: each key once.
+    # The projections' rows, each key once; as values, since they are sent by the column.
 
-    def levels(self) -> list[bytes]:
+    def levels(self) -> list[Values]:
+        partition = integer(self.partition)
         return [
-            b"".join(
-                (
-                    _SEQ(13, 4, self.partition, 8, seq),
-                    _TWO(8, level.version, 8, level.moves),
-                    _units(level),
-                    timestamp(level.updated_at),
-                    bigint(level.extras.safety_stock),
-                    blob(sku),
-                    blob(location),
-                    json(_encode_extras(level.extras)),
-                )
+            (
+                partition,
+                bigint(seq),
+                bigint(level.version),
+                bigint(level.moves),
+                bigint(level.on_hand),
+                bigint(level.reserved),
+                bigint(level.allocated),
+                bigint(level.unavailable if level.extras.states else 0),
+                timestamp(level.updated_at),
+                bigint(level.extras.safety_stock),
+                blob(sku),
+                blob(location),
+                json(_encode_extras(level.extras)),
             )
             for (sku, location), (seq, level) in self._levels.items()
         ]
 
-    def reservations(self) -> list[bytes]:
+    def reservations(self) -> list[Values]:
+        partition = integer(self.partition)
         return [
-            _SEQ(8, 4, self.partition, 8, seq)
-            + timestamp(reservation.expires_at or None)
-            + timestamp(reservation.closed_at or None)
-            + text(reservation_id)
-            + text(reservation.status)
-            + text(reservation.order_id)
-            + blob(document)
+            (
+                partition,
+                bigint(seq),
+                timestamp(reservation.expires_at or None),
+                timestamp(reservation.closed_at or None),
+                text(reservation_id),
+                text(reservation.status),
+                text(reservation.order_id),
+                blob(document),
+            )
             for reservation_id, (seq, reservation, document) in self._reservations.items()
         ]
 
-    def orders(self) -> list[bytes]:
+    def orders(self) -> list[Values]:
+        partition = integer(self.partition)
         return [
-            _SEQ(4, 4, self.partition, 8, seq) + text(order_id) + blob(document)
+            (partition, bigint(seq), text(order_id), blob(document))
             for order_id, (seq, document) in self._orders.items()
         ]
 
-    def exceptions(self) -> list[bytes]:
-        return self._cases.rows(_PARTITION(15, 4, self.partition))
+    def exceptions(self) -> list[Values]:
+        partition = integer(self.partition)
+        return [(partition, *values) for values in self._cases.rows()]
 
 
 def _units(level: StockLevel) -> bytes:
-    return _FOUR(8, level.on_hand, 8, level.reserved, 8, level.allocated, 8, level.unavailable)
+    unavailable = level.unavailable if level.extras.states else 0
+    return _FOUR(8, level.on_hand, 8, level.reserved, 8, level.allocated, 8, unavailable)
