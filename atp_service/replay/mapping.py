@@ -25,7 +25,7 @@ import tomllib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -62,7 +62,7 @@ DataField = Literal[
     "to_state",
 ]
 Kind = Literal["pos", "wms", "erp", "oms", "ecom", "3pl"]
-FeedId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$", max_length=64)]
+FeedId = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f-\x9f{}]+$", max_length=64)]
 
 
 class MappingError(Exception):
@@ -136,8 +136,9 @@ class Mapping(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     @property
     def subject(self) -> str:
         """Where on NATS the events go: `atp.events.<kind>.<the rest of the feed's id>`."""
-        kind, *rest = self.feed.split("/")
-        return ".".join(["atp.events", self.kind or kind, *(rest or [kind])])
+        kind, _, rest = self.feed.partition("/")
+        words = [re.sub(r"[^A-Za-z0-9_-]", "_", word) for word in (rest or kind).split("/")]
+        return ".".join(["atp.events", self.kind or kind, *words])
 
     @property
     def headers(self) -> set[str]:
@@ -172,7 +173,7 @@ def _spoken(message: str) -> str:
 
 def _faults(mapping: Mapping) -> Iterator[str]:
     """What the types alone don't rule out."""
-    if mapping.kind is None and mapping.feed.split("/")[0] not in Kind.__args__:  # type: ignore[attr-defined]
+    if mapping.kind is None and mapping.feed.partition("/")[0] not in get_args(Kind):
         yield f"kind: missing, and feed {mapping.feed!r} doesn't begin with one"
     yield from _time_faults(mapping.time)
     try:

@@ -48,6 +48,11 @@ def test_the_feed_decides_the_subject(tmp_path: Path) -> None:
     assert load_mapping(write(tmp_path, GOOD)).subject == "atp.events.pos.corner-shop"
 
 
+def test_a_feed_with_odd_characters_still_has_a_plain_subject(tmp_path: Path) -> None:
+    text = GOOD.replace("pos/corner-shop", "pos/St. Ives *1/till 2")
+    assert load_mapping(write(tmp_path, text)).subject == "atp.events.pos.St__Ives__1.till_2"
+
+
 def test_the_kind_may_be_named_where_the_feed_does_not_begin_with_one(tmp_path: Path) -> None:
     text = GOOD.replace('"pos/corner-shop"', '"corner-shop"\nkind = "ecom"')
     assert load_mapping(write(tmp_path, text)).subject == "atp.events.ecom.corner-shop"
@@ -74,7 +79,7 @@ def test_the_kind_may_be_named_where_the_feed_does_not_begin_with_one(tmp_path: 
         ("Europe/London", "Europe/Londinium", "time, zone"),
         ("%d/%m/%Y", "%d/%m/%Q", "time, format"),
         ('feed = "pos/corner-shop"', 'feed = "corner-shop"', "kind"),
-        ('feed = "pos/corner-shop"', 'feed = "pos/*"', "feed"),
+        ('feed = "pos/corner-shop"', 'feed = "pos/{1}"', "feed"),
         ('feed = "pos/corner-shop"', "", "`feed`"),
         ('feed = "pos/corner-shop"', 'feed = "pos/corner-shop', "line 2"),
         ("[columns]", '[file]\nencoding = "utf-9"\n[columns]', "file, encoding"),
