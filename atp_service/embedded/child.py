@@ -69,7 +69,7 @@ class Child:
         """Its exit code, or None while it runs."""
         return self._process.poll()
 
-    def stop(self, patience_seconds: float = 10.0) -> None:
+    def stop(self, patience_seconds: float = 15.0) -> None:
         """Ask it to stop, and make it where it doesn't."""
         if self.ended is not None:
             return

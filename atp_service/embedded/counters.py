@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable
 
-import httpx
 from msgspec import Struct
 from prometheus_client import Metric
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from atp_service.embedded.fetch import fetch
 
 _RESERVATIONS = "/v1/reservations"
 
@@ -27,17 +28,14 @@ class Counters(Struct, frozen=True, kw_only=True):
     recorded: int = 0
 
 
-def read_counters(client: httpx.Client, urls: Iterable[str]) -> Counters | None:
+def read_counters(urls: Iterable[str]) -> Counters | None:
     """The sum over the processes at `urls`; None where one doesn't answer."""
     numbers = _Numbers()
     for url in urls:
-        try:
-            answer = client.get(f"{url}/metrics", headers={"accept": CONTENT_TYPE_LATEST})
-            answer.raise_for_status()
-            families = text_string_to_metric_families(answer.text)  # type: ignore[no-untyped-call]
-            numbers.add(families)
-        except (httpx.HTTPError, ValueError):
+        text = fetch(f"{url}/metrics", accept=CONTENT_TYPE_LATEST)
+        if text is None:
             return None
+        numbers.add(text_string_to_metric_families(text.decode()))  # type: ignore[no-untyped-call]
     return numbers.counters()
 
 

@@ -65,7 +65,6 @@ class Postgres:
         settings = {
             "listen_addresses": "",
             "unix_socket_directories": str(self._sockets),
-            "max_connections": "60",
             "wal_level": "minimal",
             "max_wal_senders": "0",
             "log_timezone": "UTC",

@@ -10,13 +10,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-import httpx
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from atp_service.config import Settings, variable
 from atp_service.embedded.child import Child
 from atp_service.embedded.errors import CannotStart
+from atp_service.embedded.fetch import fetch
 from atp_service.embedded.instance import Instance, announced, only_one, started_at
 from atp_service.embedded.kept import Kept
 from atp_service.embedded.nats import Nats
@@ -169,9 +169,8 @@ def _start(command: str, data: Path, environment: Mapping[str, str]) -> Child:
 def _wait(url: str, process: Kept) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while True:
-        with suppress(httpx.HTTPError):
-            if httpx.get(f"{url}/health/live", timeout=1).is_success:
-                return
+        if fetch(f"{url}/health/live") is not None:
+            return
         if time.monotonic() > deadline or process.restarts > 2:
             raise CannotStart(
                 f"the API does not answer:\n{process.child.last_words()}",

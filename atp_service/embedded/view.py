@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import urlencode
 
-import httpx
+import msgspec
 from rich.console import Console, Group
 from rich.live import Live
 from rich.panel import Panel
@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from atp_service.embedded.counters import Counters, read_counters
+from atp_service.embedded.fetch import fetch
 from atp_service.embedded.instance import Instance
 from atp_service.embedded.kept import Kept
 
@@ -35,7 +36,6 @@ class View:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._live = Live(console=console, auto_refresh=False)
-        self._client = httpx.Client(timeout=0.5)
         self._every = _ON_TERMINAL_SECONDS if console.is_terminal else _IN_LINES_SECONDS
         self._due = 0.0
         self._last: tuple[float, Counters] | None = None
@@ -49,7 +49,6 @@ class View:
 
     def __exit__(self, *_: object) -> None:
         self._live.stop()
-        self._client.close()
 
     def step(self, name: str) -> None:
         """The next part of the start begins."""
@@ -82,7 +81,7 @@ class View:
         self._due = now + self._every
         if not self._sku_known:
             self._name_a_sku()
-        counters = read_counters(self._client, self._metrics)
+        counters = read_counters(self._metrics)
         rate = 0.0
         if counters and self._last:
             then, before = self._last
@@ -97,9 +96,9 @@ class View:
 
     def _name_a_sku(self) -> None:
         """A line to try is best about something that is there, which may take a moment."""
-        with suppress(httpx.HTTPError, ValueError, LookupError, TypeError):
-            answer = self._client.get(f"{self._metrics[0]}/v1/skus", params={"limit": 1})
-            query = urlencode({"sku": answer.json()["items"][0]["sku"]})
+        body = fetch(f"{self._metrics[0]}/v1/skus?limit=1")
+        with suppress(msgspec.DecodeError, LookupError, TypeError):
+            query = urlencode({"sku": msgspec.json.decode(body or b"")["items"][0]["sku"]})
             self._sku_known = True
             self._try_out(f"curl -s '{self._metrics[0]}/v1/availability?{query}'")
 
