@@ -4,6 +4,7 @@ Every process starts while what it talks to is away, and takes up its work when 
 """
 
 import asyncio
+import gc
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -121,7 +122,8 @@ async def _serve(settings: Settings) -> int:
                 host=settings.host,
                 port=settings.port,
                 loop="none",
-                http="httptools",
+                http=api.OneWrite,
+                proxy_headers=False,
                 lifespan="auto",
                 access_log=False,
                 log_config=None,
@@ -133,6 +135,10 @@ async def _serve(settings: Settings) -> int:
         # connections are closed: by then it has done its work.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
+        # What is here by now stays: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(10_000, 20, 50)
         log.info("serving", host=settings.host, port=settings.port)
         await server.serve()
     log.info("served")

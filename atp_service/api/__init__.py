@@ -2,5 +2,6 @@
 
 from atp_service.api.application import create
 from atp_service.api.edge import Edge
+from atp_service.api.server import OneWrite
 
-__all__ = ["Edge", "create"]
+__all__ = ["Edge", "OneWrite", "create"]

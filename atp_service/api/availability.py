@@ -129,7 +129,9 @@ class Availability:
         channel = asked.channel or ""
         if channel and channel not in self._catalog.channels:
             await check_channel(self._catalog, channel, create=self._auto_create)
-        await self._catalog.look_again(skus=asked.skus)
+        if any(sku not in self._catalog.skus for sku in asked.skus):
+            await self._catalog.look_again(skus=asked.skus)
+            self._catalog.check_loaded()
         cells = await self._cells(asked)
         own = await self._own_units(asked.exclude_reservation)
         pairs = [(sku, location) for sku, locations in cells for location in locations]

@@ -11,4 +11,5 @@ async def check_channel(catalog: Catalog, channel: str, *, create: bool) -> None
         return
     await catalog.look_again(channels=[channel])
     if channel not in catalog.channels:
+        catalog.check_loaded()
         raise Refused(problem("unknown-channel", f"{channel} is not known.", channel=channel))

@@ -87,7 +87,10 @@ def _shelf(
     async def read(key: key_type) -> Response[Any]:
         key = _key(field, key, id_type)
         record = records.get(key)
-        return respond(_absent(noun, key) if record is None else Answer(200, record))
+        if record is None:
+            catalog.check_loaded()
+            return respond(_absent(noun, key))
+        return respond(Answer(200, record))
 
     @delete(
         one,
@@ -102,6 +105,7 @@ def _shelf(
 
     @get("/", summary=f"All of kind {noun.lower()}, by id", responses=problems("invalid"))
     async def page(limit: Limit = 100, cursor: Cursor = None) -> Response[Any]:
+        catalog.check_loaded()
         after = cursor or ""
         keys = nsmallest(limit + 1, (key for key in records if key > after))
         shown_keys = keys[:limit]
@@ -122,6 +126,7 @@ def _levels(catalog: Catalog, store: Store) -> Router:
     one = "/{sku:str}/locations/{location:str}"
 
     def stranger(sku: str, location: str) -> Answer | None:
+        catalog.check_loaded()
         if sku not in catalog.skus:
             return _absent("Sku", sku)
         if location not in catalog.locations:

@@ -11,6 +11,7 @@ from msgspec import UNSET, DecodeError, Raw, Struct, UnsetType
 from atp_service.api.answers import Answer, Call, Timestamp
 from atp_service.api.contract import problems, respond
 from atp_service.api.problems import invalid, problem, unreadable
+from atp_service.catalog import Catalog
 from atp_service.catalog.words import Id
 from atp_service.facts import Arrival, EventResult, Facts
 
@@ -47,8 +48,9 @@ class EventOutcomes(Struct, frozen=True):
 class StockEvents:
     """Hands events to the facts as they came; only the outer array is taken apart here."""
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: Facts, catalog: Catalog) -> None:
         self._facts = facts
+        self._catalog = catalog
 
     async def apply(self, call: Call, body: bytes) -> Answer:
         try:
@@ -57,6 +59,8 @@ class StockEvents:
             return unreadable(body, error)
         if len(payloads) > _MOST_EVENTS:
             return invalid(("", f"at most {_MOST_EVENTS} events in one call"))
+        # Before master data is read, every SKU would be parked as unknown.
+        self._catalog.check_loaded()
         arrivals = [
             Arrival(payload, None, f"{call.request_id}/{place}")
             for place, payload in enumerate(payloads)

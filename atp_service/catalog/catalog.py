@@ -70,6 +70,7 @@ class Catalog:
         self.skus = self._skus.records
         self.channels = self._channels.records
         self.feeds = self._feeds.records
+        self._loaded = False
         self._ask_again_at = 0.0
         self._feeds_of_location: dict[str, list[Feed]] | None = None
         self._sku_by_alias: dict[tuple[str, str], str] = {}
@@ -99,6 +100,11 @@ class Catalog:
                     index[place].append(feed)
             self._feeds_of_location = index
         return index.get(location, ())
+
+    def check_loaded(self) -> None:
+        """Raises Unavailable until everything was read once: before, nobody is a stranger."""
+        if not self._loaded:
+            raise Unavailable("master data has not been read yet")
 
     # Changing.
 
@@ -148,12 +154,13 @@ class Catalog:
         feeds: Collection[str] = (),
     ) -> None:
         """Ask Postgres for what memory doesn't have: another process may just have made it."""
-        for shelf, keys in (
+        asked: list[tuple[Shelf[Any], Collection[str]]] = [
             (self._skus, skus),
             (self._locations, locations),
             (self._channels, channels),
             (self._feeds, feeds),
-        ):
+        ]
+        for shelf, keys in asked:
             missing = [key for key in keys if key not in shelf.records]
             if missing and monotonic() >= self._ask_again_at:
                 try:
@@ -171,6 +178,7 @@ class Catalog:
             shelf.records.clear()
             self._learn(shelf, {key: shelf.decode(document) for key, document in rows})
             self._learn(shelf, shelf.unwritten)
+        self._loaded = True
 
     async def follow(self) -> None:
         """Keep memory true for as long as it runs; memory stays while Postgres is away."""
@@ -325,7 +333,7 @@ def _insert_feeds() -> sql.Composed:
                 (
                     SELECT coalesce(jsonb_agg(DISTINCT location ORDER BY location), '[]')
                     FROM jsonb_array_elements(
-                        known.document -> 'locations' || EXCLUDED.document -> 'locations'
+                        (known.document -> 'locations') || (EXCLUDED.document -> 'locations')
                     ) AS both_of (location)
                 )
             ),

@@ -66,8 +66,9 @@ async def serving(
     async with pool:
         async with pool.connection() as connection:
             for table in ("locations", "skus", "channels", "feeds"):
-                await connection.execute(f"DELETE FROM {table}")  # type: ignore[arg-type]
+                await connection.execute(f"DELETE FROM {table}")
         service = Service(redis_url, pool, auto_create=auto_create)
+        await service.catalog.load()
         await service.store.open(service.ledger)
         try:
             yield service
@@ -77,7 +78,7 @@ async def serving(
 
 def caller(service: Service) -> httpx.AsyncClient:
     return httpx.AsyncClient(
-        transport=httpx.ASGITransport(service.app),  # type: ignore[arg-type]
+        transport=httpx.ASGITransport(service.app),
         base_url="http://atp.test",
     )
 

@@ -235,6 +235,7 @@ class Reservations:
         await catalog.look_again(
             skus={line.sku for line in lines}, locations={line.location for line in lines}
         )
+        catalog.check_loaded()
         strange_skus = [line for line in lines if line.sku not in catalog.skus]
         if strange_skus:
             raise Refused(_unknown("unknown-sku", strange_skus))
@@ -248,6 +249,7 @@ class Reservations:
             return
         await self._catalog.look_again(locations=[location])
         if location not in self._catalog.locations:
+            self._catalog.check_loaded()
             raise Refused(
                 problem(
                     "unknown-location",
