@@ -1,5 +1,6 @@
 """The script: the Lua files of inventory/lua, joined in the order in which they need each other."""
 
+import re
 from functools import cache
 from hashlib import sha1
 from importlib.resources import files
@@ -12,9 +13,20 @@ def part(name: str) -> str:
     return (files("atp_service.inventory") / "lua" / f"{name}.lua").read_text("utf-8")
 
 
+@cache
+def places() -> dict[str, str]:
+    """The numbers that have names, from places.lua."""
+    return dict(re.findall(r"^([A-Z_]+) = (\d+)", part("places"), flags=re.MULTILINE))
+
+
+def with_numbers(source: str) -> str:
+    """The source with numbers in the stead of their names."""
+    return re.sub(r"\b[A-Z][A-Z_]+\b", lambda word: places().get(word[0], word[0]), source)
+
+
 def join(clock: str) -> str:
     """The script with a given clock; tests join one that they hold in their hand."""
-    return "\n".join([clock, *(part(name) for name in PARTS)])
+    return with_numbers("\n".join([clock, *(part(name) for name in PARTS)]))
 
 
 class Script:

@@ -7,11 +7,10 @@ local HANDLERS = {
   adjustment = adjustment, count = count, state_change = state_change, incoming = incoming,
   heartbeat = heartbeat, safety_stock = safety_stock, park = park,
 }
-local AT_ONCE = 1000 -- values per call: unpack fails near 8,000
 
 local function each_slice(values, call)
-  for from = 1, #values, AT_ONCE do
-    call(unpack(values, from, min(from + AT_ONCE - 1, #values)))
+  for from = 1, #values, VALUES_AT_ONCE do
+    call(unpack(values, from, min(from + VALUES_AT_ONCE - 1, #values)))
   end
 end
 
@@ -49,7 +48,7 @@ local function read_ahead(commands)
     for i, blob in ipairs(redis.call('HMGET', STOCK, ...)) do
       levels[level_names[place + i]] = blob and unpack_blob(blob)
     end
-    place = place + AT_ONCE
+    place = place + VALUES_AT_ONCE
   end)
   place = 0
   each_slice(ids, function(...)
@@ -57,7 +56,7 @@ local function read_ahead(commands)
       local id = ids[place + i]
       reservations[id], reservation_blobs[id] = blob and unpack_blob(blob), blob
     end
-    place = place + AT_ONCE
+    place = place + VALUES_AT_ONCE
   end)
   for _, window in ipairs({ SEEN, SEEN_BEFORE }) do
     place = 0
@@ -66,7 +65,7 @@ local function read_ahead(commands)
         local key = keys[place + i]
         seen[key] = seen[key] or mark ~= false
       end
-      place = place + AT_ONCE
+      place = place + VALUES_AT_ONCE
     end)
   end
 end

@@ -1,7 +1,4 @@
 -- Deadlines: holds that lapse, and what is forgotten when its window has passed.
-local DUE_READ = 101 -- read once per batch: what one call reaps at most, and one to see more
-local REAPED_FOR_PROMISES = 50 -- so that a refusal stays within a few ms; beyond it: again
-
 local due, due_place, reaped_for_promises = nil, 0, 0
 
 -- The deadline has passed: units go back; the lines stay, for a late confirm.

@@ -46,15 +46,16 @@ local function close_when_done(id, reservation)
 end
 
 -- What each line can have, in order; lines of one level share what it has left. `own` units of a
--- level count as available.
+-- level count as available. Short lines are nil where there are none.
 local function allot(lines, own)
-  local left, grants, shortages, granted = {}, {}, {}, 0
+  local left, grants, shortages, granted = {}, {}, nil, 0
   for i, line in ipairs(lines) do
     local name = level_name(line.sku, line.location)
     local free = left[name] or available(name, line.safety_stock or 0, own[name] or 0)
     local grant = min(free, line.quantity)
     left[name], grants[i], granted = free - grant, grant, granted + grant
     if grant < line.quantity then
+      shortages = shortages or {}
       shortages[#shortages + 1] = { line.line_id, line.sku, line.location, line.quantity, grant }
     end
   end
@@ -65,7 +66,7 @@ end
 local function allot_after_reaping(lines, own)
   local grants, shortages, granted = allot(lines, own)
   local more = false
-  if #shortages > 0 then
+  if shortages then
     local reaped
     reaped, more = reap_for_promise()
     if reaped > 0 then
@@ -86,10 +87,10 @@ local function take(command, blob, known)
     end
   end
   local grants, shortages, granted, more = allot_after_reaping(command.lines, own)
-  if #shortages > 0 and more then
+  if shortages and more then
     return { 'again' }
   end
-  if #shortages > 0 and not (command.allow_partial and granted > 0) then
+  if shortages and not (command.allow_partial and granted > 0) then
     return { 'short', 0, pack(shortages) }
   end
   for _, line in ipairs(known_lines) do
@@ -220,7 +221,7 @@ local function confirm(command, blob)
       end
     end
     local _, shortages, _, more = allot_after_reaping(wanted, {})
-    if #shortages > 0 then
+    if shortages then
       return more and { 'again' } or { 'lost', 0, pack(shortages) }
     end
   end

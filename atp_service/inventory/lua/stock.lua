@@ -14,17 +14,6 @@
 local STOCK, RESERVATIONS, ORDERS, DEADLINES = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local JOURNAL, SEEN, SEEN_BEFORE, META = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local SEPARATOR = '\31'
-local LARGEST = 9007199254740992 -- 2^53: beyond it a Lua number loses units
-local SETTLED_DOCUMENTS_KEPT = 16
-
--- A level, a reservation, a line and an order are arrays, packed as they are: that saves a third
--- of the script's time. These are the places in them.
-local ON_HAND, LEVEL_RESERVED, LEVEL_ALLOCATED, VERSION, MOVES, UPDATED_AT, EXTRAS = 1, 2, 3, 4, 5, 6, 7
-local STATUS, GENERATION, CHANNEL, CUSTOMER, ORDER, CREATED_AT = 1, 2, 3, 4, 5, 6
-local EXPIRES_AT, CLOSED_AT, FINGERPRINT, OUTCOME, SEQ, LINES = 7, 8, 9, 10, 11, 12
-local LINE_ID, SKU, LOCATION, RESERVED, ALLOCATED = 1, 2, 3, 5, 6 -- 4: the quantity asked for
-local FULFILLED, RELEASED, SAFETY_STOCK, LAPSED = 7, 8, 9, 10
-local RESERVATION_IDS, EARLY = 1, 2
 
 local pack, unpack_blob = cmsgpack.pack, cmsgpack.unpack
 local format, min, max = string.format, math.min, math.max
@@ -40,18 +29,33 @@ local new_locations, new_deadlines, new_feeds, new_entries = {}, {}, {}, {}
 local plain_heads = {}
 
 -- The command in hand: what it has touched, in the order of touching, and what it gives notice of.
-local staged_kinds, staged_names, staged_levels, staged_were, staged_reservations, staged_orders
-local staged_deadlines, staged_seen, opened, settled
+local staged_kinds, staged_names = {}, {}
+local staged_levels, staged_were, staged_reservations, staged_orders = {}, {}, {}, {}
+local staged_deadlines, staged_seen, opened, settled, deltas = {}, {}, {}, {}, {}
 
 local function integer(number)
-  return format('%.0f', number)
+  return format('%d', number)
+end
+
+-- Emptied rather than made anew: a batch has many commands, and a table costs more than its use.
+local function empty(values)
+  for key in pairs(values) do
+    values[key] = nil
+  end
 end
 
 -- Forget what the command in hand has staged.
 local function begin()
-  staged_kinds, staged_names, staged_levels, staged_were = {}, {}, {}, {}
-  staged_reservations, staged_orders = {}, {}
-  staged_deadlines, staged_seen, opened, settled = {}, {}, {}, {}
+  empty(staged_kinds)
+  empty(staged_names)
+  empty(staged_levels)
+  empty(staged_were)
+  empty(staged_reservations)
+  empty(staged_orders)
+  empty(staged_deadlines)
+  empty(staged_seen)
+  empty(opened)
+  empty(settled)
 end
 
 local function level_name(sku, location)
@@ -295,7 +299,7 @@ local function finish_level(name)
 end
 
 -- Most entries of a batch have the same head but for their kind.
-local function pack_head(kind, deltas, moved)
+local function pack_head(kind, moved)
   if moved or #opened > 0 or #settled > 0 then
     return pack({ epoch, now, kind, moved and deltas or {}, opened, settled })
   end
@@ -323,8 +327,9 @@ end
 local function append_entry(kind, blob)
   local at = seq + 1
   local id = integer(at) .. '-0'
-  local entry = { digest, id, 'c', blob, 'h', '' }
-  local deltas, moved = {}, false
+  local entry = { digest, id, 'c', blob, 'h', '', nil, nil, nil, nil, nil, nil }
+  local moved = false
+  empty(deltas)
   for i, name in ipairs(staged_names) do
     local image, delta
     if staged_kinds[i] == 'l' then
@@ -338,7 +343,7 @@ local function append_entry(kind, blob)
     end
     entry[2 * i + 5], entry[2 * i + 6] = staged_kinds[i] .. name, image
   end
-  entry[6] = pack_head(kind, deltas, moved)
+  entry[6] = pack_head(kind, moved)
   local next_digest = redis.sha1hex(table.concat(entry, '\30'))
 
   -- From here on nothing can fail: the command has succeeded.
