@@ -6,6 +6,7 @@ Every process starts while what it talks to is away, and takes up its work when 
 import asyncio
 import gc
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -22,7 +23,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from atp_service import api, catalog, expire, ingest, metrics, record, store
 from atp_service.catalog import Catalog
-from atp_service.config import Settings, missing
+from atp_service.config import Settings, missing, unusable
 from atp_service.facts import Facts
 from atp_service.ledger import Ledger
 from atp_service.store import Store
@@ -33,6 +34,7 @@ _CONNECTIONS = 8
 _PATIENCE_SECONDS = 2.0
 _GRACE_SECONDS = 10
 _LOOK_SECONDS = 0.2
+_BACKLOG = 2048
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,13 @@ def work(settings: Settings, roles: Sequence[str]) -> int:
 
 
 async def _serve(settings: Settings) -> int:
+    with _listener(settings) as listener:
+        await _serve_on(listener, settings)
+    log.info("served")
+    return 0
+
+
+async def _serve_on(listener: socket.socket, settings: Settings) -> None:
     async with connections(settings, "serve") as parts:
         application = api.create(
             store=parts.store,
@@ -119,8 +128,6 @@ async def _serve(settings: Settings) -> int:
         server = uvicorn.Server(
             uvicorn.Config(
                 application,
-                host=settings.host,
-                port=settings.port,
                 loop="none",
                 http=api.OneWrite,
                 proxy_headers=False,
@@ -139,10 +146,8 @@ async def _serve(settings: Settings) -> int:
         gc.collect()
         gc.freeze()
         gc.set_threshold(10_000, 20, 50)
-        log.info("serving", host=settings.host, port=settings.port)
-        await server.serve()
-    log.info("served")
-    return 0
+        log.info("serving", host=settings.host, port=listener.getsockname()[1])
+        await server.serve([listener])
 
 
 async def _work(settings: Settings, roles: Sequence[str]) -> int:
@@ -150,9 +155,14 @@ async def _work(settings: Settings, roles: Sequence[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     if settings.worker_metrics_port is not None:
-        start_http_server(
-            settings.worker_metrics_port, addr=settings.host, registry=metrics.REGISTRY
-        )
+        try:
+            start_http_server(
+                settings.worker_metrics_port, addr=settings.host, registry=metrics.REGISTRY
+            )
+        except OSError as fault:
+            raise unusable(
+                "worker_metrics_port", settings.worker_metrics_port, str(fault.strerror)
+            ) from None
     async with connections(settings, "worker") as parts:
         runs: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
             "ingest": lambda: _ingest(parts, stop),
@@ -171,6 +181,18 @@ async def _work(settings: Settings, roles: Sequence[str]) -> int:
             return 1
     log.info("worked")
     return 0
+
+
+def _listener(settings: Settings) -> socket.socket:
+    """The port, ours before anything else is opened."""
+    try:
+        return socket.create_server(
+            (settings.host, settings.port),
+            family=socket.AF_INET6 if ":" in settings.host else socket.AF_INET,
+            backlog=_BACKLOG,
+        )
+    except OSError as fault:
+        raise unusable("port", settings.port, str(fault.strerror)) from None
 
 
 async def _begin(stock: Store, ledger: Ledger, master_data: Catalog) -> None:

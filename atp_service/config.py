@@ -83,9 +83,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         try:
             msgspec.convert({name: value}, Settings, strict=False)
         except msgspec.ValidationError:
-            raise SettingsError(
-                f"{variable(name)}={value} won't do\nSet it to {_TO_SET[name]}."
-            ) from None
+            raise unusable(name, value, "won't do") from None
         schemes = _SCHEMES.get(name)
         if schemes is not None and value.partition("://")[0] not in schemes:
             # Its value is not shown: there may be a password in it.
@@ -96,6 +94,11 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     settings = msgspec.convert(given, Settings, strict=False)
     _check_host(settings.host)
     return settings
+
+
+def unusable(name: str, value: object, reason: str) -> SettingsError:
+    """The error for a setting whose value can't be used."""
+    return SettingsError(f"{variable(name)}={value}: {reason}\nSet it to {_TO_SET[name]}.")
 
 
 def missing(name: str) -> SettingsError:
@@ -125,7 +128,4 @@ def _check_host(host: str) -> None:
         loopback = False
     if not loopback:
         # There are no API keys yet: whoever reached the port could sell the stock.
-        raise SettingsError(
-            f"ATP_HOST={host}: only loopback is served until API keys exist\n"
-            f"Set it to {_TO_SET['host']}."
-        )
+        raise unusable("host", host, "only loopback is served until API keys exist")

@@ -40,8 +40,14 @@ def find(data: Path) -> Instance | None:
 @contextmanager
 def only_one(data: Path) -> Iterator[None]:
     """Keep the data folder to ourselves, or refuse; the kernel lets go of it when we die."""
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (data / _LOCK).open("w") as lock:
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        held = (data / _LOCK).open("w")
+    except OSError as fault:
+        raise CannotStart(
+            f"{data} can't be written: {fault.strerror}", "set ATP_DATA to a folder that can"
+        ) from None
+    with held as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -28,12 +29,15 @@ from atp_service.ledger import migrate
 
 _LOOK_EVERY_SECONDS = 0.25
 _START_SECONDS = 30.0
+_REACH_SECONDS = 3.0
 
 
 def up(settings: Settings, view: View, *, demo: bool) -> None:
     """Run everything until told to stop. Raises CannotStart."""
     data = settings.folder
     with _until_told(), only_one(data), ExitStack() as stack:
+        _check_reached("redis_url", settings.redis_url, 6379)
+        _check_reached("nats_url", settings.nats_url, 4222)
         redis, nats, postgres = _servers(settings)
         ours = [server for server in (redis, nats, postgres) if not isinstance(server, str)]
         view.step("servers")
@@ -108,6 +112,26 @@ def _servers(settings: Settings) -> tuple[str | Valkey, str | Nats, str | Postgr
         settings.nats_url or Nats(data, _path(settings.nats_server)),
         settings.database_url or Postgres(data, sockets, _path(settings.postgres_server)),
     )
+
+
+def _check_reached(setting: str, url: str | None, default_port: int) -> None:
+    """Refuse to start on a named server that isn't there; the database is tried by migrating it."""
+    if url is None:
+        return
+    # Several servers of a NATS cluster are named with commas: the first stands for all.
+    address = urlsplit(url.partition(",")[0])
+    try:
+        if address.scheme == "unix":
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.connect(address.path)
+        else:
+            where = (address.hostname or "127.0.0.1", address.port or default_port)
+            socket.create_connection(where, timeout=_REACH_SECONDS).close()
+    except (OSError, ValueError) as fault:
+        raise CannotStart(
+            f"the server that {variable(setting)} names can't be reached: {fault}",
+            f"set {variable(setting)} to one that runs, or unset it to have one started",
+        ) from None
 
 
 def _path(setting: str | None) -> Path | None:

@@ -10,9 +10,11 @@ from typing import Any
 
 import httpx
 import psycopg
+import pytest
 from redis import Redis
 
 from atp_service.embedded.instance import find
+from atp_service.embedded.servers import socket_folder
 from tests.embedded.conftest import Starter
 from tests.embedded.running import environment, until
 
@@ -131,20 +133,52 @@ def test_with_three_urls_nothing_embedded_starts(
     until(lambda: _entries(database_url), "the entry in the ledger that was named")
 
 
-def test_a_taken_port_is_named(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        port = other.getsockname()[1]
-        refused = _atp(
-            "up",
-            "--no-demo",
-            ATP_PORT=str(port),
-            ATP_DATA=str(tmp_path),
-            ATP_REDIS_URL="redis://127.0.0.1:1",
-            ATP_NATS_URL="nats://127.0.0.1:1",
-            ATP_DATABASE_URL="postgresql://127.0.0.1:1/none",
-        )
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("ATP_REDIS_URL", "redis://127.0.0.1:1"),
+        ("ATP_NATS_URL", "nats://127.0.0.1:1"),
+        ("ATP_DATABASE_URL", "postgresql://127.0.0.1:1/none"),
+        ("ATP_DATA", "/proc/nowhere"),
+        ("ATP_REDIS_SERVER", "/bin/false"),
+    ],
+)
+def test_a_setting_that_names_what_is_not_there_stops_the_start_by_name(
+    setting: str, value: str, tmp_path: Path, redis_url: str, nats_url: str
+) -> None:
+    others = {"ATP_NATS_URL": nats_url, "ATP_DATA": str(tmp_path), "ATP_PORT": "0"}
+    if setting != "ATP_REDIS_SERVER":
+        others["ATP_REDIS_URL"] = redis_url
+    refused = _atp("up", "--no-demo", **(others | {setting: value}))
     assert refused.returncode == 2
-    assert "ATP_PORT" in refused.stderr
+    assert setting in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_taken_port_is_named(tmp_path: Path, redis_url: str, database_url: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        settings = {
+            "ATP_PORT": str(other.getsockname()[1]),
+            "ATP_DATA": str(tmp_path),
+            "ATP_REDIS_URL": redis_url,
+            "ATP_DATABASE_URL": database_url,
+        }
+        for command in ("serve", "up"):
+            refused = _atp(command, **settings)
+            assert refused.returncode == 2, refused.stderr
+            assert "ATP_PORT" in refused.stderr
+            assert "Traceback" not in refused.stderr
+
+
+def test_a_data_folder_far_down_still_has_short_sockets(tmp_path: Path) -> None:
+    data = tmp_path / ("far" * 30) / "down"
+    folder = socket_folder(data)
+    try:
+        assert len(f"{folder}/.s.PGSQL.5432.lock") <= 107
+        assert folder == socket_folder(data)
+        assert folder.stat().st_mode & 0o777 == 0o700
+    finally:
+        folder.rmdir()
 
 
 def _is_ready(url: str) -> bool:
