@@ -78,6 +78,7 @@ class StockEvents:
 
 
 def _payloads(body: bytes) -> list[bytes]:
+    body.decode()  # what is left unread below must be text too
     if body.lstrip()[:1] == b"[":
         return [bytes(event) for event in msgspec.json.decode(body, type=list[Raw])]
     msgspec.json.decode(body, type=dict[str, Raw])

@@ -1,0 +1,171 @@
+"""How many can be sold: the terms add up, and a bad id never fails a page."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+
+from atp_service.catalog import Channel
+from tests.api.conftest import Service, Stocked, stock_event
+from tests.api.test_reservations import cart, problem
+
+
+async def told(shop: httpx.AsyncClient, kind: str, **data: Any) -> None:
+    answer = await shop.post("/v1/stock-events", json=stock_event(kind, **data))
+    assert answer.json()["results"][0]["status"] == "applied", answer.text
+
+
+async def test_the_terms_of_a_number(
+    shop: httpx.AsyncClient, stocked: Stocked, service: Service
+) -> None:
+    await service.catalog.put(Channel(id="web", safety_stock=1))
+    await stocked(12)
+    await told(
+        shop,
+        "state_change",
+        sku="SKU-1",
+        location="DC-1",
+        quantity=1,
+        from_state="sellable",
+        to_state="damaged",
+    )
+    await told(
+        shop,
+        "incoming",
+        sku="SKU-1",
+        location="DC-1",
+        quantity=40,
+        document="PO-1",
+        eta="2126-12-01",
+    )
+    await shop.post("/v1/reservations", json=cart("held"))
+    await shop.post("/v1/reservations", json=cart("ordered", quantity=3))
+    await shop.post("/v1/reservations/ordered/confirm", json={"order_id": "order-1"})
+    answer = await shop.get("/v1/availability?sku=SKU-1&location=DC-1&channel=web")
+    assert answer.status_code == 200
+    document = answer.json()
+    assert document["channel"] == "web"
+    (item,) = document["items"]
+    (place,) = item.pop("locations")
+    assert item == {"sku": "SKU-1", "ats": 5, "atf": 6, "shortage": 0}
+    assert place.pop("updated_at")
+    (feed,) = place.pop("feeds")
+    assert (feed["feed"], feed["stale"]) == ("wms/dc-1", False)
+    assert place == {
+        "location": "DC-1",
+        "ats": 5,
+        "atf": 6,
+        "on_hand": 12,
+        "unavailable": {"damaged": 1},
+        "reserved": 2,
+        "allocated": 3,
+        "safety_stock": 1,
+        "incoming": [{"document": "PO-1", "eta": "2126-12-01", "quantity": 40}],
+        "version": 6,
+    }
+
+
+async def test_items_come_in_the_order_asked_and_strangers_are_listed(
+    shop: httpx.AsyncClient, stocked: Stocked
+) -> None:
+    await stocked(1)
+    answer = await shop.get("/v1/availability?sku=SKU-2&sku=NOPE&sku=SKU-1")
+    items = answer.json()["items"]
+    assert [item["sku"] for item in items] == ["SKU-2", "NOPE", "SKU-1"]
+    assert items[1]["known"] is False
+    assert [item["ats"] for item in items] == [0, 0, 1]
+    assert [len(item["locations"]) for item in items] == [0, 0, 1]
+    assert "known" not in items[0]
+
+
+async def test_several_locations_add_up_and_a_level_that_never_was_is_zero(
+    shop: httpx.AsyncClient, stocked: Stocked
+) -> None:
+    await stocked(3)
+    body = {"skus": ["SKU-1"], "locations": ["store-042", "DC-1"]}
+    (item,) = (await shop.post("/v1/availability", json=body)).json()["items"]
+    assert (item["ats"], [place["ats"] for place in item["locations"]]) == (3, [0, 3])
+    never = item["locations"][0]
+    assert (never["version"], never["updated_at"], never["incoming"]) == (0, None, [])
+
+
+async def test_a_level_sold_below_zero_shows_its_shortage(
+    shop: httpx.AsyncClient, stocked: Stocked
+) -> None:
+    await stocked(1)
+    await told(shop, "sale", sku="SKU-1", location="DC-1", quantity=4)
+    (item,) = (await shop.get("/v1/availability?sku=SKU-1")).json()["items"]
+    assert (item["ats"], item["atf"], item["shortage"]) == (0, -3, 3)
+
+
+async def test_units_on_their_way_can_be_promised_for_the_day_they_come(
+    shop: httpx.AsyncClient, stocked: Stocked
+) -> None:
+    await stocked(1)
+    await told(shop, "sale", sku="SKU-1", location="DC-1", quantity=3)
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).date().isoformat()
+    await told(
+        shop,
+        "incoming",
+        sku="SKU-1",
+        location="DC-1",
+        quantity=10,
+        document="PO-1",
+        eta=tomorrow,
+    )
+    body = {"skus": ["SKU-1"], "days": 3}
+    (item,) = (await shop.post("/v1/availability", json=body)).json()["items"]
+    assert [day["atp"] for day in item["days"]] == [0, 8, 8]
+    assert item["days"][1]["date"] == tomorrow
+    assert item["locations"][0]["days"] == item["days"]
+
+
+async def test_a_cart_sees_what_it_could_have_itself(
+    shop: httpx.AsyncClient, stocked: Stocked
+) -> None:
+    await stocked(2)
+    await shop.post("/v1/reservations", json=cart())
+    body = {"skus": ["SKU-1"], "exclude_reservation": "cart-1"}
+    (mine,) = (await shop.post("/v1/availability", json=body)).json()["items"]
+    (theirs,) = (await shop.post("/v1/availability", json={"skus": ["SKU-1"]})).json()["items"]
+    assert (mine["ats"], theirs["ats"]) == (2, 0)
+
+
+async def test_a_feed_that_was_never_heard_of_is_stale(shop: httpx.AsyncClient) -> None:
+    feed = {"kind": "pos", "locations": ["store-042"], "freshness_seconds": 60}
+    assert (await shop.put("/v1/feeds/pos/store-042", json=feed)).status_code == 200
+    answer = await shop.get("/v1/availability?sku=SKU-1&location=store-042")
+    (place,) = answer.json()["items"][0]["locations"]
+    assert place["feeds"] == [{"feed": "pos/store-042", "lag_seconds": None, "stale": True}]
+
+
+async def test_a_levels_own_safety_stock_wins(
+    shop: httpx.AsyncClient, stocked: Stocked, service: Service
+) -> None:
+    await service.catalog.put(Channel(id="web", safety_stock=1))
+    await stocked(5)
+    url = "/v1/skus/SKU-1/locations/DC-1"
+    assert (await shop.get(url)).json()["safety_stock"] is None
+    assert (await shop.put(url, json={"safety_stock": 4})).status_code == 200
+    (item,) = (await shop.get("/v1/availability?sku=SKU-1&channel=web")).json()["items"]
+    assert (item["ats"], item["atf"]) == (1, 5)
+    refused = await shop.post("/v1/reservations", json=cart())
+    assert problem(refused, 409, "insufficient-stock")["shortages"][0]["available"] == 1
+    await shop.put(url, json={"safety_stock": None})
+    assert (await shop.get(url)).json()["safety_stock"] is None
+    (item,) = (await shop.get("/v1/availability?sku=SKU-1&channel=web")).json()["items"]
+    assert item["ats"] == 4
+
+
+async def test_what_cannot_be_asked(shop: httpx.AsyncClient) -> None:
+    problem(await shop.get("/v1/availability"), 422, "invalid")
+    problem(await shop.get("/v1/availability?sku="), 422, "invalid")
+    problem(await shop.get("/v1/availability?sku=SKU-1&channel=bazaar"), 422, "unknown-channel")
+    for body in (
+        {"skus": []},
+        {"skus": ["SKU-1"], "location_group": "north"},
+        {"skus": ["SKU-1"] * 1001},
+        {"skus": ["SKU-1"] * 1000, "locations": [f"L-{n}" for n in range(11)]},
+        {"skus": ["SKU-1"], "days": 0},
+    ):
+        problem(await shop.post("/v1/availability", json=body), 422, "invalid")

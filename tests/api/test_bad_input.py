@@ -1,0 +1,124 @@
+"""Nothing malformed gets past the edge, and every refusal points to the field."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.api.conftest import Stocked
+from tests.api.test_reservations import cart, problem
+
+LINE = {"sku": "SKU-1", "location": "DC-1", "quantity": 1}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b'{"lines": [}', b'{"lines": 1} x', b"[" * 50_000, b'{"a": "\xff"}'],
+)
+async def test_what_is_not_json_is_malformed(shop: httpx.AsyncClient, body: bytes) -> None:
+    for path in ("/v1/reservations", "/v1/reservations/", "/v1/availability", "/v1/stock-events"):
+        problem(await shop.post(path, content=body), 400, "malformed")
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({}, "/lines"),
+        ({"lines": []}, "/lines"),
+        ({"lines": [LINE] * 101}, "/lines"),
+        ({"lines": [{**LINE, "quantity": 0}]}, "/lines/0/quantity"),
+        ({"lines": [{**LINE, "quantity": 1_000_000_001}]}, "/lines/0/quantity"),
+        ({"lines": [{**LINE, "quantity": "1"}]}, "/lines/0/quantity"),
+        ({"lines": [{**LINE, "quantity": 1.5}]}, "/lines/0/quantity"),
+        ({"lines": [{**LINE, "quantity": True}]}, "/lines/0/quantity"),
+        ({"lines": [{**LINE, "sku": ""}]}, "/lines/0/sku"),
+        ({"lines": [{**LINE, "sku": "a\n"}]}, "/lines/0/sku"),
+        ({"lines": [{**LINE, "sku": "{0}"}]}, "/lines/0/sku"),
+        ({"lines": [{**LINE, "sku": "s" * 65}]}, "/lines/0/sku"),
+        ({"lines": [{**LINE, "location": "l" * 33}]}, "/lines/0/location"),
+        ({"lines": [{"sku": "SKU-1", "quantity": 1}]}, "/lines/0/location"),
+        ({"lines": [LINE, {**LINE, "line_id": "1"}]}, "/lines/1/line_id"),
+        ({"lines": [LINE], "ttl_seconds": 0}, "/ttl_seconds"),
+        ({"lines": [LINE], "ttl_seconds": 14_401}, "/ttl_seconds"),
+        ({"lines": [LINE], "durability": "paper"}, "/durability"),
+        ({"lines": [LINE], "colour": "red"}, "/colour"),
+        ([LINE], ""),
+    ],
+)
+async def test_a_bad_cart_points_to_the_field(
+    shop: httpx.AsyncClient, body: Any, pointer: str
+) -> None:
+    for path in ("/v1/reservations", "/v1/reservations/"):  # the lane, and Litestar
+        document = problem(await shop.post(path, json=body), 422, "invalid")
+        assert document["errors"][0]["pointer"] == pointer
+        assert document["errors"][0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("call", "body", "pointer"),
+    [
+        ("extend", {"ttl_seconds": 0}, "/ttl_seconds"),
+        ("confirm", {}, "/order_id"),
+        ("release", {"lines": []}, "/lines"),
+        ("fulfil", {"lines": [{"line_id": "1", "quantity": 0}]}, "/lines/0/quantity"),
+        ("no-pick", {"line_id": "1", "quantity": 1, "reason": "gone"}, "/reason"),
+        (
+            "no-pick",
+            {"line_id": "1", "quantity": 1, "reason": "damaged", "reassign": True},
+            "/reassign",
+        ),
+    ],
+)
+async def test_a_bad_change_points_to_the_field(
+    shop: httpx.AsyncClient, call: str, body: dict[str, Any], pointer: str
+) -> None:
+    answer = await shop.post(f"/v1/reservations/cart-1/{call}", json=body)
+    assert problem(answer, 422, "invalid")["errors"][0]["pointer"] == pointer
+
+
+async def test_a_body_over_the_limit_is_refused_unread(shop: httpx.AsyncClient) -> None:
+    for path, limit in (("/v1/reservations", 65_536), ("/v1/stock-events", 1_048_576)):
+        fits = b" " * (limit - 2) + b"{}"
+        assert (await shop.post(path, content=fits)).status_code in (200, 422)
+        problem(await shop.post(path, content=fits + b" "), 413, "too-large")
+
+
+async def test_what_is_not_there_is_a_problem_too(shop: httpx.AsyncClient) -> None:
+    for path in ("/", "/v1", "/v1/policies/p", "/schema/nothing", "/v1/reservations/a/b/c"):
+        problem(await shop.get(path), 404, "not-found")
+
+
+async def test_a_wrong_method_hears_the_right_ones(shop: httpx.AsyncClient) -> None:
+    answer = await shop.delete("/v1/reservations/cart-1")
+    problem(answer, 405, "method-not-allowed")
+    assert answer.headers["allow"] == "GET, PUT"
+    problem(await shop.get("/v1/reservations/cart-1/confirm"), 405, "method-not-allowed")
+
+
+async def test_a_sane_request_id_is_echoed_and_any_other_replaced(
+    shop: httpx.AsyncClient,
+) -> None:
+    for path in ("/v1/availability?sku=SKU-1", "/health/live", "/nowhere"):
+        answer = await shop.get(path, headers={"x-request-id": "mine-1"})
+        assert answer.headers.get_list("x-request-id") == ["mine-1"]
+        answer = await shop.get(path, headers={"x-request-id": "a" * 200})
+        assert answer.headers["x-request-id"] != "a" * 200
+
+
+async def test_a_key_that_cannot_be_kept_is_refused(shop: httpx.AsyncClient) -> None:
+    answer = await shop.post(
+        "/v1/reservations", json=cart(), headers={"idempotency-key": "k" * 256}
+    )
+    assert problem(answer, 422, "invalid")["errors"][0]["pointer"] == "/idempotency-key"
+
+
+async def test_malformed_wins_over_invalid_and_invalid_over_unknown(
+    shop: httpx.AsyncClient, stocked: Stocked
+) -> None:
+    await stocked(1)
+    bad = {"lines": [{"sku": "NOPE", "location": "DC-1", "quantity": 0}]}
+    problem(await shop.post("/v1/reservations", content=json.dumps(bad)[:-1]), 400, "malformed")
+    problem(await shop.post("/v1/reservations", json=bad), 422, "invalid")
+    bad["lines"][0]["quantity"] = 1
+    problem(await shop.post("/v1/reservations", json=bad), 422, "unknown-sku")

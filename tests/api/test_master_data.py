@@ -1,0 +1,131 @@
+"""Master data as people keep it: put, get, list, delete; and wrong values pointed at."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.api.conftest import Service, caller
+from tests.api.test_reservations import problem
+
+LOCATION = {
+    "name": "High Street",
+    "kind": "store",
+    "lat": 51.5,
+    "lon": -0.1,
+    "timezone": "Europe/London",
+    "opening_hours": "Mo-Sa 09:00-18:00",
+    "pickup": {"enabled": True, "lead_minutes": 30, "daily_cap": 40, "cutoff": "17:00"},
+    "ship": {"enabled": False},
+    "channels": ["web"],
+    "status": "active",
+}
+SKU = {
+    "name": "A mug",
+    "base_unit": "EA",
+    "units": {"CASE": 12, "HALF": "1/2", "KG": "0.25"},
+    "aliases": {"gtin": ["05012345678900"], "erp": ["100-200"]},
+    "substitutes": ["SKU-2"],
+    "active": True,
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("/v1/locations/store-1", LOCATION, "id"),
+        ("/v1/locations/a%2Fb%20c", {}, "id"),
+        ("/v1/skus/MUG", SKU, "sku"),
+        ("/v1/channels/marketplace-x", {"name": "X", "safety_stock": 3}, "id"),
+        ("/v1/feeds/pos/store-042", {"kind": "pos", "locations": ["store-042"]}, "id"),
+        ("/v1/feeds/pos%2Fstore-042", {"freshness_seconds": 60, "owner": "stores"}, "id"),
+    ],
+)
+async def test_what_is_put_is_there_until_it_is_deleted(
+    shop: httpx.AsyncClient, path: str, body: dict[str, Any], field: str
+) -> None:
+    put = await shop.put(path, json=body)
+    assert put.status_code == 200, put.text
+    document = put.json()
+    for name, value in body.items():
+        if isinstance(value, dict):
+            assert value.items() <= document[name].items()
+        else:
+            assert document[name] == value
+    assert (await shop.get(path)).json() == document
+    assert (await shop.put(path, json=document)).json() == document
+    assert (await shop.put(path, json={**document, field: "other"})).status_code == 422
+    collection = "/".join(path.split("/")[:3])
+    assert document in (await shop.get(collection)).json()["items"]
+    assert (await shop.delete(path)).json() == document
+    problem(await shop.get(path), 404, "not-found")
+    problem(await shop.delete(path), 404, "not-found")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "pointer"),
+    [
+        ("/v1/locations/x", {"lat": 91, "lon": 0}, "/lat"),
+        ("/v1/locations/x", {"lat": 1.0}, "/lon"),
+        ("/v1/locations/x", {"timezone": "Mars/Olympus"}, "/timezone"),
+        ("/v1/locations/x", {"kind": "shed"}, "/kind"),
+        ("/v1/locations/" + "x" * 33, {}, "/id"),
+        ("/v1/skus/x", {"units": {"CASE": 0}}, "/units/CASE"),
+        ("/v1/skus/x", {"units": {"CASE": "twelve"}}, "/units/CASE"),
+        ("/v1/skus/x", {"name": 7}, "/name"),
+        ("/v1/skus/x", {"components": [{"sku": "x"}]}, "/components"),
+        ("/v1/channels/x", {"safety_stock": -1}, "/safety_stock"),
+        ("/v1/feeds/x", {"snapshot": "maybe"}, "/snapshot"),
+        ("/v1/feeds/x", {"freshness_seconds": 0}, "/freshness_seconds"),
+        ("/v1/skus/SKU-1/locations/DC-1", {"safety_stock": -1}, "/safety_stock"),
+    ],
+)
+async def test_a_wrong_value_is_pointed_at(
+    shop: httpx.AsyncClient, path: str, body: dict[str, Any], pointer: str
+) -> None:
+    document = problem(await shop.put(path, json=body), 422, "invalid")
+    assert document["errors"][0]["pointer"] == pointer
+
+
+async def test_a_level_of_strangers_has_no_safety_stock(shop: httpx.AsyncClient) -> None:
+    for path in ("/v1/skus/NOPE/locations/DC-1", "/v1/skus/SKU-1/locations/NOWHERE"):
+        problem(await shop.put(path, json={"safety_stock": 1}), 404, "not-found")
+        problem(await shop.get(path), 404, "not-found")
+
+
+async def test_lists_come_a_page_at_a_time(shop: httpx.AsyncClient) -> None:
+    for n in range(5):
+        await shop.put(f"/v1/channels/c-{n}", json={})
+    seen, cursor = [], None
+    for _ in range(4):
+        params = {"limit": 2} | ({"cursor": cursor} if cursor else {})
+        page = (await shop.get("/v1/channels", params=params)).json()
+        seen += [item["id"] for item in page["items"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert seen == ["c-0", "c-1", "c-2", "c-3", "c-4", "web"]
+    problem(await shop.get("/v1/channels?limit=0"), 422, "invalid")
+    problem(await shop.get("/v1/channels?limit=many"), 422, "invalid")
+
+
+async def test_exceptions_are_listed_by_owner_kind_and_status(shop: httpx.AsyncClient) -> None:
+    answer = await shop.get("/v1/exceptions?owner=stores&kind=unknown-sku&status=open&limit=5")
+    assert answer.json() == {"items": [], "next_cursor": None}
+    problem(await shop.get("/v1/exceptions?cursor=last"), 422, "invalid")
+
+
+async def test_before_master_data_is_read_nobody_is_called_a_stranger(
+    service: Service, redis_url: str
+) -> None:
+    service.catalog._loaded = False
+    async with caller(service) as shop:
+        line = {"sku": "NOPE", "location": "DC-1", "quantity": 1}
+        for answer in (
+            await shop.post("/v1/reservations", json={"lines": [line]}),
+            await shop.get("/v1/availability?sku=NOPE"),
+            await shop.get("/v1/skus/NOPE"),
+            await shop.post("/v1/stock-events", json=[]),
+        ):
+            problem(answer, 503, "unavailable")
+            assert answer.headers["retry-after"]

@@ -1,0 +1,309 @@
+"""Promises over HTTP, on a real Redis and a real ledger: what a checkout sees."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+
+from atp_service.catalog import Location
+from tests.api.conftest import Service, Stocked, caller, serving
+
+
+def cart(
+    reservation_id: str | None = "cart-1", *, quantity: int = 2, **members: Any
+) -> dict[str, Any]:
+    line = {"sku": "SKU-1", "location": "DC-1", "quantity": quantity}
+    body: dict[str, Any] = {"channel": "web", "lines": [line], **members}
+    if reservation_id is not None:
+        body["reservation_id"] = reservation_id
+    return body
+
+
+def problem(answer: httpx.Response, status: int, slug: str) -> dict[str, Any]:
+    """The problem document, checked for what every one has."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["x-request-id"]
+    document: dict[str, Any] = answer.json()
+    assert document["type"] == f"urn:atp:problem:{slug}"
+    assert document["status"] == status
+    assert document["title"]
+    assert document["detail"]
+    return document
+
+
+async def hold(shop: httpx.AsyncClient, **members: Any) -> httpx.Response:
+    return await shop.post("/v1/reservations", json=cart(**members))
+
+
+async def test_a_cart_is_held_and_the_whole_document_answered(
+    shop: httpx.AsyncClient, stocked: Stocked
+) -> None:
+    await stocked(5)
+    answer = await hold(shop, customer_id="c-7")
+    assert answer.status_code == 201
+    document = answer.json()
+    assert document.pop("created_at").endswith("Z")
+    assert len(document.pop("expires_at")) == len("2026-11-23T10:00:00.000Z")
+    assert document == {
+        "reservation_id": "cart-1",
+        "status": "held",
+        "generation": 1,
+        "channel": "web",
+        "customer_id": "c-7",
+        "order_id": None,
+        "lines": [
+            {
+                "line_id": "1",
+                "sku": "SKU-1",
+                "location": "DC-1",
+                "quantity": 2,
+                "reserved": 2,
+                "allocated": 0,
+                "fulfilled": 0,
+                "released": 0,
+            }
+        ],
+    }
+    assert (await shop.get("/v1/reservations/cart-1")).json() == answer.json()
+
+
+async def test_asking_twice_holds_once_and_says_so(
+    shop: httpx.AsyncClient, stocked: Stocked
+) -> None:
+    await stocked(5)
+    first = await hold(shop)
+    again = await hold(shop, ttl_seconds=60)
+    assert "idempotent-replayed" not in first.headers
+    assert again.status_code == 200
+    assert again.headers["idempotent-replayed"] == "true"
+    assert again.json() == first.json()
+
+
+async def test_an_id_belongs_to_its_content(shop: httpx.AsyncClient, stocked: Stocked) -> None:
+    await stocked(5)
+    await hold(shop)
+    problem(await hold(shop, quantity=3), 422, "reservation-id-reused")
+
+
+async def test_the_last_unit_goes_to_one_buyer(shop: httpx.AsyncClient, stocked: Stocked) -> None:
+    await stocked(1)
+    answers = await asyncio.gather(
+        *(hold(shop, reservation_id=f"cart-{n}", quantity=1) for n in range(20))
+    )
+    assert sorted(answer.status_code for answer in answers) == [201] + [409] * 19
+
+
+async def test_every_short_line_is_reported(shop: httpx.AsyncClient, stocked: Stocked) -> None:
+    await stocked(1)
+    lines = [
+        {"sku": "SKU-1", "location": "DC-1", "quantity": 2},
+        {"line_id": "b", "sku": "SKU-2", "location": "DC-1", "quantity": 1},
+    ]
+    answer = await shop.post("/v1/reservations", json={"lines": lines})
+    assert problem(answer, 409, "insufficient-stock")["shortages"] == [
+        {"line_id": "1", "sku": "SKU-1", "location": "DC-1", "requested": 2, "available": 1},
+        {"line_id": "b", "sku": "SKU-2", "location": "DC-1", "requested": 1, "available": 0},
+    ]
+
+
+async def test_a_part_is_held_where_a_part_is_wanted(
+    shop: httpx.AsyncClient, stocked: Stocked
+) -> None:
+    await stocked(1)
+    answer = await hold(shop, allow_partial=True)
+    assert answer.status_code == 201
+    assert answer.json()["lines"][0]["reserved"] == 1
+
+
+async def test_a_key_makes_a_hold_without_id_safe_to_repeat(
+    shop: httpx.AsyncClient, stocked: Stocked
+) -> None:
+    await stocked(5)
+    headers = {"idempotency-key": "checkout-77"}
+    body = cart(None)
+    first = await shop.post("/v1/reservations", json=body, headers=headers)
+    again = await shop.post("/v1/reservations", json=body, headers=headers)
+    other = await shop.post("/v1/reservations", json=body)
+    assert (first.status_code, again.status_code, other.status_code) == (201, 200, 201)
+    assert first.json()["reservation_id"] == again.json()["reservation_id"]
+    assert other.json()["reservation_id"] != first.json()["reservation_id"]
+
+
+async def test_who_is_unknown_is_named(shop: httpx.AsyncClient) -> None:
+    lines = [
+        {"line_id": "a", "sku": "NOPE", "location": "DC-1", "quantity": 1},
+        {"line_id": "b", "sku": "SKU-1", "location": "NOWHERE", "quantity": 1},
+    ]
+    named = problem(await shop.post("/v1/reservations", json={"lines": lines}), 422, "unknown-sku")
+    assert named["lines"] == [{"line_id": "a", "sku": "NOPE", "location": "DC-1"}]
+    named = problem(
+        await shop.post("/v1/reservations", json={"lines": lines[1:]}), 422, "unknown-location"
+    )
+    assert named["lines"] == [{"line_id": "b", "sku": "SKU-1", "location": "NOWHERE"}]
+    answer = await shop.post("/v1/reservations", json=cart(channel="bazaar"))
+    assert problem(answer, 422, "unknown-channel")["channel"] == "bazaar"
+
+
+async def test_a_channel_is_created_on_first_sight_where_that_is_wanted(
+    redis_url: str, database_url: str
+) -> None:
+    async with serving(redis_url, database_url, auto_create=True) as service:
+        await service.catalog.ensure(skus=["SKU-1"], locations=["DC-1"])
+        async with caller(service) as shop:
+            problem(await hold(shop, channel="bazaar"), 409, "insufficient-stock")
+            assert (await shop.get("/v1/channels/bazaar")).status_code == 200
+
+
+async def test_a_closed_location_sells_nothing_but_remembers(
+    shop: httpx.AsyncClient, stocked: Stocked, service: Service
+) -> None:
+    await stocked(5)
+    held = await hold(shop)
+    await service.catalog.put(Location(id="DC-1", kind="dc", status="closed"))
+    refused = problem(await hold(shop, reservation_id="cart-2"), 409, "location-unavailable")
+    assert refused["lines"][0]["reason"] == "closed"
+    assert (await hold(shop)).json() == held.json()
+    problem(await hold(shop, quantity=1), 422, "reservation-id-reused")
+    await service.catalog.put(Location(id="DC-1", kind="dc", channels=["store"]))
+    refused = problem(await hold(shop, reservation_id="cart-2"), 409, "location-unavailable")
+    assert refused["lines"][0]["reason"] == "channel"
+
+
+async def test_a_changed_cart_replaces_its_lines_and_keeps_its_channel(
+    shop: httpx.AsyncClient, stocked: Stocked
+) -> None:
+    await stocked(5)
+    await hold(shop, customer_id="c-7")
+    lines = [{"sku": "SKU-1", "location": "DC-1", "quantity": 5}]
+    answer = await shop.put("/v1/reservations/cart-1", json={"lines": lines, "if_generation": 1})
+    assert answer.status_code == 200
+    document = answer.json()
+    assert (document["generation"], document["lines"][0]["reserved"]) == (2, 5)
+    assert (document["channel"], document["customer_id"]) == ("web", "c-7")
+    repeat = await shop.put("/v1/reservations/cart-1", json={"lines": lines, "if_generation": 1})
+    assert repeat.headers["idempotent-replayed"] == "true"
+    lines[0]["quantity"] = 4
+    stale = await shop.put("/v1/reservations/cart-1", json={"lines": lines, "if_generation": 1})
+    assert problem(stale, 412, "generation-mismatch")["generation"] == 2
+    lines[0]["quantity"] = 6
+    short = await shop.put("/v1/reservations/cart-1", json={"lines": lines})
+    assert problem(short, 409, "insufficient-stock")["shortages"][0]["available"] == 5
+    problem(await shop.put("/v1/reservations/cart-9", json={"lines": lines}), 404, "not-found")
+
+
+async def test_from_cart_to_doorstep(shop: httpx.AsyncClient, stocked: Stocked) -> None:
+    await stocked(5)
+    await hold(shop, quantity=4)
+    cart_url = "/v1/reservations/cart-1"
+    extended = await shop.post(f"{cart_url}/extend", json={"ttl_seconds": 60})
+    assert extended.status_code == 200
+    confirmed = await shop.post(f"{cart_url}/confirm", json={"order_id": "order-1"})
+    assert confirmed.status_code == 200
+    assert confirmed.json()["outcome"] == "kept"
+    assert confirmed.json()["expires_at"] is None
+    repeat = await shop.post(f"{cart_url}/confirm", json={"order_id": "order-1"})
+    assert repeat.headers["idempotent-replayed"] == "true"
+    assert repeat.json() == confirmed.json()
+    other = await shop.post(f"{cart_url}/confirm", json={"order_id": "order-2"})
+    assert problem(other, 409, "already-confirmed")["order_id"] == "order-1"
+    late = await shop.post(f"{cart_url}/extend", json={"ttl_seconds": 60})
+    problem(late, 409, "reservation-not-held")
+    one = [{"line_id": "1", "quantity": 1}]
+    assert (await shop.post(f"{cart_url}/release", json={"lines": one})).status_code == 200
+    not_found = {"line_id": "1", "quantity": 1, "reason": "not_in_stock"}
+    assert (await shop.post(f"{cart_url}/no-pick", json=not_found)).status_code == 200
+    shipped = await shop.post(f"{cart_url}/fulfil", json={"lines": one, "shipment_id": "s-1"})
+    assert shipped.status_code == 200
+    again = await shop.post(f"{cart_url}/fulfil", json={"lines": one, "shipment_id": "s-1"})
+    assert again.headers["idempotent-replayed"] == "true"
+    rest = await shop.post(f"{cart_url}/fulfil")
+    assert rest.json()["status"] == "fulfilled"
+    assert rest.json()["lines"][0]["fulfilled"] == 2
+
+
+async def test_only_what_is_open_can_leave(shop: httpx.AsyncClient, stocked: Stocked) -> None:
+    await stocked(5)
+    await hold(shop)
+    cart_url = "/v1/reservations/cart-1"
+    early = await shop.post(f"{cart_url}/fulfil")
+    assert problem(early, 409, "reservation-not-confirmed")["reservation_status"] == "held"
+    await shop.post(f"{cart_url}/confirm", json={"order_id": "order-1"})
+    too_many = await shop.post(
+        f"{cart_url}/fulfil", json={"lines": [{"line_id": "1", "quantity": 3}]}
+    )
+    assert problem(too_many, 409, "quantity-not-open")["lines"] == [
+        {"line_id": "1", "requested": 3, "open": 2}
+    ]
+    no_such_line = await shop.post(
+        f"{cart_url}/fulfil", json={"lines": [{"line_id": "9", "quantity": 1}]}
+    )
+    assert problem(no_such_line, 422, "invalid")["errors"][0]["pointer"] == "/lines/0/line_id"
+    elsewhere = await shop.post(f"{cart_url}/fulfil", json={"location": "NOWHERE"})
+    problem(elsewhere, 422, "unknown-location")
+
+
+async def test_a_released_cart_cannot_be_confirmed(
+    shop: httpx.AsyncClient, stocked: Stocked
+) -> None:
+    await stocked(5)
+    await hold(shop)
+    released = await shop.post("/v1/reservations/cart-1/release")
+    assert released.json()["status"] == "released"
+    answer = await shop.post("/v1/reservations/cart-1/confirm", json={"order_id": "order-1"})
+    problem(answer, 409, "reservation-not-held")
+
+
+async def test_a_late_confirm_takes_the_units_again_or_says_they_are_gone(
+    shop: httpx.AsyncClient, stocked: Stocked
+) -> None:
+    await stocked(2)
+    await hold(shop, reservation_id="slow", ttl_seconds=1)
+    await hold_lapses(shop, "slow")
+    kept = await shop.post("/v1/reservations/slow/confirm", json={"order_id": "order-1"})
+    assert kept.json()["outcome"] == "reacquired"
+    await stocked(2)
+    await hold(shop, reservation_id="slower", ttl_seconds=1)
+    await hold_lapses(shop, "slower")
+    assert (await hold(shop, reservation_id="quick")).status_code == 201
+    lost = await shop.post("/v1/reservations/slower/confirm", json={"order_id": "order-2"})
+    assert problem(lost, 409, "reservation-lost")["shortages"][0]["available"] == 0
+
+
+async def hold_lapses(shop: httpx.AsyncClient, reservation_id: str) -> None:
+    async with asyncio.timeout(5):
+        while (await shop.get(f"/v1/reservations/{reservation_id}")).json()["status"] == "held":
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("call", ["extend", "confirm", "release", "fulfil", "no-pick"])
+async def test_nobody_changes_a_cart_that_is_not_there(shop: httpx.AsyncClient, call: str) -> None:
+    bodies: dict[str, dict[str, Any]] = {
+        "extend": {"ttl_seconds": 60},
+        "confirm": {"order_id": "order-1"},
+        "no-pick": {"line_id": "1", "quantity": 1, "reason": "damaged"},
+    }
+    answer = await shop.post(f"/v1/reservations/nobody/{call}", json=bodies.get(call, {}))
+    problem(answer, 404, "not-found")
+
+
+async def test_an_id_may_hold_a_slash(shop: httpx.AsyncClient, stocked: Stocked) -> None:
+    await stocked(5)
+    await hold(shop, reservation_id="web/cart 1")
+    assert (await shop.get("/v1/reservations/web%2Fcart%201")).status_code == 200
+    confirmed = await shop.post(
+        "/v1/reservations/web%2Fcart%201/confirm", json={"order_id": "order-1"}
+    )
+    assert confirmed.json()["reservation_id"] == "web/cart 1"
+
+
+async def test_the_ledger_tier_waits_and_admits_that_it_has_not_heard(
+    shop: httpx.AsyncClient, stocked: Stocked
+) -> None:
+    # Nobody records here, so the entry can't reach Postgres; the hold itself stands.
+    await stocked(5)
+    problem(await hold(shop, durability="ledger"), 503, "unavailable")
+    repeat = await hold(shop)
+    assert repeat.headers["idempotent-replayed"] == "true"
+    problem(await hold(shop, durability="ledger"), 503, "unavailable")

@@ -1,0 +1,36 @@
+"""Facts over HTTP: applied in order, answered one by one, never refused for lack of stock."""
+
+import httpx
+
+from tests.api.conftest import stock_event
+from tests.api.test_reservations import problem
+
+
+async def test_each_event_is_answered_in_order(shop: httpx.AsyncClient) -> None:
+    receipt = stock_event("receipt", sku="SKU-1", location="DC-1", quantity=5)
+    stranger = stock_event("sale", sku="NOPE", location="DC-1", quantity=1)
+    events = [receipt, receipt, stranger, {"hello": "world"}, 7]
+    answer = await shop.post("/v1/stock-events", json=events)
+    assert answer.status_code == 200
+    results = answer.json()["results"]
+    assert [result["status"] for result in results] == [
+        "applied",
+        "duplicate",
+        "parked",
+        "rejected",
+        "rejected",
+    ]
+    assert (results[0]["source"], results[0]["id"]) == ("wms/dc-1", receipt["id"])
+    assert results[2]["reason"] == "unknown-sku"
+
+
+async def test_one_event_may_come_alone(shop: httpx.AsyncClient) -> None:
+    event = stock_event("receipt", sku="SKU-1", location="DC-1", quantity=5)
+    answer = await shop.post("/v1/stock-events", json=event)
+    assert [result["status"] for result in answer.json()["results"]] == ["applied"]
+
+
+async def test_a_thousand_at_a_time(shop: httpx.AsyncClient) -> None:
+    problem(await shop.post("/v1/stock-events", json=[{}] * 1001), 422, "invalid")
+    problem(await shop.post("/v1/stock-events", json=7), 422, "invalid")
+    assert (await shop.post("/v1/stock-events", json=[])).json() == {"results": []}
