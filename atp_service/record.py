@@ -20,7 +20,7 @@ from atp_service.metrics import REGISTRY
 
 log = structlog.get_logger()
 
-AT_ONCE = 2_000  # entries per transaction when there is a backlog
+AT_ONCE = 4_000  # entries per transaction when there is a backlog
 WAIT_MS = 200  # for the next entry; also how long a stop takes at most
 RENEW_SECONDS = 2.0  # well within the silence that costs the lease
 LEASE_AGAIN_SECONDS = 0.5

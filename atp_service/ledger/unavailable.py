@@ -15,5 +15,7 @@ def unavailable_when_away() -> Iterator[None]:
     """Turn every way in which Postgres can be away, a pool's timeout included, into one."""
     try:
         yield
+    except psycopg.errors.UndefinedTable as error:
+        raise Unavailable("the database has no schema yet: run `atp migrate`") from error
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
         raise Unavailable(str(error).strip() or type(error).__name__) from error
