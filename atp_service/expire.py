@@ -34,15 +34,20 @@ _overdue = Gauge(
 async def run(store: Store, *, stop: asyncio.Event) -> None:
     """Reap until told to stop."""
     log.info("expire_started")
-    pause = SHORTEST_PAUSE_SECONDS
+    reaped, pause = 0, SHORTEST_PAUSE_SECONDS
     while not stop.is_set():
         try:
             due = await store.due()
             _overdue.set(0.0 if due is None else max(0.0, -due))
-            if due is None or due > 0:
-                sleep = LONGEST_SLEEP_SECONDS if due is None else min(due, LONGEST_SLEEP_SECONDS)
+            if due is not None and due <= 0:
+                swept = await _sweep(store)
+                reaped += swept
+                sleep = 0.0 if swept else LONGEST_SLEEP_SECONDS
             else:
-                sleep = 0.0 if await _reap(store, stop) else LONGEST_SLEEP_SECONDS
+                if reaped:
+                    log.info("holds_expired", holds=reaped)
+                reaped = 0
+                sleep = LONGEST_SLEEP_SECONDS if due is None else min(due, LONGEST_SLEEP_SECONDS)
             pause = SHORTEST_PAUSE_SECONDS
         except (Unavailable, Fenced) as away:
             log.warning("expire_interrupted", reason=str(away))
@@ -51,19 +56,13 @@ async def run(store: Store, *, stop: asyncio.Event) -> None:
     log.info("expire_stopped")
 
 
-async def _reap(store: Store, stop: asyncio.Event) -> int:
-    """Every hold that is due; how many there were."""
-    reaped, more = 0, True
-    while more and not stop.is_set():
-        match await store.apply(Expire(limit=AT_ONCE)):
-            case Swept() as swept:
-                reaped, more = reaped + swept.reaped, swept.more
-                _reaped.inc(swept.reaped)
-            case stumbled:
-                raise Unavailable(f"holds can't be reaped: {stumbled}")
-    if reaped:
-        log.info("holds_expired", holds=reaped)
-    return reaped
+async def _sweep(store: Store) -> int:
+    """Reap a few; how many that were."""
+    outcome = await store.apply(Expire(limit=AT_ONCE))
+    if not isinstance(outcome, Swept):
+        raise Unavailable(f"holds can't be reaped: {outcome}")
+    _reaped.inc(outcome.reaped)
+    return outcome.reaped
 
 
 async def _rest(stop: asyncio.Event, seconds: float) -> None:
