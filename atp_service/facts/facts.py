@@ -9,6 +9,7 @@ from msgspec import Struct, structs
 
 from atp_service import metrics
 from atp_service.catalog import Catalog
+from atp_service.catalog import Unavailable as MasterDataUnavailable
 from atp_service.facts.counts import merged
 from atp_service.facts.events import AnyEvent, Unfit, read_event, tidy
 from atp_service.facts.parking import park
@@ -45,7 +46,7 @@ class Arrival(Struct, frozen=True):
 
 
 class EventResult(Struct, frozen=True, omit_defaults=True):
-    """What became of an event. `waiting`: it needs the ledger, which is away; send it again."""
+    """What became of an event. `waiting`: it needs Postgres, which is away; send it again."""
 
     source: str
     id: str
@@ -143,6 +144,13 @@ class Facts:
             else:
                 work.command = told
         if not strangers:
+            return
+        try:
+            self._catalog.check_loaded()
+        except MasterDataUnavailable:
+            # Before master data was read once, everybody would be a stranger.
+            for work, event in strangers:
+                work.result = EventResult(event.source, event.id, "waiting", "master-data-away")
             return
         await self._meet([event for _, event in strangers])
         for work, event in strangers:

@@ -2,7 +2,11 @@
 
 import time
 
+import msgspec
+
+from atp_service.catalog import Catalog
 from atp_service.embedded.postgres import Postgres
+from atp_service.facts import Arrival, Facts
 from tests.facts.trade import Retailer, away, event, now_ms
 
 DAY = 86_400_000
@@ -52,6 +56,20 @@ async def test_an_old_event_that_redis_has_forgotten_is_known_to_the_ledger(
     await shop.forget_seen()
     assert await shop.statuses(old) == ["duplicate"]
     assert await shop.on_hand() == -1
+
+
+async def test_nobody_is_a_stranger_before_master_data_was_read(shop: Retailer) -> None:
+    just_started = Facts(
+        shop.store,
+        shop.ledger,
+        Catalog(shop.pool),
+        auto_create=False,
+        dedupe_hours=24,
+        clock=now_ms,
+    )
+    sale = msgspec.json.encode(event("sale", quantity=1))
+    (result,) = await just_started.apply([Arrival(sale, "atp.events.wms.dc-1", "ATP_EVENTS/1/1")])
+    assert (result.status, result.reason) == ("waiting", "master-data-away")
 
 
 async def test_asking_a_ledger_that_is_away_holds_nobody_up_for_long(

@@ -138,6 +138,7 @@ async def retailer(
         try:
             await running.store.open(running.ledger)
             await describe(running.catalog)
+            await running.catalog.load()
             yield running
         finally:
             await running.store.close()

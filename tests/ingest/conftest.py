@@ -57,7 +57,7 @@ class Stream:
         try:
             consumer = await self._jetstream.consumer_info(ingest.STREAM, CONSUMER)
         except NotFoundError:
-            return (await self._jetstream.stream_info(ingest.STREAM)).state.messages
+            return int((await self._jetstream.stream_info(ingest.STREAM)).state.messages)
         return consumer.num_pending + (consumer.num_ack_pending or 0)
 
     async def drained(self, seconds: float = 20.0) -> None:
