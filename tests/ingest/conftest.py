@@ -58,7 +58,7 @@ class Stream:
             consumer = await self._jetstream.consumer_info(ingest.STREAM, CONSUMER)
         except NotFoundError:
             return int((await self._jetstream.stream_info(ingest.STREAM)).state.messages)
-        return consumer.num_pending + (consumer.num_ack_pending or 0)
+        return int(consumer.num_pending or 0) + int(consumer.num_ack_pending or 0)
 
     async def drained(self, seconds: float = 20.0) -> None:
         async def nothing_is_left() -> bool:

@@ -7,6 +7,7 @@ from nats.aio.client import Client
 
 from atp_service import ingest
 from atp_service.embedded.postgres import Postgres
+from atp_service.ingest.stream import make_room
 from tests.facts.trade import Retailer, away, event, now_ms, until
 from tests.ingest.conftest import Stream, worker
 
@@ -179,3 +180,20 @@ async def test_nothing_is_discarded_silently(stream: Stream) -> None:
     assert not info.config.max_age
     assert info.config.subjects == ["atp.events.>", "atp.raw.>"]
     assert info.config.storage == "file"
+
+
+async def test_room_is_made_from_what_is_applied_and_from_nothing_else(
+    shop: Retailer, empty_nats: Client, nats_url: str
+) -> None:
+    jetstream = empty_nats.jetstream()
+    await jetstream.add_stream(name=ingest.STREAM, subjects=["atp.events.>"], max_bytes=80_000)
+    stream = Stream(empty_nats)
+    async with worker(shop, nats_url):
+        await stream.publish(*(event("receipt", quantity=1) for _ in range(200)))
+        await stream.drained()
+    await stream.publish(*(event("receipt", quantity=1) for _ in range(10)))
+    await make_room(jetstream)
+    assert (await jetstream.stream_info(ingest.STREAM)).state.first_seq == 105
+    async with worker(shop, nats_url):
+        await stream.drained()
+    assert await shop.on_hand() == 210
