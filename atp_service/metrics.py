@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, multiproces
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.values import ValueClass
 
+CONTENT_TYPE = CONTENT_TYPE_LATEST
 REGISTRY = CollectorRegistry()
 
 _LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -66,11 +67,11 @@ def count_events(statuses: Iterable[str]) -> None:
         _events.labels(status).inc(count)
 
 
-def exposition() -> tuple[str, bytes]:
-    """Content type and text, in OpenMetrics; of all workers where they share a folder."""
+def exposition() -> bytes:
+    """All of it in OpenMetrics; of all workers where they share a folder."""
     registry = REGISTRY
     if ValueClass.__name__ == "MmapedValue":
         registry = CollectorRegistry()
         multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # untyped there
     text: bytes = generate_latest(registry)  # type: ignore[no-untyped-call]  # untyped there
-    return CONTENT_TYPE_LATEST, text
+    return text

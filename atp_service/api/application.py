@@ -24,7 +24,7 @@ from atp_service.api import (
     stock_events,
 )
 from atp_service.api.answers import Answer, Call
-from atp_service.api.contract import CALL, respond, restore_slashes
+from atp_service.api.contract import CALL, prepare, respond
 from atp_service.api.edge import Edge
 from atp_service.api.lane import Lane
 from atp_service.api.problems import for_exception, invalid, problem
@@ -70,7 +70,7 @@ def create(
             health.routes(states),
         ],
         dependencies=CALL,
-        before_request=restore_slashes,
+        before_request=prepare,
         exception_handlers={Exception: _problem_of},
         openapi_config=openapi_config(shapes, atp_service.__version__),
         plugins=[shapes],

@@ -11,6 +11,7 @@ from litestar import Request
 from litestar._openapi.schema_generation import SchemaCreator
 from litestar.di import Provide
 from litestar.dto import AbstractDTO, DTOFieldDefinition
+from litestar.exceptions import MethodNotAllowedException
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Reference, Schema
 from litestar.params import HeaderParameter
@@ -42,11 +43,11 @@ class StrictBody(AbstractDTO[T]):
     @classmethod
     def create_openapi_schema(
         cls,
-        field_definition: FieldDefinition,
-        handler_id: str,  # noqa: ARG003  # Litestar's
+        field_definition: FieldDefinition,  # noqa: ARG003  # Litestar's, as the next
+        handler_id: str,  # noqa: ARG003
         schema_creator: SchemaCreator,
     ) -> Reference | Schema:
-        return schema_creator.for_field_definition(field_definition)
+        return schema_creator.for_field_definition(FieldDefinition.from_annotation(cls.model_type))
 
     @classmethod
     def generate_field_definitions(
@@ -63,7 +64,13 @@ def _call(
     scope: Scope,
     idempotency_key: Annotated[  # noqa: ARG001  # stands here for the schema, as the next
         str | None,
-        HeaderParameter(name="Idempotency-Key", description="makes a repeat harmless, for 24 h"),
+        HeaderParameter(
+            name="Idempotency-Key",
+            description="makes a repeat harmless, for 24 h",
+            min_length=1,
+            max_length=255,
+            pattern="^[ -~]+$",
+        ),
     ] = None,
     traceparent: Annotated[  # noqa: ARG001
         str | None,
@@ -80,8 +87,11 @@ def _call(
 CALL = {"call": Provide(_call, sync_to_thread=False)}
 
 
-async def restore_slashes(request: Request[Any, Any, Any]) -> None:
+async def prepare(request: Request[Any, Any, Any]) -> None:
     """Puts back the slashes inside ids, which the edge has kept apart from those of the path."""
+    if request.method == "OPTIONS":
+        # Litestar's own answer to it names only some of the methods.
+        raise MethodNotAllowedException
     params = request.scope["path_params"]
     for name, value in params.items():
         params[name] = value.replace(SLASH, "/")

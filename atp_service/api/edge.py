@@ -9,7 +9,7 @@ from atp_service.api.answers import Answer, Call
 from atp_service.api.asgi import Application, Message, Receive, Scope, Send
 from atp_service.api.lane import Lane
 from atp_service.api.problems import for_exception
-from atp_service.api.reading import Gone, call_of, path_of, whole_body
+from atp_service.api.reading import Gone, call_of, check_key, path_of, whole_body
 
 _RESERVATIONS = "/v1/reservations"
 _RESERVATION_BYTES = 64 * 1024
@@ -33,6 +33,7 @@ class Edge:
         call = call_of(headers)
         template = "unmatched"
         try:
+            check_key(call)
             path = path_of(scope["raw_path"])
             limit = _RESERVATION_BYTES if path.startswith(_RESERVATIONS) else _OTHER_BYTES
             body = await whole_body(receive, headers.get(b"content-length"), limit)

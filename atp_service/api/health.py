@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Literal
 
-from litestar import MediaType, Router, get
+from litestar import Router, get
 from litestar.response import Response
 from msgspec import Struct
 
@@ -109,9 +109,8 @@ def routes(health: Health) -> Router:
     async def ready() -> Response[ReadyDocument]:
         return respond(await health.ready())
 
-    @get("/metrics", summary="OpenMetrics", media_type=MediaType.TEXT)
-    async def counted() -> Response[str]:
-        content_type, text = metrics.exposition()
-        return Response(text, media_type=content_type)  # type: ignore[arg-type]  # already encoded
+    @get("/metrics", summary="OpenMetrics", media_type=metrics.CONTENT_TYPE)
+    async def counted() -> bytes:
+        return metrics.exposition()
 
     return Router("/", route_handlers=[live, ready, counted], tags=["Operations"])

@@ -14,7 +14,7 @@ from atp_service.api.answers import Answer, Call
 from atp_service.api.contract import StrictBody, problems, respond
 from atp_service.api.pages import Cursor, Limit
 from atp_service.api.problems import invalid, problem
-from atp_service.api.reading import check_key, path_id
+from atp_service.api.reading import path_id
 from atp_service.catalog import Catalog, Channel, Feed, Location, Record, Sku
 from atp_service.catalog.records import SafetyUnits
 from atp_service.catalog.words import Id, LocationId
@@ -146,7 +146,6 @@ def _levels(catalog: Catalog, store: Store) -> Router:
         location: FromPath[str],
         data: JSONBody[LevelPolicyRequest],
     ) -> Response[LevelPolicyDocument]:
-        check_key(call)
         sku = path_id("sku", sku)
         location = path_id("location", location, LocationId)
         await catalog.look_again(skus=[sku], locations=[location])

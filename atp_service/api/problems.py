@@ -157,7 +157,11 @@ def for_exception(error: Exception, request_id: str) -> Answer:
                 retry_after=1,
             )
         case ledger.Unavailable() | catalog.Unavailable():
-            return problem("unavailable", "The ledger can't be reached.", retry_after=1)
+            return problem(
+                "unavailable",
+                "The ledger can't be reached, or doesn't have it yet. A repeat makes it definite.",
+                retry_after=1,
+            )
         case _:
             log.error("request_failed", request_id=request_id, exc_info=error)
             return problem("internal", f"It is logged under the request id {request_id}.")

@@ -92,12 +92,23 @@ _STOCK_EVENTS = {
             "schema": {
                 "anyOf": [
                     _STOCK_EVENT,
-                    {"type": "array", "items": _STOCK_EVENT, "maxItems": 1000},
+                    {"type": "object", "description": "parked or rejected"},
+                    {
+                        "type": "array",
+                        "items": {"anyOf": [_STOCK_EVENT, {"description": "rejected"}]},
+                        "maxItems": 1000,
+                    },
                 ]
             }
         }
     },
 }
+
+
+_BODY_OPTIONAL = (
+    "/v1/reservations/{reservation_id}/release",
+    "/v1/reservations/{reservation_id}/fulfil",
+)
 
 
 class Shapes(OpenAPISchemaPlugin):
@@ -140,7 +151,10 @@ class Document(OpenAPIRenderPlugin):
     def render(self, _: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
         if not self._document:
             openapi_schema["components"]["schemas"] = self._shapes.components()
-            openapi_schema["paths"]["/v1/stock-events"]["post"]["requestBody"] = _STOCK_EVENTS
+            paths = openapi_schema["paths"]
+            paths["/v1/stock-events"]["post"]["requestBody"] = _STOCK_EVENTS
+            for path in _BODY_OPTIONAL:
+                paths[path]["post"]["requestBody"]["required"] = False
             self._document = msgspec.json.encode(openapi_schema)
         return self._document
 

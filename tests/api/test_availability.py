@@ -161,11 +161,12 @@ async def test_what_cannot_be_asked(shop: httpx.AsyncClient) -> None:
     problem(await shop.get("/v1/availability"), 422, "invalid")
     problem(await shop.get("/v1/availability?sku="), 422, "invalid")
     problem(await shop.get("/v1/availability?sku=SKU-1&channel=bazaar"), 422, "unknown-channel")
-    for body in (
+    bodies: list[dict[str, Any]] = [
         {"skus": []},
         {"skus": ["SKU-1"], "location_group": "north"},
         {"skus": ["SKU-1"] * 1001},
         {"skus": ["SKU-1"] * 1000, "locations": [f"L-{n}" for n in range(11)]},
         {"skus": ["SKU-1"], "days": 0},
-    ):
+    ]
+    for body in bodies:
         problem(await shop.post("/v1/availability", json=body), 422, "invalid")

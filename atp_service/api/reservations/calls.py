@@ -11,7 +11,6 @@ from secrets import token_hex
 from atp_service.api.answers import Answer, Call
 from atp_service.api.channels import check_channel
 from atp_service.api.problems import ProblemLine, Refused, invalid, problem
-from atp_service.api.reading import check_key
 from atp_service.api.reservations.documents import document
 from atp_service.api.reservations.outcomes import answer, no_reservation
 from atp_service.api.reservations.requests import (
@@ -64,7 +63,7 @@ class Reservations:
 
     async def hold(self, call: Call, body: HoldRequest) -> Answer:
         channel = body.channel or ""
-        lines = await self._known_lines(call, body.lines, channel)
+        lines = await self._known_lines(body.lines, channel)
         reservation_id = body.reservation_id or _own_id(call.key)
         closed = self._closed(lines, channel)
         # Who asks again must hear what they were told: only a new id is refused.
@@ -95,7 +94,7 @@ class Reservations:
     async def replace(self, call: Call, reservation_id: str, body: ReplaceRequest) -> Answer:
         known = await self._store.reservation(reservation_id)
         channel = body.channel or (known.channel if known else "")
-        lines = await self._known_lines(call, body.lines, channel)
+        lines = await self._known_lines(body.lines, channel)
         if known is None:
             return no_reservation(reservation_id)
         content = fingerprint(lines)
@@ -121,7 +120,6 @@ class Reservations:
         )
 
     async def extend(self, call: Call, reservation_id: str, body: ExtendRequest) -> Answer:
-        check_key(call)
         outcome = await self._store.apply(
             Extend(
                 reservation_id=reservation_id,
@@ -133,7 +131,6 @@ class Reservations:
         return answer(reservation_id, outcome)
 
     async def confirm(self, call: Call, reservation_id: str, body: ConfirmRequest) -> Answer:
-        check_key(call)
         outcome = await self._store.apply(
             Confirm(
                 reservation_id=reservation_id,
@@ -147,7 +144,6 @@ class Reservations:
         )
 
     async def release(self, call: Call, reservation_id: str, body: ReleaseRequest) -> Answer:
-        check_key(call)
         outcome = await self._store.apply(
             Release(
                 reservation_id=reservation_id,
@@ -162,7 +158,6 @@ class Reservations:
         )
 
     async def fulfil(self, call: Call, reservation_id: str, body: FulfilRequest) -> Answer:
-        check_key(call)
         units = _units(body.lines)
         await self._check_location(body)
         outcome = await self._store.apply(
@@ -188,7 +183,6 @@ class Reservations:
         )
 
     async def no_pick(self, call: Call, reservation_id: str, body: NoPickRequest) -> Answer:
-        check_key(call)
         if body.reassign:
             return invalid(("/reassign", "a line can't be moved elsewhere by the service yet"))
         outcome = await self._store.apply(
@@ -203,11 +197,8 @@ class Reservations:
         )
         return answer(reservation_id, outcome, wrong_status="reservation-not-confirmed")
 
-    async def _known_lines(
-        self, call: Call, asked: Sequence[LineRequest], channel: str
-    ) -> list[HoldLine]:
+    async def _known_lines(self, asked: Sequence[LineRequest], channel: str) -> list[HoldLine]:
         """The lines of a command; refuses what is invalid or unknown, in that order."""
-        check_key(call)
         safety_stock = self._catalog.safety_stock(channel)
         lines = [
             HoldLine(

@@ -1,0 +1,54 @@
+"""The API's description is true: what fits it is answered as it says, and what doesn't is not."""
+
+import asyncio
+import sys
+
+import uvicorn
+
+from atp_service import record
+from tests.api.conftest import Service, Stocked
+
+EXAMPLES = 12
+
+
+async def test_the_service_does_what_its_schema_says(
+    service: Service, database_url: str, stocked: Stocked
+) -> None:
+    """What cannot happen: a 5xx, a status or a shape the schema doesn't name, bad data taken in.
+
+    Schemathesis tries: for each route it makes requests that fit the schema, at its edges, and
+    requests that break it in one place.
+    """
+    await stocked(1_000)
+    server = uvicorn.Server(
+        uvicorn.Config(service.app, port=0, lifespan="off", log_config=None, access_log=False)
+    )
+    stop = asyncio.Event()
+    recording = asyncio.create_task(record.run(service.store, database_url, stop=stop))
+    serving = asyncio.create_task(server.serve())
+    async with asyncio.timeout(10):
+        while not server.started:  # noqa: ASYNC110  # uvicorn has no event for it
+            await asyncio.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        trial = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "schemathesis.cli",
+            "run",
+            f"http://127.0.0.1:{port}/schema/openapi.json",
+            "--checks=all",
+            "--exclude-checks=positive_data_acceptance",
+            "--phases=examples,coverage,fuzzing",
+            f"--max-examples={EXAMPLES}",
+            "--seed=1",
+            "--generation-database=none",
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        told, _ = await trial.communicate()
+    finally:
+        server.should_exit = True
+        stop.set()
+        await asyncio.gather(serving, recording)
+    assert trial.returncode == 0, told.decode()
