@@ -121,17 +121,23 @@ class Appender:
             raise Stale(f"the ledger is no longer at entry {before.seq}")
 
     async def _append_few(self, batch: Batch) -> None:
-        """In two round trips."""
-        async with self._connection.pipeline(), self._connection.transaction():
-            await self._move_on(batch)
-            for statement, rows in (
-                (ENTRIES, batch.entries),
-                (MOVEMENTS, batch.movements),
-                (TRACES, batch.traces),
-                (EVENTS, batch.events),
-            ):
-                await self._execute(statement, [values_of(row) for row in rows])
-            await self._project(batch)
+        """In two round trips. Begin and commit are said by hand: transaction() adds its own."""
+        try:
+            async with self._connection.pipeline():
+                await self._connection.execute("BEGIN")
+                await self._move_on(batch)
+                for statement, rows in (
+                    (ENTRIES, batch.entries),
+                    (MOVEMENTS, batch.movements),
+                    (TRACES, batch.traces),
+                    (EVENTS, batch.events),
+                ):
+                    await self._execute(statement, [values_of(row) for row in rows])
+                await self._project(batch)
+                await self._connection.execute("COMMIT")
+        except Exception:
+            await self._connection.rollback()
+            raise
 
     async def _append_many(self, batch: Batch) -> None:
         """By COPY, which a pipeline does not carry."""
