@@ -1,0 +1,82 @@
+"""`python -m loadtests.bench [ROW …] [--quick] [--json FILE]`: measures, and prints the board.
+
+A scoreboard, not a test: it ends with 0 whatever it measured.
+"""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import rich_click as click
+from rich.console import Console
+
+from atp_service import log
+from loadtests.bench import (
+    fsync,
+    hold_cpu,
+    hot_sku,
+    ingest,
+    memory,
+    record,
+    script,
+    year,
+)
+from loadtests.bench.board import Board, Row, plain, table
+
+ROWS = {
+    "hold-cpu": hold_cpu.measure,
+    "hot-sku": hot_sku.measure,
+    "script": script.measure,
+    "fsync": fsync.measure,
+    "ingest": ingest.measure,
+    "record": record.measure,
+    "year": year.measure,
+    "memory": memory.measure,
+}
+_PLAIN_COLUMNS = 140
+
+
+@click.command("bench")
+@click.argument("rows", nargs=-1, metavar="[ROW]…", type=click.Choice(list(ROWS)))
+@click.option("--quick", is_flag=True, help="Few and short rounds: to see whether it runs.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the board here.")
+def bench(rows: tuple[str, ...], quick: bool, json_file: Path | None) -> None:
+    """Measure the service beside what it is compared with; all rows, if none is named.
+
+    Rows: hold-cpu, hot-sku, script, fsync, ingest, record, year, memory.
+    """
+    # Told to stop, we leave by the same way as at Ctrl-C: the servers we started end first.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    log.configure("warning", "bench")
+    console = Console(stderr=True)
+    started_at = time.strftime("%Y-%m-%d %H:%M")
+    done: list[Row] = []
+    for name in rows or ROWS:
+        console.print(f"{name} …", highlight=False)
+        done.append(_measured(name, quick=quick))
+    board = Board(quick=quick, cores=os.cpu_count() or 1, started_at=started_at, rows=done)
+    out = Console()
+    if not out.is_terminal:
+        out = Console(width=_PLAIN_COLUMNS)
+    out.print(table(board))
+    if json_file is not None:
+        json_file.write_bytes(msgspec.json.format(msgspec.json.encode(plain(board))))
+
+
+def _measured(name: str, *, quick: bool) -> Row:
+    began, load = time.monotonic(), os.getloadavg()[0]
+    result = ROWS[name](quick=quick)
+    return Row(
+        name=name,
+        result=result,
+        seconds=time.monotonic() - began,
+        load_before=load,
+        load_after=os.getloadavg()[0],
+    )
+
+
+if __name__ == "__main__":
+    bench()

@@ -1,0 +1,139 @@
+"""HTTP load from few cycles: requests built beforehand, responses read for status and length.
+
+A client that costs more than the server would measure itself.
+"""
+
+import asyncio
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from statistics import quantiles
+
+import uvloop
+from msgspec import Struct
+
+from loadtests.bench.machine import cpu_seconds
+
+CONNECTIONS = 64
+_END = b"\r\n\r\n"
+_LENGTH = b"content-length: "
+
+
+class Load(Struct, frozen=True):
+    """What a round of requests took; CPU is the server's, `client_cpu_seconds` our own."""
+
+    requests: int
+    seconds: float
+    cpu_seconds: float
+    client_cpu_seconds: float
+    latencies: list[float]
+
+    @property
+    def rate(self) -> float:
+        return self.requests / self.seconds
+
+    @property
+    def cpu_micros(self) -> float:
+        return self.cpu_seconds / self.requests * 1e6
+
+    @property
+    def client_cpu_micros(self) -> float:
+        return self.client_cpu_seconds / self.requests * 1e6
+
+    def percentile_ms(self, percent: int) -> float:
+        return quantiles(self.latencies, n=100)[percent - 1] * 1000
+
+
+def post(path: str, body: bytes) -> bytes:
+    """A request, as it goes over the wire."""
+    head = (
+        f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n"
+        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def drive(port: int, pid: int, requests: Sequence[bytes]) -> Load:
+    """Send the requests over keep-alive connections, each as soon as one is free.
+
+    RuntimeError if any is answered with another status than 201.
+    """
+    return uvloop.run(_drive(port, pid, requests))
+
+
+async def _drive(port: int, pid: int, requests: Sequence[bytes]) -> Load:
+    left = iter(requests)
+    latencies: list[float] = []
+    loop = asyncio.get_running_loop()
+    made = [
+        await loop.create_connection(lambda: _Connection(left, latencies), "127.0.0.1", port)
+        for _ in range(CONNECTIONS)
+    ]
+    server, client, began = cpu_seconds(pid), time.process_time(), time.perf_counter()
+    for _, connection in made:
+        connection.next()
+    try:
+        await asyncio.gather(*[connection.done for _, connection in made])
+        return Load(
+            len(requests),
+            time.perf_counter() - began,
+            cpu_seconds(pid) - server,
+            time.process_time() - client,
+            latencies,
+        )
+    finally:
+        for transport, _ in made:
+            transport.close()
+
+
+class _Connection(asyncio.Protocol):
+    """One request after the other, until there are no more."""
+
+    def __init__(self, left: Iterator[bytes], latencies: list[float]) -> None:
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._left = left
+        self._latencies = latencies
+        self._buffer = b""
+        self._sent_at = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
+        self._write = transport.write
+
+    def next(self) -> None:
+        request = next(self._left, None)
+        if request is None:
+            self.done.set_result(None)
+            return
+        self._sent_at = time.perf_counter()
+        self._write(request)
+
+    def data_received(self, data: bytes) -> None:
+        buffer = self._buffer + data if self._buffer else data
+        end = buffer.find(_END)
+        if end >= 0:
+            at = buffer.find(_LENGTH, 0, end)
+            if at < 0 or not buffer.startswith(b"HTTP/1.1 201"):
+                self._fail(f"unexpected answer: {buffer[:600].decode(errors='replace')}")
+                return
+            at += len(_LENGTH)
+            length = int(buffer[at : buffer.find(b"\r", at)])
+            if len(buffer) >= end + len(_END) + length:
+                self._buffer = b""
+                self._latencies.append(time.perf_counter() - self._sent_at)
+                self.next()
+                return
+        self._buffer = buffer
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._fail(f"the connection was closed: {exc}")
+
+    def _fail(self, reason: str) -> None:
+        if not self.done.done():
+            self.done.set_exception(RuntimeError(reason))
