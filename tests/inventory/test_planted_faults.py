@@ -34,8 +34,8 @@ FAULTS = [
     ),
     Fault(
         "lines of one level are checked one by one",
-        "left[name], grants[i], granted = free - grant, grant, granted + grant",
-        "grants[i], granted = grant, granted + grant",
+        "left[name], grants[i], names[i] = free - grant, grant, name",
+        "grants[i], names[i] = grant, name",
     ),
     Fault(
         "safety stock is sold",
@@ -143,8 +143,8 @@ FAULTS = [
     ),
     Fault(
         "a repeat inside one batch is not known",
-        "    seen[key], new_seen[key] = true, true",
-        "    new_seen[key] = true",
+        "    seen[staged_seen[i]], new_seen[staged_seen[i]] = true, true",
+        "    new_seen[staged_seen[i]] = true",
     ),
     Fault(
         "an entry does not follow the one before",

@@ -35,8 +35,9 @@ local function read_ahead(commands)
         note(level_names, level_name(command.sku, command.location), levels)
       end
     elseif command.type == 'hold' or command.type == 'replace' then
-      for _, line in ipairs(command.lines) do
-        note(level_names, level_name(line.sku, line.location), levels)
+      local lines = command.lines
+      for i = 1, #lines do
+        note(level_names, level_name(lines[i].sku, lines[i].location), levels)
       end
     end
   end
@@ -45,15 +46,17 @@ local function read_ahead(commands)
   end
   local place = 0
   each_slice(level_names, function(...)
-    for i, blob in ipairs(redis.call('HMGET', STOCK, ...)) do
-      levels[level_names[place + i]] = blob and unpack_blob(blob)
+    local blobs = redis.call('HMGET', STOCK, ...)
+    for i = 1, #blobs do
+      levels[level_names[place + i]] = blobs[i] and unpack_blob(blobs[i])
     end
     place = place + VALUES_AT_ONCE
   end)
   place = 0
   each_slice(ids, function(...)
-    for i, blob in ipairs(redis.call('HMGET', RESERVATIONS, ...)) do
-      local id = ids[place + i]
+    local blobs = redis.call('HMGET', RESERVATIONS, ...)
+    for i = 1, #blobs do
+      local id, blob = ids[place + i], blobs[i]
       reservations[id], reservation_blobs[id] = blob and unpack_blob(blob), blob
     end
     place = place + VALUES_AT_ONCE
@@ -61,9 +64,10 @@ local function read_ahead(commands)
   for _, window in ipairs({ SEEN, SEEN_BEFORE }) do
     place = 0
     each_slice(keys, function(...)
-      for i, mark in ipairs(redis.call('HMGET', window, ...)) do
+      local marks = redis.call('HMGET', window, ...)
+      for i = 1, #marks do
         local key = keys[place + i]
-        seen[key] = seen[key] or mark ~= false
+        seen[key] = seen[key] or marks[i] ~= false
       end
       place = place + VALUES_AT_ONCE
     end)
@@ -98,8 +102,8 @@ local function write_hash(key, names, blobs)
   local values, gone = {}, {}
   for name in pairs(names) do
     if blobs[name] then
-      values[#values + 1] = name
-      values[#values + 1] = blobs[name]
+      local place = #values
+      values[place + 1], values[place + 2] = name, blobs[name]
     else
       gone[#gone + 1] = name
     end
@@ -116,8 +120,8 @@ local function write_deadlines()
   local values, gone = {}, {}
   for member, at in pairs(new_deadlines) do
     if at then
-      values[#values + 1] = integer(at)
-      values[#values + 1] = member
+      local place = #values
+      values[place + 1], values[place + 2] = integer(at), member
     else
       gone[#gone + 1] = member
     end
@@ -140,8 +144,8 @@ end
 
 -- Entries first: if Redis has no memory left it says so here, before anything is written.
 local function write()
-  for _, entry in ipairs(new_entries) do
-    redis.call('XADD', JOURNAL, unpack(entry, 2))
+  for i = 1, #new_entries do
+    redis.call('XADD', JOURNAL, unpack(new_entries[i], 2))
   end
   local marks = {}
   for key in pairs(new_seen) do
@@ -180,7 +184,8 @@ for i = 4, #ARGV do
 end
 begin()
 read_ahead(commands)
-for i, command in ipairs(commands) do
+for i = 1, #commands do
+  local command = commands[i]
   local succeeded, reply = pcall(apply, command, ARGV[i + 3])
   if not succeeded then
     begin()

@@ -46,34 +46,62 @@ local function close_when_done(id, reservation)
 end
 
 -- What each line can have, in order; lines of one level share what it has left. `own` units of a
--- level count as available. Short lines are nil where there are none.
+-- level count as available. Answers the grants, the lines' level names, and the short lines, if any.
 local function allot(lines, own)
-  local left, grants, shortages, granted = {}, {}, nil, 0
-  for i, line in ipairs(lines) do
+  local left, grants, names, shortages = {}, {}, {}, nil
+  for i = 1, #lines do
+    local line = lines[i]
     local name = level_name(line.sku, line.location)
     local free = left[name] or available(name, line.safety_stock or 0, own[name] or 0)
     local grant = min(free, line.quantity)
-    left[name], grants[i], granted = free - grant, grant, granted + grant
+    left[name], grants[i], names[i] = free - grant, grant, name
     if grant < line.quantity then
       shortages = shortages or {}
       shortages[#shortages + 1] = { line.line_id, line.sku, line.location, line.quantity, grant }
     end
   end
-  return grants, shortages, granted
+  return grants, names, shortages
+end
+
+-- Whether lapsed holds could help: no more can come back to a level than others have reserved.
+local function may_come_back(shortages, own, partial)
+  local missing = {}
+  for _, short in ipairs(shortages) do
+    local name = level_name(short[2], short[3])
+    missing[name] = (missing[name] or 0) + short[4] - short[5]
+  end
+  local all, any = true, false
+  for name, units in pairs(missing) do
+    local level = level_of(name)
+    local of_others = level and level[LEVEL_RESERVED] - (own[name] or 0) or 0
+    all, any = all and of_others >= units, any or of_others > 0
+  end
+  return all or partial and any
 end
 
 -- As allot; but before anything is refused, lapsed holds are reaped. `more`: some are still due.
-local function allot_after_reaping(lines, own)
-  local grants, shortages, granted = allot(lines, own)
+local function allot_after_reaping(lines, own, partial)
+  local grants, names, shortages = allot(lines, own)
   local more = false
-  if shortages then
+  if shortages and may_come_back(shortages, own, partial) then
     local reaped
     reaped, more = reap_for_promise()
     if reaped > 0 then
-      grants, shortages, granted = allot(lines, own)
+      grants, names, shortages = allot(lines, own)
+      more = more and shortages ~= nil and may_come_back(shortages, own, partial)
     end
   end
-  return grants, shortages, granted, more
+  return grants, names, shortages, more
+end
+
+-- Whether a partial hold would hold anything.
+local function any_granted(grants)
+  for _, grant in ipairs(grants) do
+    if grant > 0 then
+      return true
+    end
+  end
+  return false
 end
 
 -- Take the lines of a hold or replace; `known` is the reservation they replace, or nil.
@@ -86,11 +114,12 @@ local function take(command, blob, known)
       own[name] = (own[name] or 0) + line[RESERVED]
     end
   end
-  local grants, shortages, granted, more = allot_after_reaping(command.lines, own)
+  local wanted, partial = command.lines, command.allow_partial
+  local grants, names, shortages, more = allot_after_reaping(wanted, own, partial)
   if shortages and more then
     return { 'again' }
   end
-  if shortages and not (command.allow_partial and granted > 0) then
+  if shortages and not (partial and any_granted(grants)) then
     return { 'short', 0, pack(shortages) }
   end
   for _, line in ipairs(known_lines) do
@@ -100,10 +129,10 @@ local function take(command, blob, known)
     end
   end
   local lines = {}
-  for i, line in ipairs(command.lines) do
-    local grant = grants[i]
+  for i = 1, #wanted do
+    local line, grant = wanted[i], grants[i]
     if grant > 0 then
-      local level = touch_level(level_name(line.sku, line.location))
+      local level = touch_level(names[i])
       level[LEVEL_RESERVED] = level[LEVEL_RESERVED] + grant
     end
     lines[i] = { line.line_id, line.sku, line.location, line.quantity,
@@ -220,7 +249,7 @@ local function confirm(command, blob)
           safety_stock = line[SAFETY_STOCK] }
       end
     end
-    local _, shortages, _, more = allot_after_reaping(wanted, {})
+    local _, _, shortages, more = allot_after_reaping(wanted, NOTHING, false)
     if shortages then
       return more and { 'again' } or { 'lost', 0, pack(shortages) }
     end

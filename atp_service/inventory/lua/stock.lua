@@ -38,22 +38,24 @@ local function integer(number)
 end
 
 -- Emptied rather than made anew: a batch has many commands, and a table costs more than its use.
-local function empty(values)
-  for key in pairs(values) do
-    values[key] = nil
+local function empty(list)
+  for place = #list, 1, -1 do
+    list[place] = nil
   end
 end
 
 -- Forget what the command in hand has staged.
 local function begin()
+  for place = 1, #staged_names do
+    local name = staged_names[place]
+    staged_levels[name], staged_were[name] = nil, nil
+    staged_reservations[name], staged_orders[name] = nil, nil
+  end
   empty(staged_kinds)
   empty(staged_names)
-  empty(staged_levels)
-  empty(staged_were)
-  empty(staged_reservations)
-  empty(staged_orders)
   empty(staged_deadlines)
   empty(staged_seen)
+  empty(deltas)
   empty(opened)
   empty(settled)
 end
@@ -234,7 +236,8 @@ end
 
 -- When a reservation or order is next to be looked at; false takes the deadline away.
 local function set_deadline(member, at)
-  staged_deadlines[member] = at
+  local place = #staged_deadlines
+  staged_deadlines[place + 1], staged_deadlines[place + 2] = member, at
 end
 
 local function is_seen(key)
@@ -299,12 +302,12 @@ local function finish_level(name)
 end
 
 -- Most entries of a batch have the same head but for their kind.
-local function pack_head(kind, moved)
+local function pack_head(type, moved)
   if moved or #opened > 0 or #settled > 0 then
-    return pack({ epoch, now, kind, moved and deltas or {}, opened, settled })
+    return pack({ epoch, now, type, moved and deltas or {}, opened, settled })
   end
-  plain_heads[kind] = plain_heads[kind] or pack({ epoch, now, kind })
-  return plain_heads[kind]
+  plain_heads[type] = plain_heads[type] or pack({ epoch, now, type })
+  return plain_heads[type]
 end
 
 -- What was staged is what the next command of the batch sees, and what will be written.
@@ -324,37 +327,37 @@ local function keep(kind, name, image)
 end
 
 -- The one place where stock changes: the entry that explains it, and all it has touched, together.
-local function append_entry(kind, blob)
+local function append_entry(type, blob)
   local at = seq + 1
   local id = integer(at) .. '-0'
   local entry = { digest, id, 'c', blob, 'h', '', nil, nil, nil, nil, nil, nil }
   local moved = false
-  empty(deltas)
-  for i, name in ipairs(staged_names) do
+  for i = 1, #staged_names do
+    local kind, name = staged_kinds[i], staged_names[i]
     local image, delta
-    if staged_kinds[i] == 'l' then
+    if kind == 'l' then
       image, delta = finish_level(name)
       deltas[#deltas + 1], moved = delta, moved or delta ~= 0
-    elseif staged_kinds[i] == 'r' then
+    elseif kind == 'r' then
       staged_reservations[name][SEQ] = at
       image = pack(staged_reservations[name])
     else
       image = pack(staged_orders[name])
     end
-    entry[2 * i + 5], entry[2 * i + 6] = staged_kinds[i] .. name, image
+    entry[2 * i + 5], entry[2 * i + 6] = kind .. name, image
   end
-  entry[6] = pack_head(kind, moved)
+  entry[6] = pack_head(type, moved)
   local next_digest = redis.sha1hex(table.concat(entry, '\30'))
 
   -- From here on nothing can fail: the command has succeeded.
-  for i, name in ipairs(staged_names) do
-    keep(staged_kinds[i], name, entry[2 * i + 6])
+  for i = 1, #staged_names do
+    keep(staged_kinds[i], staged_names[i], entry[2 * i + 6])
   end
-  for member, due_at in pairs(staged_deadlines) do
-    new_deadlines[member] = due_at
+  for i = 1, #staged_deadlines, 2 do
+    new_deadlines[staged_deadlines[i]] = staged_deadlines[i + 1]
   end
-  for _, key in ipairs(staged_seen) do
-    seen[key], new_seen[key] = true, true
+  for i = 1, #staged_seen do
+    seen[staged_seen[i]], new_seen[staged_seen[i]] = true, true
   end
   entry[#entry + 1] = 'd'
   entry[#entry + 1] = next_digest

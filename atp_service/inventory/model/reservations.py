@@ -22,6 +22,7 @@ from atp_service.inventory.model.stock import (
     append_entry,
     available,
     caller_key,
+    level_of,
     mark_seen,
     order_of,
     put_reservation,
@@ -93,7 +94,7 @@ def close_when_done(b: Batch, reservation_id: str, reservation: Reservation) -> 
 
 def allot(
     b: Batch, lines: Sequence[HoldLine], own: dict[str, int]
-) -> tuple[list[int], list[Shortage], int]:
+) -> tuple[list[int], list[Shortage]]:
     """What each line can have, in order; lines of one level share what it has left."""
     left: dict[str, int] = {}
     grants, shortages = [], []
@@ -106,20 +107,37 @@ def allot(
         grants.append(grant)
         if grant < line.quantity:
             shortages.append(Shortage(line.line_id, line.sku, line.location, line.quantity, grant))
-    return grants, shortages, sum(grants)
+    return grants, shortages
+
+
+def may_come_back(
+    b: Batch, shortages: Sequence[Shortage], own: dict[str, int], partial: bool
+) -> bool:
+    """Whether lapsed holds could help: no more can come back than others have reserved."""
+    missing: dict[str, int] = {}
+    for short in shortages:
+        name = level_field(short.sku, short.location)
+        missing[name] = missing.get(name, 0) + short.requested - short.available
+    of_others = {
+        name: (level.reserved - own.get(name, 0)) if (level := level_of(b, name)) else 0
+        for name in missing
+    }
+    enough = all(of_others[name] >= units for name, units in missing.items())
+    return enough or (partial and any(units > 0 for units in of_others.values()))
 
 
 def allot_after_reaping(
-    b: Batch, lines: Sequence[HoldLine], own: dict[str, int]
-) -> tuple[list[int], list[Shortage], int, bool]:
+    b: Batch, lines: Sequence[HoldLine], own: dict[str, int], partial: bool
+) -> tuple[list[int], list[Shortage], bool]:
     """As allot; but before anything is refused, lapsed holds are reaped."""
-    grants, shortages, granted = allot(b, lines, own)
+    grants, shortages = allot(b, lines, own)
     more = False
-    if shortages:
+    if shortages and may_come_back(b, shortages, own, partial):
         reaped, more = reap_for_promise(b)
         if reaped > 0:
-            grants, shortages, granted = allot(b, lines, own)
-    return grants, shortages, granted, more
+            grants, shortages = allot(b, lines, own)
+            more = more and bool(shortages) and may_come_back(b, shortages, own, partial)
+    return grants, shortages, more
 
 
 def take(b: Batch, command: Hold | Replace, known: Reservation | None) -> Outcome:
@@ -129,10 +147,11 @@ def take(b: Batch, command: Hold | Replace, known: Reservation | None) -> Outcom
     for line in known.lines if known else ():
         name = level_field(line.sku, line.location)
         own[name] = own.get(name, 0) + line.reserved
-    grants, shortages, granted, more = allot_after_reaping(b, command.lines, own)
+    partial = command.allow_partial
+    grants, shortages, more = allot_after_reaping(b, command.lines, own, partial)
     if shortages and more:
         return Again()
-    if shortages and not (command.allow_partial and granted > 0):
+    if shortages and not (partial and any(grants)):
         return Short(shortages)
     for line in known.lines if known else ():
         if line.reserved > 0:
@@ -258,7 +277,7 @@ def confirm(b: Batch, command: Confirm) -> Outcome:
             for line, sold in zip(known.lines, early, strict=True)
             if line.lapsed > sold
         ]
-        _, shortages, _, more = allot_after_reaping(b, wanted, {})
+        _, shortages, more = allot_after_reaping(b, wanted, {}, False)
         if shortages:
             return Again() if more else Lost(shortages)
     reservation = touch_reservation(b, reservation_id)

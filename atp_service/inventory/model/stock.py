@@ -8,7 +8,7 @@ from atp_service.inventory.journal import Notice
 from atp_service.inventory.reservations import Order, Reservation
 from atp_service.inventory.stock import SEPARATOR, StockLevel, level_field, split_field
 
-LARGEST = 2**53
+LARGEST = 2**53 - 1
 SETTLED_DOCUMENTS_KEPT = 16
 
 
