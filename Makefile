@@ -10,7 +10,7 @@ ARGS ?=
 export UV_PYTHON_DOWNLOADS := never
 export UV_LINK_MODE ?= copy
 
-.PHONY: up test check fmt bench lock clean env
+.PHONY: up test check fmt year bench lock clean env
 
 up: .venv/.runtime
 	@exec $(BIN)/atp up --with-parent $(if $(filter 0,$(DEMO)),--no-demo) $(ARGS)
@@ -34,6 +34,10 @@ check: .venv/.dev
 fmt: .venv/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# A year of a real retailer's sales through the whole pipeline; needs ../shared/data.
+year: .venv/.dev
+	@YEAR=1 exec $(BIN)/python -m pytest tests/replay/test_the_year.py $(ARGS)
 
 bench: .venv/.dev
 	@exec $(BIN)/python -m loadtests.bench $(ARGS)

@@ -13,6 +13,7 @@ Port = Annotated[int, Meta(ge=0, le=65535)]
 Hours = Annotated[int, Meta(ge=1, le=24 * 31)]
 
 _PREFIX = "ATP_"
+_MISTYPED = 0.85  # how alike two names must be for one to be a slip of the other
 
 
 class SettingsError(Exception):
@@ -75,9 +76,9 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         for name, value in environment.items()
         if name.startswith(_PREFIX) and value.strip()
     }
-    for name in given:
-        if name not in _TO_SET:
-            raise SettingsError(_unknown(name))
+    for name in [name for name in given if name not in _TO_SET]:
+        _check_mistyped(name)
+        del given[name]  # somebody else's
     for name, value in given.items():
         # One at a time, so that the message can name the variable and its value.
         try:
@@ -111,14 +112,12 @@ def variable(name: str) -> str:
     return _PREFIX + name.upper()
 
 
-def _unknown(name: str) -> str:
-    close = difflib.get_close_matches(name, _TO_SET, 1)
-    advice = (
-        f"Did you mean {variable(close[0])}?"
-        if close
-        else f"There are: {', '.join(variable(known) for known in _TO_SET)}."
-    )
-    return f"{variable(name)} is not a setting\n{advice}"
+def _check_mistyped(name: str) -> None:
+    close = difflib.get_close_matches(name, _TO_SET, 1, _MISTYPED)
+    if close:
+        raise SettingsError(
+            f"{variable(name)} is not a setting\nDid you mean {variable(close[0])}?"
+        )
 
 
 def _check_host(host: str) -> None:

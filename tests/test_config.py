@@ -57,3 +57,7 @@ def test_a_password_in_a_wrong_address_is_not_shown() -> None:
     with pytest.raises(SettingsError) as refused:
         read_settings({"ATP_DATABASE_URL": "mysql://atp:secret@127.0.0.1/atp"})
     assert "secret" not in str(refused.value)
+
+
+def test_a_variable_that_resembles_no_setting_is_somebody_elses() -> None:
+    assert read_settings({"ATP_BASE_URL": "http://shop", "ATP_PORT": "9"}).port == 9

@@ -95,7 +95,7 @@ class _Ingest:
                 await before
 
     async def _take(self, group: Sequence[Msg]) -> None:
-        """Apply a group and acknowledge it; what can't be acknowledged comes again, and is known."""
+        """Apply a group, acknowledge it; what can't be acknowledged comes again, and is known."""
         results = await self._until_applied([_arrival(message) for message in group])
         try:
             for message, result in zip(group, results, strict=True):
