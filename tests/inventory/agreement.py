@@ -85,7 +85,7 @@ class Pair:
         self.clock = START
         self.digest = ""
         self.images: dict[str, Any] = {}
-        first = {"epoch": 1, "seq": 0, "digest": "", "time": 0, "rotated_at": 0}
+        first: Any = {"epoch": 1, "seq": 0, "digest": "", "time": 0, "rotated_at": 0}
         self.redis.hset(KEYS.meta, mapping=first)
 
     def run(self, step: Step) -> None:
