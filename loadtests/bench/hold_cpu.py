@@ -2,13 +2,16 @@
 
 from statistics import median
 
+from atp_service.embedded.child import Child
 from loadtests.bench import shop
 from loadtests.bench.board import Check, Result, around, number, ratios
-from loadtests.bench.machine import alternating, instance, until
+from loadtests.bench.empty import AS_IT_COMES
+from loadtests.bench.machine import Instance, alternating, instance, until
 from loadtests.bench.wire import Load, drive, free_port, post
 
 TARGET = 0.8
 SKUS = 1_000
+_NOTHING = post("/empty", b"{}")
 
 
 def measure(*, quick: bool) -> Result:
@@ -16,13 +19,13 @@ def measure(*, quick: bool) -> Result:
     rounds, requests = (2, 4_000) if quick else (8, 20_000)
     holds: list[Load] = []
     empties: list[Load] = []
+    as_it_comes: list[Load] = []
     with instance() as here:
-        port, empty_port = free_port(), free_port()
+        port = free_port()
         serving = here.serve(port)
-        empty = here.start("empty", "loadtests.bench.empty", port=empty_port)
         shop.stock(port, SKUS)
-        nothing = [post("/empty", b"{}")]
-        until(lambda: _answers(empty_port, empty.pid, nothing), empty)
+        empty = _Empty(here, "empty")
+        plain = _Empty(here, AS_IT_COMES)
 
         def hold_round(number: int) -> None:
             load = drive(port, serving.pid, shop.carts(requests, SKUS))
@@ -30,13 +33,20 @@ def measure(*, quick: bool) -> Result:
                 holds.append(load)
 
         def empty_round(number: int) -> None:
-            load = drive(empty_port, empty.pid, nothing * requests)
+            load = empty.drive(requests)
             if number >= 0:
                 empties.append(load)
 
-        alternating(rounds, hold_round, empty_round)
+        def plain_round(number: int) -> None:
+            load = plain.drive(requests)
+            if number >= 0:
+                as_it_comes.append(load)
+
+        alternating(rounds, hold_round, empty_round, plain_round)
     hold_micros = [load.cpu_micros for load in holds]
     empty_micros = [load.cpu_micros for load in empties]
+    plain_micros = [load.cpu_micros for load in as_it_comes]
+    of_plain = around(ratios(hold_micros, plain_micros))
     return Result(
         checks=[
             Check(
@@ -48,10 +58,30 @@ def measure(*, quick: bool) -> Result:
         ],
         notes=[
             f"hold {around(hold_micros, 'µs')}, empty {around(empty_micros, 'µs')} of CPU",
+            f"empty on uvicorn as it comes {around(plain_micros, 'µs')}: {of_plain} of that",
             f"hold {_experience(holds)}",
             f"empty {_experience(empties)}",
         ],
     )
+
+
+class _Empty:
+    """A process with the empty handler, ready."""
+
+    def __init__(self, here: Instance, name: str) -> None:
+        self._port = free_port()
+        self._child: Child = here.start(name, "loadtests.bench.empty", name, port=self._port)
+        until(self._answers, self._child)
+
+    def drive(self, requests: int) -> Load:
+        return drive(self._port, self._child.pid, [_NOTHING] * requests)
+
+    def _answers(self) -> bool:
+        try:
+            self.drive(1)
+        except OSError:
+            return False
+        return True
 
 
 def _experience(loads: list[Load]) -> str:
@@ -62,11 +92,3 @@ def _experience(loads: list[Load]) -> str:
         f"{around([load.rate for load in loads], '/s')}, p50 {number(p50, 'ms')}, "
         f"p99 {number(p99, 'ms')}; the client's CPU {number(client, 'µs')}"
     )
-
-
-def _answers(port: int, pid: int, requests: list[bytes]) -> bool:
-    try:
-        drive(port, pid, requests)
-    except OSError:
-        return False
-    return True
