@@ -38,6 +38,9 @@ class Answer(Struct, frozen=True):
     headers: Headers = JSON
 
 
+_MILLISECONDS = [f".{n:03d}Z" for n in range(1000)]
+
+
 @lru_cache(4096)
 def _second(seconds: int) -> str:
     return strftime("%Y-%m-%dT%H:%M:%S", gmtime(seconds))
@@ -45,8 +48,7 @@ def _second(seconds: int) -> str:
 
 def timestamp(at_ms: int) -> str:
     """Unix milliseconds as RFC 3339."""
-    seconds, milliseconds = divmod(at_ms, 1000)
-    return f"{_second(seconds)}.{milliseconds:03d}Z"
+    return _second(at_ms // 1000) + _MILLISECONDS[at_ms % 1000]
 
 
 def timestamp_or_none(at_ms: int) -> str | None:

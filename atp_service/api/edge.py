@@ -33,8 +33,9 @@ class Edge:
         call = call_of(headers)
         template = "unmatched"
         try:
-            check_key(call)
-            path = path_of(scope["raw_path"])
+            if call.key is not None:
+                check_key(call.key)
+            path = path_of(scope)
             limit = _RESERVATION_BYTES if path.startswith(_RESERVATIONS) else _OTHER_BYTES
             body = await whole_body(receive, headers.get(b"content-length"), limit)
             hot = self._lane.match(method, path)

@@ -13,7 +13,7 @@ from msgspec import DecodeError, Struct, ValidationError, structs
 from msgspec.json import Decoder
 
 from atp_service.api.answers import Call
-from atp_service.api.asgi import Receive
+from atp_service.api.asgi import Receive, Scope
 from atp_service.api.problems import Refused, invalid, located, problem, too_large, unreadable
 from atp_service.catalog.words import Id
 
@@ -24,8 +24,8 @@ SLASH = "\x1f"
 
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}").fullmatch
-_KEY = re.compile(rb"[ -~]{1,255}").fullmatch
-_own_prefix = token_hex(8)
+_KEY = re.compile("[ -~]{1,255}").fullmatch
+_OWN_PREFIX = f"{token_hex(8)}-"
 _own_number = count(1)
 
 
@@ -62,26 +62,30 @@ def converted(values: Any, kind: type[T]) -> T:
 
 def call_of(headers: dict[bytes, bytes]) -> Call:
     """The headers that matter; a request id that isn't sane is replaced, a trace dropped."""
-    request_id = headers.get(b"x-request-id", b"")
-    trace = headers.get(b"traceparent", b"")
+    request_id = headers.get(b"x-request-id")
+    trace = headers.get(b"traceparent")
     key = headers.get(b"idempotency-key")
     return Call(
-        request_id.decode() if _REQUEST_ID(request_id) else f"{_own_prefix}-{next(_own_number)}",
+        request_id.decode()
+        if request_id and _REQUEST_ID(request_id)
+        else _OWN_PREFIX + str(next(_own_number)),
         None if key is None else key.decode("latin-1"),
         trace.decode() if trace and _TRACEPARENT(trace) else None,
     )
 
 
-def check_key(call: Call) -> None:
+def check_key(key: str) -> None:
     """Refuses an idempotency key that can't be kept."""
-    if call.key is not None and not _KEY(call.key.encode("latin-1")):
+    if not _KEY(key):
         raise Refused(invalid(("/idempotency-key", "1–255 printable ASCII characters")))
 
 
-def path_of(raw_path: bytes) -> str:
+def path_of(scope: Scope) -> str:
     """The path with each segment decoded, and a slash inside a segment kept apart."""
+    raw_path: bytes = scope["raw_path"]
     if b"%" not in raw_path:
-        return raw_path.decode("ascii")
+        plain: str = scope["path"]
+        return plain
     try:
         segments = [unquote(segment, errors="strict") for segment in raw_path.decode().split("/")]
     except UnicodeDecodeError:
@@ -105,14 +109,13 @@ async def whole_body(receive: Receive, declared: bytes | None, limit: int) -> by
     """The body; refuses it as soon as it is known to be over the limit."""
     if declared is not None and declared.isdigit() and int(declared) > limit:
         raise Refused(too_large(limit))
-    body = b""
-    more = True
-    while more:
+    body: bytes = b""
+    while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise Gone
         body += message.get("body", b"")
         if len(body) > limit:
             raise Refused(too_large(limit))
-        more = message.get("more_body", False)
-    return body
+        if not message.get("more_body", False):
+            return body

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from pathlib import Path
 
 import uvicorn
 
@@ -12,7 +13,7 @@ EXAMPLES = 12
 
 
 async def test_the_service_does_what_its_schema_says(
-    service: Service, database_url: str, stocked: Stocked
+    service: Service, database_url: str, stocked: Stocked, tmp_path: Path
 ) -> None:
     """What cannot happen: a 5xx, a status or a shape the schema doesn't name, bad data taken in.
 
@@ -43,6 +44,7 @@ async def test_the_service_does_what_its_schema_says(
             f"--max-examples={EXAMPLES}",
             "--seed=1",
             "--generation-database=none",
+            cwd=tmp_path,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )

@@ -15,7 +15,6 @@ from atp_service.api.reservations.documents import document
 from atp_service.api.reservations.outcomes import answer, no_reservation
 from atp_service.api.reservations.requests import (
     ConfirmRequest,
-    Durability,
     ExtendRequest,
     FulfilRequest,
     HoldRequest,
@@ -81,7 +80,9 @@ class Reservations:
                 traceparent=call.traceparent,
             )
         )
-        return await self._durable(body.durability, outcome, answer(reservation_id, outcome))
+        if body.durability == "ledger":
+            await self._recorded(outcome)
+        return answer(reservation_id, outcome)
 
     async def get(self, reservation_id: str) -> Answer:
         reservation = await self._store.reservation(reservation_id)
@@ -115,9 +116,9 @@ class Reservations:
                 traceparent=call.traceparent,
             )
         )
-        return await self._durable(
-            body.durability, outcome, answer(reservation_id, outcome, held=200)
-        )
+        if body.durability == "ledger":
+            await self._recorded(outcome)
+        return answer(reservation_id, outcome, held=200)
 
     async def extend(self, call: Call, reservation_id: str, body: ExtendRequest) -> Answer:
         outcome = await self._store.apply(
@@ -139,9 +140,9 @@ class Reservations:
                 traceparent=call.traceparent,
             )
         )
-        return await self._durable(
-            body.durability, outcome, answer(reservation_id, outcome, confirming=True)
-        )
+        if body.durability == "ledger":
+            await self._recorded(outcome)
+        return answer(reservation_id, outcome, confirming=True)
 
     async def release(self, call: Call, reservation_id: str, body: ReleaseRequest) -> Answer:
         outcome = await self._store.apply(
@@ -153,9 +154,9 @@ class Reservations:
                 traceparent=call.traceparent,
             )
         )
-        return await self._durable(
-            body.durability, outcome, answer(reservation_id, outcome, named=body.lines)
-        )
+        if body.durability == "ledger":
+            await self._recorded(outcome)
+        return answer(reservation_id, outcome, named=body.lines)
 
     async def fulfil(self, call: Call, reservation_id: str, body: FulfilRequest) -> Answer:
         units = _units(body.lines)
@@ -171,15 +172,10 @@ class Reservations:
                 traceparent=call.traceparent,
             )
         )
-        return await self._durable(
-            body.durability,
-            outcome,
-            answer(
-                reservation_id,
-                outcome,
-                wrong_status="reservation-not-confirmed",
-                named=body.lines,
-            ),
+        if body.durability == "ledger":
+            await self._recorded(outcome)
+        return answer(
+            reservation_id, outcome, wrong_status="reservation-not-confirmed", named=body.lines
         )
 
     async def no_pick(self, call: Call, reservation_id: str, body: NoPickRequest) -> Answer:
@@ -260,13 +256,12 @@ class Reservations:
                 closed.append(ProblemLine(line.line_id, line.sku, line.location, reason))
         return closed
 
-    async def _durable(self, durability: Durability, outcome: Outcome, answered: Answer) -> Answer:
-        """The answer, once it is as durable as was asked. A refusal has nothing to wait for."""
-        if durability == "ledger" and isinstance(outcome, Held | Changed | Confirmed | Repeated):
+    async def _recorded(self, outcome: Outcome) -> None:
+        """Waits until the ledger has the outcome. A refusal has nothing to wait for."""
+        if isinstance(outcome, Held | Changed | Confirmed | Repeated):
             await self._ledger.wait_for(
                 self._store.epoch, outcome.seq, self._ledger_timeout_seconds
             )
-        return answered
 
 
 def _own_id(key: str | None) -> str:
