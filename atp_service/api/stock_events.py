@@ -62,7 +62,7 @@ class StockEvents:
         # Before master data is read, every SKU would be parked as unknown.
         self._catalog.check_loaded()
         arrivals = [
-            Arrival(payload, None, f"{call.request_id}/{place}")
+            Arrival(payload, None, f"{call.request_id}/{place}", call.traceparent)
             for place, payload in enumerate(payloads)
         ]
         results = [_outcome(result) for result in await self._facts.apply(arrivals)]

@@ -38,11 +38,15 @@ ROUNDS: Final = 10  # how often a count may find that its level has moved
 
 
 class Arrival(Struct, frozen=True):
-    """A message as it came. `subject` is None by HTTP; `arrival_id` survives redelivery."""
+    """A message as it came. `subject` is None by HTTP; `arrival_id` survives redelivery.
+
+    `traceparent` came beside the message; one inside it is more telling.
+    """
 
     payload: bytes
     subject: str | None
     arrival_id: str
+    traceparent: str | None = None
 
 
 class EventResult(Struct, frozen=True, omit_defaults=True):
@@ -177,6 +181,8 @@ class Facts:
             else:
                 self._park(work, structs.replace(event, subject=tidy(subject, 200)), now_ms)
             return None
+        if event.traceparent is None and work.arrival.traceparent is not None:
+            event = structs.replace(event, traceparent=work.arrival.traceparent)
         if event.occurred_at_ms > now_ms + AHEAD_MS:
             ahead = Unfit(
                 reason="future-time",

@@ -2,8 +2,11 @@
 
 import httpx
 
-from tests.api.conftest import stock_event
-from tests.api.test_reservations import problem
+from atp_service.inventory.commands import decode_command
+from tests.api.conftest import Service, stock_event
+from tests.api.test_reservations import cart, problem
+
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 async def test_each_event_is_answered_in_order(shop: httpx.AsyncClient) -> None:
@@ -34,3 +37,16 @@ async def test_a_thousand_at_a_time(shop: httpx.AsyncClient) -> None:
     problem(await shop.post("/v1/stock-events", json=[{}] * 1001), 422, "invalid")
     problem(await shop.post("/v1/stock-events", json=7), 422, "invalid")
     assert (await shop.post("/v1/stock-events", json=[])).json() == {"results": []}
+
+
+async def test_a_trace_is_carried_into_the_journal(
+    shop: httpx.AsyncClient, service: Service
+) -> None:
+    event = stock_event("receipt", sku="SKU-1", location="DC-1", quantity=5)
+    headers = {"traceparent": TRACE}
+    await shop.post("/v1/stock-events", json=event, headers=headers)
+    await shop.post("/v1/reservations", json=cart(), headers=headers)
+    await shop.post("/v1/reservations", json=cart("cart-2"), headers={"traceparent": "nonsense"})
+    entries = await service.store.journal(0, 10)
+    traces = [decode_command(entry.command).traceparent for entry in entries]
+    assert traces == [TRACE, TRACE, None]
