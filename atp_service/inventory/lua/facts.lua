@@ -199,9 +199,10 @@ local function safety_stock(command, blob)
   return { 'applied', seq }
 end
 
--- What can't be applied is kept all the same: in the journal, with its payload.
+-- What can't be applied is kept all the same: in the journal, with its payload. It doesn't make its
+-- feed any fresher.
 local function park(command, blob)
-  if is_known(command) then
+  if is_seen(event_key(command)) then
     return { 'duplicate' }
   end
   mark_seen(event_key(command))

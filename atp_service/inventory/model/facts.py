@@ -221,8 +221,8 @@ def safety_stock(b: Batch, command: SafetyStock) -> Outcome:
 
 
 def park(b: Batch, command: Park) -> Outcome:
-    """What can't be applied is kept all the same: in the journal, with its payload."""
-    if is_known(b, command):
+    """What can't be applied is kept all the same; it doesn't make its feed any fresher."""
+    if is_seen(b, event_key(command)):
         return Duplicate()
     mark_seen(b, event_key(command))
     append_entry(b, command)
