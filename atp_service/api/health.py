@@ -73,8 +73,6 @@ class Health:
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 report = await self._store.server_report()
-                # A fenced Redis answers reports, but no questions about stock.
-                await self._store.levels([("-", "-")])
         except stores.Fenced as fence:
             return Dependency("fenced", [fence.reason])
         except (stores.Unavailable, TimeoutError):

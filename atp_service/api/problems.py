@@ -37,7 +37,7 @@ _PROBLEMS: dict[str, tuple[int, str]] = {
     "internal": (500, "Something failed on our side"),
     "overloaded": (503, "No room for more promises right now"),
     "unavailable": (503, "A part of the service is away"),
-    "fenced": (503, "Stock is being rebuilt"),
+    "fenced": (503, "This Redis does not continue the ledger"),
 }
 
 
@@ -147,7 +147,7 @@ def for_exception(error: Exception, request_id: str) -> Answer:
         case store.Fenced():
             return problem(
                 "fenced",
-                "Stock is being rebuilt from the ledger; nothing was changed.",
+                f"Nothing was changed. {error.reason}.",
                 retry_after=error.retry_after_seconds,
             )
         case store.Unavailable():

@@ -56,6 +56,15 @@ class Opening:
         """Redis has answered from another epoch: look again."""
         self._run_id, self.epoch = "", 0
 
+    @property
+    def refused(self) -> bool:
+        """Whether the last Redis looked at was refused."""
+        return self._refused is not None
+
+    def knows(self, epoch: bytes | None) -> bool:
+        """Whether this is the epoch that was compared: an emptied Redis has none."""
+        return epoch is not None and int(epoch) == self.epoch
+
     def check(self) -> None:
         """Raises Fenced while the last Redis looked at was refused."""
         if self._refused is not None:

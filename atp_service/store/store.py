@@ -1,5 +1,7 @@
 """The store: changes through the door, reads from the same hashes the decisions are made on."""
 
+import asyncio
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +21,7 @@ from atp_service.store.script import Script, production_script
 from atp_service.store.wire import Reader, Request, Wire
 
 FEED_PREFIX = b"f"
+LOOK_AGAIN_SECONDS = 0.5  # how often reads look anew at a Redis that was refused
 _decode_locations = msgspec.msgpack.Decoder(list[str]).decode
 
 
@@ -67,6 +70,9 @@ class Store:
         )
         self._reader = Reader(Wire(redis_url, name=f"{name}-read", greet=self._opening.greet))
         self._journal_wire = Wire(redis_url, name=f"{name}-journal")
+        self._probe = Wire(redis_url, name=f"{name}-probe", greet=self._opening.greet)
+        self._looking = asyncio.Lock()
+        self._looked_at = -LOOK_AGAIN_SECONDS
 
     @property
     def epoch(self) -> int:
@@ -126,7 +132,7 @@ class Store:
 
     async def feeds(self) -> dict[str, FeedSeen]:
         """Every feed that has been heard of."""
-        (fields,) = await self._reader.ask(("HGETALL", self._keys.meta))
+        (fields,) = await self._read(("HGETALL", self._keys.meta))
         return {
             name[1:].decode(): FeedSeen(*map(int, value.split(b":")))
             for name, value in zip(fields[::2], fields[1::2], strict=True)
@@ -165,8 +171,8 @@ class Store:
         return (float(first[1]) - _milliseconds(time)) / 1000 if first else None
 
     async def server_report(self) -> ServerReport:
-        """The server's identity, durability and memory."""
-        info, seq, length = await self._reader.ask(
+        """The server's identity, durability and memory. Raises Unavailable or Fenced."""
+        info, seq, length = await self._read(
             ("INFO",), ("HGET", self._keys.meta, "seq"), ("XLEN", self._keys.journal)
         )
         lines = (x.split(":", 1) for x in info.decode().splitlines() if ":" in x)
@@ -185,9 +191,39 @@ class Store:
         )
 
     async def _read(self, *requests: Request) -> list[Any]:
-        """As the reader; but nothing is answered from a Redis that is fenced."""
+        """As the reader; but nothing is answered from a Redis that doesn't continue the ledger.
+
+        A Redis may be emptied under a connection that lives on: each answer shows its epoch.
+        """
+        if self._opening.refused:
+            await self._look_again()
+        replies = await self._read_with_epoch(requests)
+        if replies is None:
+            await self._look_again()
+            replies = await self._read_with_epoch(requests)
+        if replies is None:
+            raise Fenced("Redis is in an epoch that has not been compared yet", 1)
+        return replies
+
+    async def _read_with_epoch(self, requests: Sequence[Request]) -> list[Any] | None:
+        """The replies; None where Redis is in another epoch than the one compared."""
+        # The epoch comes last: what was read before it is then no younger than it.
+        *replies, epoch = await self._reader.ask(*requests, ("HGET", self._keys.meta, "epoch"))
+        return replies if self._opening.knows(epoch) else None
+
+    async def _look_again(self) -> None:
+        """Have the opening compare Redis anew, on a connection of its own. Raises Fenced.
+
+        Of many who ask at the same time one looks, for all of them.
+        """
+        async with self._looking:
+            if time.monotonic() - self._looked_at >= LOOK_AGAIN_SECONDS:
+                try:
+                    await self._probe.exchange([("PING",)])
+                finally:
+                    self._looked_at = time.monotonic()
+                    await self._probe.close()
         self._opening.check()
-        return await self._reader.ask(*requests)
 
     async def close(self) -> None:
         await self._door.close()

@@ -11,6 +11,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from atp_service import api
 from atp_service.catalog import Catalog, Channel, Feed, Location, Sku
+from atp_service.embedded.postgres import Postgres
 from atp_service.facts import Facts
 from atp_service.ledger import Ledger
 from atp_service.store import Store
@@ -81,6 +82,12 @@ def caller(service: Service) -> httpx.AsyncClient:
         transport=httpx.ASGITransport(service.app),
         base_url="http://atp.test",
     )
+
+
+@pytest.fixture
+def postgres(_postgres_server: Postgres) -> Postgres:
+    """The server, for tests that want a database of their own, or shut somebody out."""
+    return _postgres_server
 
 
 @pytest.fixture

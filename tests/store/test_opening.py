@@ -1,5 +1,7 @@
 """Which Redis may be answered from: the one that continues what the ledger has, and no other."""
 
+import asyncio
+
 import pytest
 from redis.asyncio import Redis
 
@@ -33,6 +35,83 @@ async def test_an_emptied_redis_answers_nothing(redis_url: str, redis: Redis) ->
         await store.apply(hold("cart"))
     with pytest.raises(Fenced):
         await store.levels([("LAMP", "DC")])
+    await store.close()
+
+
+async def test_who_only_reads_notices_too_that_redis_was_emptied(
+    redis_url: str, redis: Redis
+) -> None:
+    store, witness = Store(redis_url), Witness()
+    await store.open(witness)
+    await store.apply(receipt("1", 5))
+    witness.last = await recorded(store)
+    assert await store.locations_of(["LAMP"]) == [["DC"]]
+    await redis.flushall()
+    for read in (
+        store.levels([("LAMP", "DC")]),
+        store.locations_of(["LAMP"]),
+        store.reservation("cart"),
+        store.feeds(),
+        store.server_report(),
+    ):
+        with pytest.raises(Fenced, match="empty"):
+            await read
+    await store.close()
+
+
+async def test_many_readers_of_an_emptied_redis_have_it_compared_once(
+    redis_url: str, redis: Redis
+) -> None:
+    store, witness = Store(redis_url), Witness()
+    await store.open(witness)
+    await store.apply(receipt("1", 5))
+    witness.last = await recorded(store)
+    await redis.flushall()
+    before = (await redis.info("stats"))["total_connections_received"]
+    reads = [store.levels([("LAMP", "DC")]) for _ in range(50)]
+    faults = await asyncio.gather(*reads, return_exceptions=True)
+    assert all(isinstance(fault, Fenced) for fault in faults)
+    assert (await redis.info("stats"))["total_connections_received"] - before <= 2
+    await store.close()
+
+
+async def test_who_only_reads_follows_the_ledger_into_a_new_epoch(
+    redis_url: str, redis: Redis
+) -> None:
+    store, witness = Store(redis_url), Witness()
+    await store.open(witness)
+    await store.apply(receipt("1", 5))
+    witness.last = await recorded(store)
+    await store.levels([("LAMP", "DC")])
+    witness.last.epoch = 2
+    await redis.hset("{0}meta", "epoch", "2")
+    (level,) = await store.levels([("LAMP", "DC")])
+    assert level is not None
+    assert (level.on_hand, store.epoch) == (5, 2)
+    await store.close()
+
+
+async def test_who_only_reads_notices_that_the_right_redis_is_back(
+    redis_url: str, redis: Redis
+) -> None:
+    store, witness = Store(redis_url), Witness()
+    await store.open(witness)
+    await store.apply(receipt("1", 5))
+    witness.last = await recorded(store)
+    await redis.hset("{0}meta", "epoch", "2")
+    with pytest.raises(Fenced, match="epoch 2"):
+        await store.levels([("LAMP", "DC")])
+    await redis.hset("{0}meta", "epoch", "1")
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                (level,) = await store.levels([("LAMP", "DC")])
+            except Fenced:
+                await asyncio.sleep(0.05)
+            else:
+                break
+    assert level is not None
+    assert level.on_hand == 5
     await store.close()
 
 
