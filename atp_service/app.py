@@ -129,7 +129,7 @@ async def _serve_on(listener: socket.socket, settings: Settings) -> None:
             uvicorn.Config(
                 application,
                 loop="none",
-                http=api.OneWrite,
+                http=api.LaneProtocol,
                 proxy_headers=False,
                 lifespan="auto",
                 access_log=False,

@@ -2,6 +2,6 @@
 
 from atp_service.api.application import create
 from atp_service.api.edge import Edge
-from atp_service.api.server import OneWrite
+from atp_service.api.server import LaneProtocol
 
-__all__ = ["Edge", "OneWrite", "create"]
+__all__ = ["Edge", "LaneProtocol", "create"]

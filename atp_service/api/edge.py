@@ -7,20 +7,20 @@ from msgspec.json import encode
 from atp_service import metrics
 from atp_service.api.answers import Answer, Call
 from atp_service.api.asgi import Application, Message, Receive, Scope, Send
-from atp_service.api.lane import Lane
+from atp_service.api.lane import Hot, Lane
 from atp_service.api.problems import for_exception
 from atp_service.api.reading import Gone, call_of, check_key, path_of, whole_body
 
 _RESERVATIONS = "/v1/reservations"
-_RESERVATION_BYTES = 64 * 1024
+RESERVATION_BYTES = 64 * 1024
 _OTHER_BYTES = 1024 * 1024
 
 
 class Edge:
-    """The ASGI application."""
+    """The ASGI application. The server may hand it requests of the lane without the ASGI."""
 
     def __init__(self, lane: Lane, litestar: Application) -> None:
-        self._lane = lane
+        self.lane = lane
         self._litestar = litestar
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -33,28 +33,38 @@ class Edge:
         call = call_of(headers)
         template = "unmatched"
         try:
+            path = path_of(scope)
+            limit = RESERVATION_BYTES if path.startswith(_RESERVATIONS) else _OTHER_BYTES
+            body = await whole_body(receive, headers.get(b"content-length"), limit)
+            hot = self.lane.match(method, path)
+            if hot is not None:
+                payload = body if method == "POST" else scope["query_string"]
+                await _send(send, await self.answer(*hot, call, payload, started), call)
+                return
             if call.key is not None:
                 check_key(call.key)
-            path = path_of(scope)
-            limit = _RESERVATION_BYTES if path.startswith(_RESERVATIONS) else _OTHER_BYTES
-            body = await whole_body(receive, headers.get(b"content-length"), limit)
-            hot = self._lane.match(method, path)
-            if hot is None:
-                scope["path"] = path
-                status = await self._through_litestar(scope, receive, send, call, body)
-                template = scope.get("path_template") or template
-            else:
-                route, segment = hot
-                template = route.template
-                answer = await route.run(
-                    call, segment, body if method == "POST" else scope["query_string"]
-                )
-                status = await _send(send, answer, call)
+            scope["path"] = path
+            status = await self._through_litestar(scope, receive, send, call, body)
+            template = scope.get("path_template") or template
         except Gone:
             return
         except Exception as error:
             status = await _send(send, for_exception(error, call.request_id), call)
         metrics.observe_request(method, template, status, perf_counter() - started)
+
+    async def answer(
+        self, route: Hot, segment: str, call: Call, payload: bytes, started: float
+    ) -> Answer:
+        """A hot route's answer, whatever happens; `payload` is the body, or a GET's query."""
+        try:
+            if call.key is not None:
+                check_key(call.key)
+            answered = await route.run(call, segment, payload)
+        except Exception as error:
+            answered = for_exception(error, call.request_id)
+        seconds = perf_counter() - started
+        metrics.observe_request(route.method, route.template, answered.status, seconds)
+        return answered
 
     async def _through_litestar(
         self, scope: Scope, receive: Receive, send: Send, call: Call, body: bytes

@@ -296,9 +296,9 @@ decode_command = msgspec.msgpack.Decoder(AnyCommand).decode
 
 def fingerprint(lines: list[HoldLine]) -> str:
     """The content of a cart in 16 characters: same lines in any order, same fingerprint."""
-    content = sorted((line.line_id, line.sku, line.location, line.quantity) for line in lines)
-    text = "\x1f".join(f"{a}\x1f{b}\x1f{c}\x1f{d}" for a, b, c, d in content)
-    return blake2b(text.encode(), digest_size=8).hexdigest()
+    content = [f"{a.line_id}\x1f{a.sku}\x1f{a.location}\x1f{a.quantity}" for a in lines]
+    content.sort()
+    return blake2b("\x1f".join(content).encode(), digest_size=8).hexdigest()
 
 
 def weight(command: Command) -> int:

@@ -75,13 +75,13 @@ class _Queued:
         self.place = place
 
 
+_NOT_REPEATABLE = frozenset({Release, Fulfil, NoPick, Extend})
+
+
 def repeatable(command: Command) -> Command:
     """Part of a line, given or taken twice, is another change: such a command needs a key."""
-    match command:
-        case Release(key=None) | Fulfil(key=None) if command.lines is not None:
-            return msgspec.structs.replace(command, key=f"~{secrets.token_hex(8)}")
-        case NoPick(key=None) | Extend(key=None):
-            return msgspec.structs.replace(command, key=f"~{secrets.token_hex(8)}")
+    if type(command) in _NOT_REPEATABLE and getattr(command, "key", None) is None:
+        return msgspec.structs.replace(command, key=f"~{secrets.token_hex(8)}")
     return command
 
 

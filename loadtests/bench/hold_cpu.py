@@ -5,7 +5,6 @@ from statistics import median
 from atp_service.embedded.child import Child
 from loadtests.bench import shop
 from loadtests.bench.board import Check, Result, around, number, ratios
-from loadtests.bench.empty import AS_IT_COMES
 from loadtests.bench.machine import Instance, alternating, instance, until
 from loadtests.bench.wire import Load, drive, free_port, post
 
@@ -19,13 +18,11 @@ def measure(*, quick: bool) -> Result:
     rounds, requests = (2, 4_000) if quick else (8, 20_000)
     holds: list[Load] = []
     empties: list[Load] = []
-    as_it_comes: list[Load] = []
     with instance() as here:
         port = free_port()
         serving = here.serve(port)
         shop.stock(port, SKUS)
         empty = _Empty(here, "empty")
-        plain = _Empty(here, AS_IT_COMES)
 
         def hold_round(number: int) -> None:
             load = drive(port, serving.pid, shop.carts(requests, SKUS))
@@ -37,16 +34,9 @@ def measure(*, quick: bool) -> Result:
             if number >= 0:
                 empties.append(load)
 
-        def plain_round(number: int) -> None:
-            load = plain.drive(requests)
-            if number >= 0:
-                as_it_comes.append(load)
-
-        alternating(rounds, hold_round, empty_round, plain_round)
+        alternating(rounds, hold_round, empty_round)
     hold_micros = [load.cpu_micros for load in holds]
     empty_micros = [load.cpu_micros for load in empties]
-    plain_micros = [load.cpu_micros for load in as_it_comes]
-    of_plain = around(ratios(hold_micros, plain_micros))
     return Result(
         checks=[
             Check(
@@ -58,7 +48,6 @@ def measure(*, quick: bool) -> Result:
         ],
         notes=[
             f"hold {around(hold_micros, 'µs')}, empty {around(empty_micros, 'µs')} of CPU",
-            f"empty on uvicorn as it comes {around(plain_micros, 'µs')}: {of_plain} of that",
             f"hold {_experience(holds)}",
             f"empty {_experience(empties)}",
         ],
