@@ -1,6 +1,6 @@
 """How many can be sold: the levels as the door sees them, with the terms behind each number."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate, islice
 from typing import Annotated, Any
@@ -13,7 +13,7 @@ from litestar.response import Response
 from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
 from atp_service.api.answers import Answer, Call, Timestamp, timestamp, timestamp_or_none
-from atp_service.api.channels import check_channel
+from atp_service.api.channels import find_channel
 from atp_service.api.contract import StrictBody, problems, respond
 from atp_service.api.lane import Hot
 from atp_service.api.problems import Refused, invalid
@@ -128,11 +128,9 @@ class Availability:
     async def look_up(self, _: Call, asked: AvailabilityRequest) -> Answer:
         channel = asked.channel or ""
         if channel and channel not in self._catalog.channels:
-            await check_channel(self._catalog, channel, create=self._auto_create)
-        if any(sku not in self._catalog.skus for sku in asked.skus):
-            await self._catalog.look_again(skus=asked.skus)
-            self._catalog.check_loaded()
-        cells = await self._cells(asked)
+            await find_channel(self._catalog, channel, auto_create=self._auto_create)
+        known = await self._known(asked.skus)
+        cells = await self._cells(asked, known)
         own = await self._own_units(asked.exclude_reservation)
         pairs = [(sku, location) for sku, locations in cells for location in locations]
         levels = await self._store.levels(pairs)
@@ -150,15 +148,26 @@ class Availability:
         )
         items = [
             view.item(sku, list(islice(found, len(locations))))
-            if sku in self._catalog.skus
+            if sku in known
             else SkuAvailability(sku, 0, 0, 0, [], known=False)
             for sku, locations in cells
         ]
         return Answer(200, AvailabilityDocument(timestamp(as_of_ms), asked.channel, items))
 
-    async def _cells(self, asked: AvailabilityRequest) -> list[tuple[str, Sequence[str]]]:
+    async def _known(self, skus: Sequence[str]) -> Container[str]:
+        """Those that master data has, or stock: a page must not wait for master data, nor fail."""
+        strangers = [sku for sku in skus if sku not in self._catalog.skus]
+        if not strangers:
+            return self._catalog.skus
+        places = await self._store.locations_of(strangers)
+        stocked = {sku for sku, found in zip(strangers, places, strict=True) if found}
+        await self._catalog.look_again(skus=[sku for sku in strangers if sku not in stocked])
+        return stocked.union(sku for sku in skus if sku in self._catalog.skus)
+
+    async def _cells(
+        self, asked: AvailabilityRequest, known: Container[str]
+    ) -> list[tuple[str, Sequence[str]]]:
         """Each SKU with the locations to look at; none where the SKU is unknown."""
-        known = self._catalog.skus
         places: Iterator[Sequence[str]]
         if asked.locations is None:
             places = iter(await self._store.locations_of([s for s in asked.skus if s in known]))

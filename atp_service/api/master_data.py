@@ -15,7 +15,7 @@ from atp_service.api.contract import StrictBody, problems, respond
 from atp_service.api.pages import Cursor, Limit
 from atp_service.api.problems import invalid, problem
 from atp_service.api.reading import path_id
-from atp_service.catalog import Catalog, Channel, Feed, Location, Record, Sku
+from atp_service.catalog import Catalog, Channel, Feed, Location, Record, Sku, Unavailable
 from atp_service.catalog.records import SafetyUnits
 from atp_service.catalog.words import Id, LocationId
 from atp_service.inventory.commands import SafetyStock
@@ -148,8 +148,10 @@ def _levels(catalog: Catalog, store: Store) -> Router:
     ) -> Response[LevelPolicyDocument]:
         sku = path_id("sku", sku)
         location = path_id("location", location, LocationId)
-        await catalog.look_again(skus=[sku], locations=[location])
+        asked = await catalog.look_again(skus=[sku], locations=[location])
         unknown = stranger(sku, location)
+        if unknown is not None and not asked:
+            raise Unavailable("nobody can say whether the level's SKU and location are known")
         if unknown is not None:
             return respond(unknown)
         outcome = await store.apply(

@@ -7,7 +7,6 @@ time (`ensure`) is known at once and written when Postgres is there.
 import asyncio
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from time import monotonic
 from typing import Any, Generic, TypeVar, get_args
 
 import psycopg
@@ -15,19 +14,19 @@ import structlog
 from msgspec import structs
 from msgspec.json import Decoder, encode
 from psycopg import AsyncConnection, sql
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import AsyncConnectionPool
 
 from atp_service.catalog.records import Channel, Feed, FeedKind, Location, Record, Sku
+from atp_service.postgres import PATIENCE_SECONDS, Impatient
 
 log = structlog.get_logger()
 
 R = TypeVar("R", bound=Record)
 K = TypeVar("K", bound=Iterable[str])
 
-_LOOK_TIMEOUT_SECONDS = 2.0
+_LOAD_SECONDS = 60.0  # a million SKUs take their time
 _RETRY_SECONDS = 1.0
-_PATIENCE_SECONDS = 5.0
-
+_TIDY_SECONDS = 5.0
 
 GTIN = "gtin"  # among the sources of aliases, the one that all of them share
 
@@ -56,7 +55,7 @@ class Catalog:
     def __init__(self, pool: AsyncConnectionPool[AsyncConnection[Any]]) -> None:
         if not isinstance(pool.conninfo, str):
             raise TypeError("the pool's conninfo must be a text: listening needs it too")
-        self._pool = pool
+        self._postgres = Impatient(pool)
         self._conninfo = pool.conninfo
         self._locations = Shelf(Location)
         self._skus = Shelf(Sku)
@@ -71,7 +70,6 @@ class Catalog:
         self.channels = self._channels.records
         self.feeds = self._feeds.records
         self._loaded = False
-        self._ask_again_at = 0.0
         self._feeds_of_location: dict[str, list[Feed]] | None = None
         self._sku_by_alias: dict[tuple[str, str], str] = {}
 
@@ -152,8 +150,11 @@ class Catalog:
         locations: Collection[str] = (),
         channels: Collection[str] = (),
         feeds: Collection[str] = (),
-    ) -> None:
-        """Ask Postgres for what memory doesn't have: another process may just have made it."""
+    ) -> bool:
+        """Ask Postgres for what memory doesn't have: another process may just have made it.
+
+        Whether it could be asked: who is still unknown then is a stranger, else nobody knows.
+        """
         asked: list[tuple[Shelf[Any], Collection[str]]] = [
             (self._skus, skus),
             (self._locations, locations),
@@ -162,19 +163,19 @@ class Catalog:
         ]
         for shelf, keys in asked:
             missing = [key for key in keys if key not in shelf.records]
-            if missing and monotonic() >= self._ask_again_at:
+            if missing:
                 try:
                     await self._refresh(shelf, missing)
                 except Unavailable:
-                    # While Postgres is away a stranger must not make every call wait.
-                    self._ask_again_at = monotonic() + _PATIENCE_SECONDS
+                    return False
+        return True
 
     # Keeping up.
 
     async def load(self) -> None:
         """Read everything; raises Unavailable."""
         for shelf in self._shelves.values():
-            rows = await self._run(_select_all(shelf.table), {})
+            rows = await self._run(_select_all(shelf.table), {}, _LOAD_SECONDS)
             shelf.records.clear()
             self._learn(shelf, {key: shelf.decode(document) for key, document in rows})
             self._learn(shelf, shelf.unwritten)
@@ -197,7 +198,7 @@ class Catalog:
             await self.load()  # what changed while nobody listened
             while True:
                 changed: defaultdict[str, set[str]] = defaultdict(set)
-                async for notice in connection.notifies(timeout=_PATIENCE_SECONDS, stop_after=1):
+                async for notice in connection.notifies(timeout=_TIDY_SECONDS, stop_after=1):
                     table, _, key = notice.payload.partition(":")
                     changed[table].add(key)
                 for table, ids in changed.items():
@@ -264,12 +265,14 @@ class Catalog:
         shelf.records.pop(key, None)
         self._feeds_of_location = None
 
-    async def _run(self, query: sql.Composed, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+    async def _run(
+        self, query: sql.Composed, values: dict[str, Any], seconds: float = PATIENCE_SECONDS
+    ) -> list[tuple[Any, ...]]:
         try:
-            async with self._pool.connection(timeout=_LOOK_TIMEOUT_SECONDS) as connection:
+            async with self._postgres.connection(seconds) as connection:
                 cursor = await connection.execute(query, values)
                 return await cursor.fetchall() if cursor.description else []
-        except (psycopg.OperationalError, PoolTimeout) as error:
+        except psycopg.OperationalError as error:
             raise Unavailable(str(error)) from error
 
 

@@ -10,11 +10,10 @@ from typing import Final
 
 import msgspec
 
-from atp_service.facts.recall import Recall
 from atp_service.inventory.commands import Count, Fact, decode_command
 from atp_service.inventory.journal import Entry, decode_head
 from atp_service.inventory.stock import level_field
-from atp_service.ledger import Unavailable
+from atp_service.ledger import Ledger, Unavailable
 from atp_service.store import Store
 
 PAGE: Final = 1_000
@@ -22,7 +21,7 @@ LONGEST_TAIL: Final = 50_000  # beyond, the recorder has to catch up first
 ATTEMPTS: Final = 5
 
 
-async def merged(counts: Sequence[Count], store: Store, recall: Recall) -> list[Count | None]:
+async def merged(counts: Sequence[Count], store: Store, ledger: Ledger) -> list[Count | None]:
     """The counts in the same order, each with its deltas and the level's counter.
 
     None where the ledger is needed, and away.
@@ -36,7 +35,7 @@ async def merged(counts: Sequence[Count], store: Store, recall: Recall) -> list[
     # Where on_hand has never changed there is nothing to add up, and nobody to ask.
     moved = [count for count in read if count.moves]
     try:
-        sums = iter(await _deltas_after(moved, store, recall))
+        sums = iter(await _deltas_after(moved, store, ledger))
     except Unavailable:
         return [None if count.moves else count for count in read]
     return [
@@ -45,12 +44,12 @@ async def merged(counts: Sequence[Count], store: Store, recall: Recall) -> list[
     ]
 
 
-async def _deltas_after(counts: Sequence[Count], store: Store, recall: Recall) -> list[int]:
+async def _deltas_after(counts: Sequence[Count], store: Store, ledger: Ledger) -> list[int]:
     if not counts:
         return []
     for _ in range(ATTEMPTS):
         recorded = [
-            await recall.deltas_after(count.sku, count.location, count.occurred_at_ms)
+            await ledger.deltas_after(count.sku, count.location, count.occurred_at_ms)
             for count in counts
         ]
         tail = await _tail(store, min(seq for seq, _ in recorded))

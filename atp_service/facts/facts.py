@@ -13,7 +13,6 @@ from atp_service.catalog import Unavailable as MasterDataUnavailable
 from atp_service.facts.counts import merged
 from atp_service.facts.events import AnyEvent, Unfit, read_event, tidy
 from atp_service.facts.parking import park
-from atp_service.facts.recall import Recall
 from atp_service.facts.translation import names_of, places_told, translate
 from atp_service.inventory.commands import Count, Fact, Park
 from atp_service.inventory.outcomes import (
@@ -93,7 +92,7 @@ class Facts:
         clock: Callable[[], int],
     ) -> None:
         self._store = store
-        self._recall = Recall(ledger)
+        self._ledger = ledger
         self._catalog = catalog
         self._auto_create = auto_create
         # An event may have entered the window that much before the time it tells.
@@ -156,10 +155,12 @@ class Facts:
             for work, event in strangers:
                 work.result = EventResult(event.source, event.id, "waiting", "master-data-away")
             return
-        await self._meet([event for _, event in strangers])
+        asked = await self._meet([event for _, event in strangers])
         for work, event in strangers:
             told = translate(event, self._catalog)
-            if isinstance(told, Unfit):
+            if isinstance(told, Unfit) and not asked:
+                work.result = EventResult(event.source, event.id, "waiting", "master-data-away")
+            elif isinstance(told, Unfit):
                 self._park(work, told, now_ms)
             else:
                 work.command = told
@@ -199,18 +200,19 @@ class Facts:
         """Whether the feed speaks of a location for the first time, where that is noted."""
         return self._auto_create and (event.source, places_told(event)) not in self._spoken_of
 
-    async def _meet(self, strangers: Sequence[AnyEvent]) -> None:
+    async def _meet(self, strangers: Sequence[AnyEvent]) -> bool:
+        """Whether master data could be asked for them, or they are created."""
         names = [names_of(event, self._catalog) for event in strangers]
         feeds = {name.feed for name in names}
         skus = {name.sku for name in names if name.sku is not None}
         locations = {place for name in names for place in name.places}
         if not self._auto_create:
-            await self._catalog.look_again(skus=skus, locations=locations, feeds=feeds)
-            return
-        # A heartbeat speaks of no location.
-        heard = {(name.feed, place) for name in names for place in name.places or ("",)}
+            return await self._catalog.look_again(skus=skus, locations=locations, feeds=feeds)
+        # A transfer speaks for the location whose on_hand changes, a heartbeat for none.
+        heard = {(name.feed, name.places[0] if name.places else "") for name in names}
         await self._catalog.ensure(skus=skus, locations=locations, feeds=heard)
         self._spoken_of.update((event.source, places_told(event)) for event in strangers)
+        return True
 
     def _park(self, work: _Work, unfit: Unfit, now_ms: int) -> None:
         feed = self._catalog.feeds.get(unfit.source)
@@ -229,7 +231,7 @@ class Facts:
         if not old:
             return
         try:
-            recorded = await self._recall.seen_events(
+            recorded = await self._ledger.seen_events(
                 [(work.command.source, work.command.event_id) for work in old]
             )
         except Unavailable:
@@ -264,7 +266,7 @@ class Facts:
                 counts.append(work.command)
         if not counts:
             return
-        whole = await merged(counts, self._store, self._recall)
+        whole = await merged(counts, self._store, self._ledger)
         for work, count in zip(todo, whole, strict=True):
             if count is None:
                 work.ends("waiting", "ledger-away")

@@ -14,6 +14,7 @@ from atp_service.inventory.reservations import Reservation, decode_reservation
 from atp_service.ledger.position import GENESIS, Position, read_position
 from atp_service.ledger.recorded import Recorded
 from atp_service.ledger.unavailable import Unavailable, unavailable_when_away
+from atp_service.postgres import PATIENCE_SECONDS, Impatient
 
 
 class ExceptionRow(Struct, frozen=True, kw_only=True):
@@ -46,7 +47,7 @@ class Ledger:
     """The ledger, read; and the one row that says where a partition stands, opened."""
 
     def __init__(self, pool: AsyncConnectionPool[AsyncConnection[Any]]) -> None:
-        self._pool = pool
+        self._postgres = Impatient(pool)
         if not isinstance(pool.conninfo, str):
             raise TypeError("the ledger listens on a connection of its own: it needs the address")
         self._recorded = Recorded(pool.conninfo)
@@ -189,7 +190,9 @@ class Ledger:
             return await cursor.fetchone() is not None
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[AsyncConnection[Any]]:
+    async def _connection(
+        self, seconds: float = PATIENCE_SECONDS
+    ) -> AsyncIterator[AsyncConnection[Any]]:
         with unavailable_when_away():
-            async with self._pool.connection() as connection:
+            async with self._postgres.connection(seconds) as connection:
                 yield connection

@@ -12,7 +12,7 @@ class Unavailable(Exception):
 
 @contextmanager
 def unavailable_when_away() -> Iterator[None]:
-    """Turn every way in which Postgres can be away, a pool's timeout included, into one."""
+    """Turn every way in which Postgres can be away, not answering in time included, into one."""
     try:
         yield
     except psycopg.errors.UndefinedTable as error:

@@ -102,8 +102,11 @@ class Opening:
                 raise Fenced(f"Redis is empty, the ledger has {position.seq} entries")
             meta = await self._initialise(wire, position.epoch if position else FIRST_EPOCH)
         await self._compare(wire, meta, position)
+        try:
+            await self._witness.open(int(meta[0]), run_id)
+        except Exception as fault:
+            raise Unavailable("the ledger went away while Redis was compared") from fault
         self._run_id, self.epoch = run_id, int(meta[0])
-        await self._witness.open(self.epoch, run_id)
         log.info("redis_opened", run_id=run_id, epoch=self.epoch, seq=int(meta[1]))
 
     async def _look(self, wire: Wire) -> tuple[list[Any], str]:

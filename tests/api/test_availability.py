@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 
 from atp_service.catalog import Channel
-from tests.api.conftest import Service, Stocked, stock_event
+from tests.api.conftest import Service, Stocked, caller, serving, stock_event
 from tests.api.test_reservations import cart, problem
 
 
@@ -155,6 +155,26 @@ async def test_a_levels_own_safety_stock_wins(
     assert (await shop.get(url)).json()["safety_stock"] is None
     (item,) = (await shop.get("/v1/availability?sku=SKU-1&channel=web")).json()["items"]
     assert item["ats"] == 4
+
+
+async def test_asking_about_a_mistyped_channel_does_not_create_it(
+    redis_url: str, database_url: str
+) -> None:
+    async with (
+        serving(redis_url, database_url, auto_create=True) as service,
+        caller(service) as shop,
+    ):
+        receipt = stock_event("receipt", sku="SKU-1", location="DC-1", quantity=5)
+        await shop.post("/v1/stock-events", json=receipt)
+        await service.catalog.put(Channel(id="web", safety_stock=2))
+        for asked in (
+            await shop.get("/v1/availability?sku=SKU-1&channel=wbe"),
+            await shop.post("/v1/availability", json={"skus": ["SKU-1"], "channel": "wbe"}),
+        ):
+            assert asked.json()["items"][0]["ats"] == 5
+        assert set(service.catalog.channels) == {"web"}
+        assert (await shop.post("/v1/reservations", json=cart(channel="pos"))).status_code == 201
+        assert set(service.catalog.channels) == {"web", "pos"}
 
 
 async def test_what_cannot_be_asked(shop: httpx.AsyncClient) -> None:

@@ -40,7 +40,20 @@ async def test_a_feed_gains_the_locations_it_speaks_of(open_shop: Retailer) -> N
     await open_shop.tell(event("transfer_shipped", source="oms", quantity=1, **way))
     await open_shop.tell(event("sale", source="oms", location="store-2", quantity=1))
     known = await elsewhere(open_shop)
-    assert sorted(known.feeds["oms"].locations) == [DC, STORE, "store-2"]
+    assert sorted(known.feeds["oms"].locations) == [DC, "store-2"]
+
+
+async def test_a_transfer_does_not_put_the_sender_behind_the_receiver(
+    open_shop: Retailer,
+) -> None:
+    way: dict[str, Any] = {"from": "DC-9", "to": "store-9", "document": "T-1"}
+    shipped = event("transfer_shipped", source="wms/dc-9", quantity=3, **way)
+    received = event("transfer_received", source="pos/store-9", quantity=3, **way)
+    assert await open_shop.statuses(shipped, received) == ["applied", "applied"]
+    known = await elsewhere(open_shop)
+    assert {"DC-9", "store-9"} <= set(known.locations)
+    assert [feed.id for feed in known.feeds_of("store-9")] == ["pos/store-9"]
+    assert [feed.id for feed in known.feeds_of("DC-9")] == ["wms/dc-9"]
 
 
 async def test_a_heartbeat_makes_a_feed_known_that_spoke_of_no_location(

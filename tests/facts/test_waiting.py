@@ -1,13 +1,15 @@
 """While Postgres is away facts go on; only what needs the ledger waits, and nothing is lost."""
 
 import time
+from pathlib import Path
 
 import msgspec
 
-from atp_service.catalog import Catalog
+from atp_service.catalog import Catalog, Sku
 from atp_service.embedded.postgres import Postgres
 from atp_service.facts import Arrival, Facts
-from tests.facts.trade import Retailer, away, event, now_ms
+from atp_service.postgres import PATIENCE_SECONDS
+from tests.facts.trade import Retailer, away, event, hung, now_ms, until
 
 DAY = 86_400_000
 
@@ -70,6 +72,34 @@ async def test_nobody_is_a_stranger_before_master_data_was_read(shop: Retailer) 
     sale = msgspec.json.encode(event("sale", quantity=1))
     (result,) = await just_started.apply([Arrival(sale, "atp.events.wms.dc-1", "ATP_EVENTS/1/1")])
     assert (result.status, result.reason) == ("waiting", "master-data-away")
+
+
+async def test_nobody_is_a_stranger_while_master_data_cannot_be_asked(
+    shop: Retailer, postgres: Postgres, ledger_url: str
+) -> None:
+    await Catalog(shop.pool).put(Sku(sku="NEW-9"))
+    new = event("receipt", sku="NEW-9", quantity=1)
+    with away(postgres, ledger_url):
+        (result,) = await shop.tell(new)
+        assert (result.status, result.reason) == ("waiting", "master-data-away")
+
+    async def applied() -> bool:
+        return await shop.statuses(new) == ["applied"]
+
+    await until(applied)
+
+
+async def test_a_ledger_that_hangs_holds_nobody_up_for_long(
+    shop: Retailer, server_data: Path
+) -> None:
+    await shop.tell(event("receipt", quantity=1))
+    with hung(server_data):
+        began = time.monotonic()
+        for _ in range(20):
+            old = event("sale", quantity=1, at_ms=now_ms() - 2 * DAY)
+            assert await shop.statuses(old, event("count", quantity=9)) == ["waiting", "waiting"]
+        assert time.monotonic() - began < 2 * PATIENCE_SECONDS
+    assert await shop.on_hand() == 1
 
 
 async def test_asking_a_ledger_that_is_away_holds_nobody_up_for_long(

@@ -9,7 +9,7 @@ from hashlib import blake2b
 from secrets import token_hex
 
 from atp_service.api.answers import Answer, Call
-from atp_service.api.channels import check_channel
+from atp_service.api.channels import sell_on
 from atp_service.api.problems import ProblemLine, Refused, invalid, problem
 from atp_service.api.reservations.documents import document
 from atp_service.api.reservations.outcomes import answer, no_reservation
@@ -25,6 +25,7 @@ from atp_service.api.reservations.requests import (
     ReplaceRequest,
 )
 from atp_service.catalog import Catalog
+from atp_service.catalog import Unavailable as MasterDataUnavailable
 from atp_service.inventory.commands import (
     Confirm,
     Extend,
@@ -214,29 +215,38 @@ class Reservations:
                 await self._check_known(lines)
                 break
         if channel and channel not in self._catalog.channels:
-            await check_channel(self._catalog, channel, create=self._auto_create)
+            await sell_on(self._catalog, channel, auto_create=self._auto_create)
         return lines
 
     async def _check_known(self, lines: Sequence[HoldLine]) -> None:
         catalog = self._catalog
-        await catalog.look_again(
+        asked = await catalog.look_again(
             skus={line.sku for line in lines}, locations={line.location for line in lines}
         )
-        catalog.check_loaded()
         strange_skus = [line for line in lines if line.sku not in catalog.skus]
+        strange_locations = [line for line in lines if line.location not in catalog.locations]
+        if not asked:
+            await self._check_stocked([*strange_skus, *strange_locations])
+            return
         if strange_skus:
             raise Refused(_unknown("unknown-sku", strange_skus))
-        strange_locations = [line for line in lines if line.location not in catalog.locations]
         if strange_locations:
             raise Refused(_unknown("unknown-location", strange_locations))
+
+    async def _check_stocked(self, lines: Sequence[HoldLine]) -> None:
+        """What has a level is known: while master data can't be asked, selling goes on."""
+        levels = await self._store.levels([(line.sku, line.location) for line in lines])
+        if None in levels:
+            raise MasterDataUnavailable("nobody can say whether these lines are known")
 
     async def _check_location(self, body: FulfilRequest) -> None:
         location = body.location
         if location is None or location in self._catalog.locations:
             return
-        await self._catalog.look_again(locations=[location])
+        asked = await self._catalog.look_again(locations=[location])
         if location not in self._catalog.locations:
-            self._catalog.check_loaded()
+            if not asked:
+                raise MasterDataUnavailable(f"location {location} can't be looked for")
             raise Refused(
                 problem(
                     "unknown-location",
