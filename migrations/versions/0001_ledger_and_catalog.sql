@@ -135,6 +135,9 @@ CREATE TABLE events (
     PRIMARY KEY (event_id, source)
 );
 
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON events
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
 -- Which entries speak of a reservation, order, shipment or document.
 
 CREATE TABLE traces (
@@ -143,6 +146,9 @@ CREATE TABLE traces (
     ref       text    NOT NULL COLLATE "C",
     PRIMARY KEY (ref, partition, seq)
 );
+
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON traces
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
 -- Projections: the last image of each thing. `document` is the image's own bytes.
 
@@ -233,6 +239,9 @@ CREATE TABLE parked (
 COMMENT ON TABLE parked IS 'What arrived and could not be applied, message by message.';
 
 CREATE INDEX parked_by_exception ON parked (exception_id, seq);
+
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON parked
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
 -- Catalog: master data. Every process keeps it in memory and is told of each change.
 

@@ -92,7 +92,7 @@ async def test_nobody_changes_what_is_recorded(
     await append(empty_ledger, *[writer.sale("SKU-1") for _ in range(25)])
     slices = [row[0] for row in rows(empty_ledger, "SELECT name FROM slices")]
     assert len(slices) > 2
-    for table in ("entries", "movements", *slices):
+    for table in ("entries", "movements", "events", "traces", "parked", *slices):
         change = sql.SQL(statement).format(sql.Identifier(table))
         for url, refusal in (
             (empty_ledger, psycopg.errors.InsufficientPrivilege),
