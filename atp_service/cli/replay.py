@@ -52,7 +52,6 @@ def command(file: Path, map_path: Path, as_json: bool) -> None:
                     nats=connections.nats,
                     store=connections.store,
                     ledger=connections.ledger,
-                    pool=connections.pool,
                     view=watching,
                 )
 

@@ -16,6 +16,8 @@ from atp_service.ledger.recorded import Recorded
 from atp_service.ledger.unavailable import Unavailable, unavailable_when_away
 from atp_service.postgres import PATIENCE_SECONDS, Impatient
 
+COUNTING_SECONDS = 60.0  # a file may have millions of rows
+
 
 class ExceptionRow(Struct, frozen=True, kw_only=True):
     """An exception: one cause and key, however often it happened.
@@ -88,6 +90,23 @@ class Ledger:
                 {"sources": [key[0] for key in keys], "ids": [key[1] for key in keys]},
             )
             return set(await cursor.fetchall())
+
+    async def statuses_after(self, source: str, id_prefix: str, seq: int) -> dict[str, int]:
+        """What became of a source's events whose ids begin so, counted by status; only of those
+        recorded after the entry `seq`."""
+        async with self._connection(COUNTING_SECONDS) as connection:
+            cursor = await connection.execute(
+                """
+                SELECT status, count(*)
+                FROM events
+                WHERE source = %(source)s
+                  AND event_id LIKE %(ids)s
+                  AND seq > %(seq)s
+                GROUP BY status
+                """,
+                {"source": source, "ids": f"{id_prefix}%", "seq": seq},
+            )
+            return dict(await cursor.fetchall())
 
     async def deltas_after(
         self, sku: str, location: str, at_ms: int, *, partition: int = 0

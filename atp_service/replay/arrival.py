@@ -1,4 +1,4 @@
-"""Waiting until what was published is in the stock and in the ledger, and counting what it became.
+"""Waiting until what was published is in the stock and in the ledger.
 
 Nothing here gives up: a worker may die and come back, Postgres may be away. When nothing has moved
 for a while a line says what is missing, once for each standstill.
@@ -7,19 +7,16 @@ for a while a line says what is missing, once for each standstill.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
-from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool
 
 from atp_service import ledger, store
 from atp_service.ingest.stream import CONSUMER, STREAM
 from atp_service.ledger import Ledger
-from atp_service.ledger.unavailable import unavailable_when_away
 from atp_service.replay.progress import Stage, View
 from atp_service.store import Store
 
@@ -82,26 +79,6 @@ class Arrival:
     async def _recorded(self) -> tuple[int, str]:
         position = await self._ledger.position()
         return position.seq if position else 0, NOBODY_RECORDS
-
-
-async def outcomes(
-    pool: AsyncConnectionPool[AsyncConnection[Any]], source: str, file_id: str, after_seq: int
-) -> dict[str, int]:
-    """How many events of the file are in the ledger beyond a position, by what became of them."""
-    with unavailable_when_away():
-        async with pool.connection() as connection:
-            cursor = await connection.execute(
-                """
-                SELECT status, count(*)
-                FROM events
-                WHERE source = %(source)s
-                  AND event_id LIKE %(ids)s
-                  AND seq > %(after_seq)s
-                GROUP BY status
-                """,
-                {"source": source, "ids": f"{file_id}:%", "after_seq": after_seq},
-            )
-            return dict(await cursor.fetchall())
 
 
 async def patiently(ask: Callable[[], Awaitable[Answer]], view: View) -> Answer:

@@ -3,15 +3,12 @@
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 from nats.aio.client import Client
-from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool
 
 from atp_service.ingest import ensure_stream
 from atp_service.ledger import Ledger
-from atp_service.replay.arrival import Arrival, connected, outcomes, patiently
+from atp_service.replay.arrival import Arrival, connected, patiently
 from atp_service.replay.events import Reading, RowError, encode_event
 from atp_service.replay.mapping import Mapping
 from atp_service.replay.progress import View
@@ -31,7 +28,6 @@ async def replay(
     nats: Client,
     store: Store,
     ledger: Ledger,
-    pool: AsyncConnectionPool[AsyncConnection[Any]],
     view: View,
 ) -> Summary:
     """Publish a file's rows as events, wait until they are in the ledger, and say what they became.
@@ -53,7 +49,8 @@ async def replay(
         await arrival.taken(publisher.last_seq)
         await arrival.recorded()
         became = await patiently(
-            lambda: outcomes(pool, mapping.feed, rows.file_id, arrival.seq_before), view
+            lambda: ledger.statuses_after(mapping.feed, f"{rows.file_id}:", arrival.seq_before),
+            view,
         )
     summary.applied = became.get("applied", 0)
     summary.absorbed = became.get("absorbed", 0)

@@ -61,6 +61,17 @@ async def test_an_entry_of_a_past_epoch_that_never_came_is_not_waited_for(
         await ledger.wait_for(2, 1, 10.0)
 
 
+async def test_what_became_of_a_files_events_is_counted_by_status(
+    empty_ledger: str, ledger: Ledger
+) -> None:
+    writer = Writer()
+    told = [writer.sale("SKU-1"), writer.sale("SKU-1"), writer.sale("SKU-1"), writer.park("SKU-X")]
+    await append(empty_ledger, *told)
+    assert await ledger.statuses_after("pos/store-1", "sale-", 1) == {"applied": 2}
+    assert await ledger.statuses_after("pos/store-1", "", 0) == {"applied": 3, "parked": 1}
+    assert await ledger.statuses_after("pos/store-2", "", 0) == {}
+
+
 async def test_everything_says_unavailable_when_postgres_is_away() -> None:
     nowhere = "postgresql://atp@/atp?host=/nonexistent"
     pool = AsyncConnectionPool(nowhere, open=False, timeout=0.1, reconnect_timeout=0.1)
@@ -71,6 +82,7 @@ async def test_everything_says_unavailable_when_postgres_is_away() -> None:
             ledger.position(),
             ledger.open(1, "x"),
             ledger.seen_events([("a", "b")]),
+            ledger.statuses_after("a", "b", 0),
             ledger.deltas_after("a", "b", 0),
             ledger.reservation("a"),
             ledger.exceptions(),
