@@ -64,7 +64,7 @@ def create(
         route_handlers=[
             reservations.routes(promises),
             availability.routes(numbers),
-            stock_events.routes(stock_events.StockEvents(facts, catalog)),
+            stock_events.routes(stock_events.StockEvents(facts)),
             *master_data.routes(catalog, store),
             exceptions.routes(ledger),
             health.routes(states),

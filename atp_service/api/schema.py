@@ -40,7 +40,12 @@ _PAGE = b"""<!doctype html>
 <div id="api"></div>
 <script src="/schema/assets/swagger-ui-bundle.js"></script>
 <script>
-SwaggerUIBundle({url: "/schema/openapi.json", dom_id: "#api", deepLinking: true});
+SwaggerUIBundle({
+  url: "/schema/openapi.json",
+  dom_id: "#api",
+  deepLinking: true,
+  validatorUrl: null,
+});
 </script>
 </body>
 </html>

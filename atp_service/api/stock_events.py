@@ -11,7 +11,6 @@ from msgspec import UNSET, DecodeError, Raw, Struct, UnsetType
 from atp_service.api.answers import Answer, Call, Timestamp
 from atp_service.api.contract import problems, respond
 from atp_service.api.problems import invalid, problem, unreadable
-from atp_service.catalog import Catalog
 from atp_service.catalog.words import Id
 from atp_service.facts import Arrival, EventResult, Facts
 
@@ -31,12 +30,16 @@ class StockEvent(Struct, frozen=True, kw_only=True):
 
 
 class EventOutcome(Struct, frozen=True):
-    """What became of one event; source and id are null where it had none."""
+    """What became of one event; source and id are null where it had none.
+
+    `reason` is one word of a list, `detail` says it of this event.
+    """
 
     source: str | None
     id: str | None
     status: Literal["applied", "duplicate", "absorbed", "parked", "rejected", "waiting"]
     reason: str | UnsetType = UNSET
+    detail: str | UnsetType = UNSET
 
 
 class EventOutcomes(Struct, frozen=True):
@@ -48,9 +51,8 @@ class EventOutcomes(Struct, frozen=True):
 class StockEvents:
     """Hands events to the facts as they came; only the outer array is taken apart here."""
 
-    def __init__(self, facts: Facts, catalog: Catalog) -> None:
+    def __init__(self, facts: Facts) -> None:
         self._facts = facts
-        self._catalog = catalog
 
     async def apply(self, call: Call, body: bytes) -> Answer:
         try:
@@ -59,8 +61,6 @@ class StockEvents:
             return unreadable(body, error)
         if len(payloads) > _MOST_EVENTS:
             return invalid(("", f"at most {_MOST_EVENTS} events in one call"))
-        # Before master data is read, every SKU would be parked as unknown.
-        self._catalog.check_loaded()
         arrivals = [
             Arrival(payload, None, f"{call.request_id}/{place}", call.traceparent)
             for place, payload in enumerate(payloads)
@@ -69,7 +69,7 @@ class StockEvents:
         if any(result.status == "waiting" for result in results):
             return problem(
                 "unavailable",
-                "The ledger is away, and some events need it. Those with another status than"
+                "Postgres is away, and some events need it. Those with another status than"
                 " `waiting` are done; all of them may be sent again.",
                 retry_after=5,
                 results=results,
@@ -87,7 +87,11 @@ def _payloads(body: bytes) -> list[bytes]:
 
 def _outcome(result: EventResult) -> EventOutcome:
     return EventOutcome(
-        result.source or None, result.id or None, result.status, result.reason or UNSET
+        result.source or None,
+        result.id or None,
+        result.status,
+        result.reason or UNSET,
+        result.detail or UNSET,
     )
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api.conftest import Service, caller
+from tests.api.conftest import Service, caller, stock_event
 from tests.api.test_reservations import problem
 
 LOCATION = {
@@ -122,10 +122,11 @@ async def test_before_master_data_is_read_nobody_is_called_a_stranger(
     async with caller(service) as shop:
         line = {"sku": "NOPE", "location": "DC-1", "quantity": 1}
         for answer in (
-            await shop.post("/v1/reservations", json={"lines": [line]}),
-            await shop.get("/v1/availability?sku=NOPE"),
             await shop.get("/v1/skus/NOPE"),
-            await shop.post("/v1/stock-events", json=[]),
+            await shop.post("/v1/stock-events", json=stock_event("sale", **line)),
         ):
             problem(answer, 503, "unavailable")
             assert answer.headers["retry-after"]
+        # Where one name alone matters, Postgres is asked for it.
+        answer = await shop.post("/v1/reservations", json={"lines": [line]})
+        problem(answer, 422, "unknown-sku")

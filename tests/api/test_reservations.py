@@ -1,13 +1,18 @@
 """Promises over HTTP, on a real Redis and a real ledger: what a checkout sees."""
 
 import asyncio
+from itertools import count
 from typing import Any
 
 import httpx
 import pytest
+from redis.asyncio import Redis
 
-from atp_service.catalog import Location
-from tests.api.conftest import Service, Stocked, caller, serving
+from atp_service import record
+from atp_service.catalog import Feed, Location, Sku
+from atp_service.embedded.postgres import Postgres
+from tests.api.conftest import Service, Stocked, caller, serving, stock_event
+from tests.facts.trade import fresh_database, until
 
 
 def cart(
@@ -154,6 +159,20 @@ async def test_a_channel_is_created_on_first_sight_where_that_is_wanted(
         async with caller(service) as shop:
             problem(await hold(shop, channel="bazaar"), 409, "insufficient-stock")
             assert (await shop.get("/v1/channels/bazaar")).status_code == 200
+
+
+async def test_the_body_of_the_hold_may_be_sent_again_to_replace_it(
+    shop: httpx.AsyncClient, stocked: Stocked
+) -> None:
+    await stocked(5)
+    body = cart(ttl_seconds=60, customer_id="c-7", allow_partial=False, durability="redis")
+    await shop.post("/v1/reservations", json=body)
+    body["lines"][0]["quantity"] = 3
+    replaced = await shop.put("/v1/reservations/cart-1", json=body)
+    assert (replaced.status_code, replaced.json()["generation"]) == (200, 2)
+    body["reservation_id"] = "cart-2"
+    refused = problem(await shop.put("/v1/reservations/cart-1", json=body), 422, "invalid")
+    assert [error["pointer"] for error in refused["errors"]] == ["/reservation_id"]
 
 
 async def test_a_closed_location_sells_nothing_but_remembers(
@@ -308,3 +327,59 @@ async def test_the_ledger_tier_waits_and_admits_that_it_has_not_heard(
     repeat = await hold(shop)
     assert repeat.headers["idempotent-replayed"] == "true"
     problem(await hold(shop, durability="ledger"), 503, "unavailable")
+
+
+async def test_the_ledger_tier_answers_once_it_is_in_postgres(
+    redis_url: str, postgres: Postgres
+) -> None:
+    with fresh_database(postgres) as database_url:
+        async with serving(redis_url, database_url) as service, caller(service) as shop:
+            await service.catalog.put(Location(id="DC-1"))
+            await service.catalog.put(Sku(sku="SKU-1"))
+            await service.catalog.put(Feed(id="wms/dc-1"))
+            receipt = stock_event("receipt", sku="SKU-1", location="DC-1", quantity=5)
+            await shop.post("/v1/stock-events", json=receipt)
+            stop = asyncio.Event()
+            recorder = asyncio.create_task(record.run(service.store, database_url, stop=stop))
+            try:
+                held = await hold(shop, channel=None, durability="ledger")
+                assert held.status_code == 201, held.text
+                recorded = await service.ledger.reservation("cart-1")
+                assert recorded is not None
+                assert recorded.status == "held"
+                url = "/v1/reservations/cart-1/confirm"
+                body = {"order_id": "order-1", "durability": "ledger"}
+                assert (await shop.post(url, json=body)).status_code == 200
+                recorded = await service.ledger.reservation("cart-1")
+                assert recorded is not None
+                assert recorded.order_id == "order-1"
+            finally:
+                stop.set()
+                await recorder
+
+
+async def test_a_nearly_full_redis_takes_facts_and_releases_and_no_more_holds(
+    shop: httpx.AsyncClient, stocked: Stocked, redis: Redis
+) -> None:
+    await stocked(10_000)
+    assert (await hold(shop)).status_code == 201
+    number = count(2)
+    used = (await redis.info("memory"))["used_memory"]
+    await redis.config_set("maxmemory", int(used * 1.1))
+    try:
+
+        async def refused() -> bool:
+            # Memory is looked at once a second.
+            answer = await hold(shop, reservation_id=f"cart-{next(number)}")
+            return answer.status_code == 503
+
+        await until(refused)
+        answer = await hold(shop, reservation_id=f"cart-{next(number)}")
+        problem(answer, 503, "overloaded")
+        assert answer.headers["retry-after"]
+        changed = {"lines": [{"sku": "SKU-1", "location": "DC-1", "quantity": 1}]}
+        problem(await shop.put("/v1/reservations/cart-1", json=changed), 503, "overloaded")
+        await stocked(1)
+        assert (await shop.post("/v1/reservations/cart-1/release")).status_code == 200
+    finally:
+        await redis.config_set("maxmemory", 0)

@@ -24,7 +24,9 @@ async def test_each_event_is_answered_in_order(shop: httpx.AsyncClient) -> None:
         "rejected",
     ]
     assert (results[0]["source"], results[0]["id"]) == ("wms/dc-1", receipt["id"])
-    assert results[2]["reason"] == "unknown-sku"
+    assert (results[2]["reason"], results[2]["detail"]) == ("unknown-sku", "no sku NOPE")
+    assert "detail" not in results[0]
+    assert results[3]["detail"]
 
 
 async def test_one_event_may_come_alone(shop: httpx.AsyncClient) -> None:
@@ -37,6 +39,20 @@ async def test_a_thousand_at_a_time(shop: httpx.AsyncClient) -> None:
     problem(await shop.post("/v1/stock-events", json=[{}] * 1001), 422, "invalid")
     problem(await shop.post("/v1/stock-events", json=7), 422, "invalid")
     assert (await shop.post("/v1/stock-events", json=[])).json() == {"results": []}
+
+
+async def test_what_needs_postgres_while_it_is_away_waits_and_is_told_from_the_rest(
+    shop: httpx.AsyncClient, service: Service
+) -> None:
+    receipt = stock_event("receipt", sku="SKU-1", location="DC-1", quantity=5)
+    count = stock_event("count", sku="SKU-1", location="DC-1", quantity=4)
+    await shop.post("/v1/stock-events", json=receipt)
+    await service.pool.close()
+    answer = await shop.post("/v1/stock-events", json=[receipt, count])
+    document = problem(answer, 503, "unavailable")
+    assert answer.headers["retry-after"]
+    assert [result["status"] for result in document["results"]] == ["duplicate", "waiting"]
+    assert document["results"][1]["reason"] == "ledger-away"
 
 
 async def test_a_trace_is_carried_into_the_journal(

@@ -94,6 +94,8 @@ class Reservations:
         return Answer(200, document(reservation_id, reservation))
 
     async def replace(self, call: Call, reservation_id: str, body: ReplaceRequest) -> Answer:
+        if body.reservation_id not in (None, reservation_id):
+            return invalid(("/reservation_id", "not the id in the path"))
         known = await self._store.reservation(reservation_id)
         channel = body.channel or (known.channel if known else "")
         lines = await self._known_lines(body.lines, channel)

@@ -36,9 +36,13 @@ class HoldRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class ReplaceRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Lines to hold instead; channel and customer stay as they are where left out."""
+    """Lines to hold instead; channel and customer stay as they are where left out.
+
+    The body of the hold may be sent again: its `reservation_id` has to be that of the path.
+    """
 
     lines: Lines
+    reservation_id: Id | None = None
     channel: Id | None = None
     customer_id: Id | None = None
     ttl_seconds: TtlSeconds = 900
