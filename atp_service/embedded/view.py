@@ -18,6 +18,7 @@ from atp_service.embedded.counters import Counters, read_counters
 from atp_service.embedded.fetch import fetch
 from atp_service.embedded.instance import Instance
 from atp_service.embedded.kept import Kept
+from atp_service.embedded.state import State, read_state
 
 _ON_TERMINAL_SECONDS = 1.0
 _IN_LINES_SECONDS = 10.0
@@ -28,6 +29,7 @@ _STEPS = {
     "serve": "starting the API",
     "demo": "opening the demo retailer",
 }
+_BORDERS = {"ready": "green", "degraded": "yellow", "away": "red"}
 
 
 class View:
@@ -81,6 +83,7 @@ class View:
         self._due = now + self._every
         if not self._sku_known:
             self._name_a_sku()
+        state = read_state(self._metrics[0])
         counters = read_counters(self._metrics)
         rate = 0.0
         if counters and self._last:
@@ -88,9 +91,9 @@ class View:
             rate = max(0.0, (counters.requests - before.requests) / (now - then))
         if counters:
             self._last = (now, counters)
-        told = _told(counters, rate, kept)
+        told = [("state", state.words), *_told(counters, rate, kept)]
         if self._console.is_terminal:
-            self._live.update(self._panel(told), refresh=True)
+            self._live.update(self._panel(state, told), refresh=True)
         else:
             self._print(" · ".join(f"{name}: {value}" for name, value in told))
 
@@ -110,12 +113,12 @@ class View:
     def _print(self, line: str) -> None:
         self._console.print(line, soft_wrap=True, markup=False, highlight=False)
 
-    def _panel(self, told: Sequence[tuple[str, str]]) -> Panel:
+    def _panel(self, state: State, told: Sequence[tuple[str, str]]) -> Panel:
         return Panel(
             Group(_rows([*self._about, ("try", self._to_try)]), Text(), _rows(told)),
             title="ATP Service",
             subtitle="Ctrl-C stops all of it",
-            border_style="green",
+            border_style=_BORDERS[state.kind],
             expand=False,
         )
 

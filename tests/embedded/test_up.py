@@ -14,9 +14,11 @@ import pytest
 from redis import Redis
 
 from atp_service.embedded.instance import find
+from atp_service.embedded.postgres import Postgres
 from atp_service.embedded.servers import socket_folder
 from tests.embedded.conftest import Starter
 from tests.embedded.running import environment, until
+from tests.facts.trade import fresh_database
 
 
 def _atp(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -131,6 +133,28 @@ def test_with_three_urls_nothing_embedded_starts(
     with Redis.from_url(redis_url) as redis:
         assert redis.dbsize() > 0
     until(lambda: _entries(database_url), "the entry in the ledger that was named")
+
+
+def test_a_redis_that_was_emptied_shows(
+    start: Starter, redis_url: str, nats_url: str, postgres: Postgres
+) -> None:
+    with fresh_database(postgres) as database_url:
+        up = start(
+            ATP_REDIS_URL=redis_url,
+            ATP_NATS_URL=nats_url,
+            ATP_DATABASE_URL=database_url,
+            ATP_AUTO_CREATE="true",
+        )
+        instance = up.runs()
+        until(lambda: "state: ready · " in up.output.read_text(), "a state that is good")
+        assert _receive(instance.url, 3)["status"] == "applied"
+        until(lambda: _entries(database_url), "the entry in the ledger")
+        with Redis.from_url(redis_url) as redis:
+            redis.flushall()
+        said = "state: NOT READY: redis is fenced: Redis is empty, the ledger has 1 entries · "
+        until(lambda: said in up.output.read_text(), said)
+        assert not _is_ready(instance.url)
+        assert up.told(signal.SIGTERM) == 0
 
 
 @pytest.mark.parametrize(
