@@ -6,7 +6,7 @@ from pathlib import Path
 
 import uvicorn
 
-from atp_service import record
+from atp_service import api, record
 from tests.api.conftest import Service, Stocked
 
 EXAMPLES = 12
@@ -22,7 +22,14 @@ async def test_the_service_does_what_its_schema_says(
     """
     await stocked(1_000)
     server = uvicorn.Server(
-        uvicorn.Config(service.app, port=0, lifespan="off", log_config=None, access_log=False)
+        uvicorn.Config(
+            service.app,
+            port=0,
+            http=api.LaneProtocol,
+            lifespan="off",
+            proxy_headers=False,
+            log_config=None,
+        )
     )
     stop = asyncio.Event()
     recording = asyncio.create_task(record.run(service.store, database_url, stop=stop))
