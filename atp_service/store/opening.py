@@ -1,8 +1,8 @@
 """Is this the Redis the ledger knows? Asked on every new connection, before anything is decided.
 
-And asked again when an answer shows another epoch. Redis may have been emptied, restored from an old copy, or failed over to a replica that missed
-writes. Its tail is compared with the ledger's position; whoever does not continue the ledger is
-fenced.
+And asked again when an answer shows another epoch. Redis may have been emptied, restored from an
+old copy, or failed over to a replica that missed writes. Its tail is compared with the ledger's
+position; whoever does not continue the ledger is fenced.
 """
 
 from typing import Any, Protocol
