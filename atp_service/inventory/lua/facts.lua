@@ -126,7 +126,7 @@ local function adjustment(command, blob)
   return settle_fact(command, blob, move_on_hand(level, command.quantity, command.occurred_at_ms))
 end
 
--- The counted units, and what has happened since they were counted; an older count says nothing new.
+-- The counted units, and what has happened since; an older count says nothing new.
 local function count(command, blob)
   if is_seen(event_key(command)) then
     return { 'duplicate' }

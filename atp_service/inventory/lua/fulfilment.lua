@@ -52,7 +52,9 @@ local function fulfil(command, blob)
 end
 
 -- What the store's reason makes of units it can't hand over: gone, or there but not to be sold.
-local NO_PICK_STATES = { mismatch = 'quarantine', damaged = 'damaged', display_worn = 'display_worn' }
+local NO_PICK_STATES = {
+  mismatch = 'quarantine', damaged = 'damaged', display_worn = 'display_worn',
+}
 
 local function no_pick(command, blob)
   local id = command.reservation_id

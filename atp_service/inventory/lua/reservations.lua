@@ -46,7 +46,7 @@ local function close_when_done(id, reservation)
 end
 
 -- What each line can have, in order; lines of one level share what it has left. `own` units of a
--- level count as available. Answers the grants, the lines' level names, and the short lines, if any.
+-- level count as available. Answers the grants, the lines' level names, and what is short, if any.
 local function allot(lines, own)
   local left, grants, names, shortages = {}, {}, {}, nil
   for i = 1, #lines do
@@ -158,7 +158,7 @@ local function hold(command, blob)
   return take(command, blob, nil)
 end
 
--- The same content again is a repeat, whatever the generation asked for; an expired one is held anew.
+-- The same content again is a repeat, whatever the generation; an expired one is held anew.
 local function replace(command, blob)
   local id = command.reservation_id
   local known = reservation_now(id)
