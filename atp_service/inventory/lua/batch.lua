@@ -27,7 +27,7 @@ local function read_ahead(commands)
   local level_names, ids, keys = {}, {}, {}
   local function note_command(command)
     if command.reservation_id then
-      note(ids, command.reservation_id, reservations)
+      ids[#ids + 1] = command.reservation_id
     end
     if command.event_id then
       note(keys, event_key(command), seen)
@@ -52,15 +52,7 @@ local function read_ahead(commands)
     end
     place = place + VALUES_AT_ONCE
   end)
-  place = 0
-  each_slice(ids, function(...)
-    local blobs = redis.call('HMGET', RESERVATIONS, ...)
-    for i = 1, #blobs do
-      local id, blob = ids[place + i], blobs[i]
-      reservations[id], reservation_blobs[id] = blob and unpack_blob(blob), blob
-    end
-    place = place + VALUES_AT_ONCE
-  end)
+  read_reservations(ids)
   for _, window in ipairs({ SEEN, SEEN_BEFORE }) do
     place = 0
     each_slice(keys, function(...)

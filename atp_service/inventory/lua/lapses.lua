@@ -82,9 +82,23 @@ local function meet_deadline(member)
   end
 end
 
+-- What is due, earliest first, and the reservations behind it; read once per batch.
+local function read_due()
+  local until_now = integer(now)
+  local found = redis.call('ZRANGEBYSCORE', DEADLINES, '-inf', until_now, 'LIMIT', 0, DUE_READ)
+  local ids = {}
+  for i = 1, #found do
+    if string.sub(found[i], 1, 1) == 'r' then
+      ids[#ids + 1] = string.sub(found[i], 2)
+    end
+  end
+  read_reservations(ids)
+  return found
+end
+
 -- Reap what is due, earliest first, at most `limit`; answers how many, and whether more are due.
 local function reap(limit)
-  due = due or redis.call('ZRANGEBYSCORE', DEADLINES, '-inf', integer(now), 'LIMIT', 0, DUE_READ)
+  due = due or read_due()
   local reaped = 0
   while reaped < limit and due_place < #due do
     due_place = due_place + 1

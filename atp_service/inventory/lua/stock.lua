@@ -198,6 +198,25 @@ local function reservation_of(id)
   return reservation
 end
 
+-- Read several reservations at once, as far as the batch doesn't know them.
+local function read_reservations(ids)
+  local wanted = {}
+  for i = 1, #ids do
+    if reservations[ids[i]] == nil then
+      reservations[ids[i]] = false
+      wanted[#wanted + 1] = ids[i]
+    end
+  end
+  for from = 1, #wanted, VALUES_AT_ONCE do
+    local to = min(from + VALUES_AT_ONCE - 1, #wanted)
+    local blobs = redis.call('HMGET', RESERVATIONS, unpack(wanted, from, to))
+    for i = 1, #blobs do
+      local id, blob = wanted[from + i - 1], blobs[i]
+      reservations[id], reservation_blobs[id] = blob and unpack_blob(blob), blob
+    end
+  end
+end
+
 local function put_reservation(id, reservation)
   if not staged_reservations[id] then
     stage('r', id)
@@ -207,7 +226,15 @@ local function put_reservation(id, reservation)
 end
 
 local function touch_reservation(id)
-  return staged_reservations[id] or put_reservation(id, copy(reservation_of(id)))
+  if staged_reservations[id] then
+    return staged_reservations[id]
+  end
+  local twin, lines = { unpack(reservation_of(id)) }, {}
+  for i = 1, #twin[LINES] do
+    lines[i] = { unpack(twin[LINES][i]) }
+  end
+  twin[LINES] = lines
+  return put_reservation(id, twin)
 end
 
 local function order_of(id)
