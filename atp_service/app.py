@@ -130,6 +130,7 @@ async def _serve_on(listener: socket.socket, settings: Settings) -> None:
                 application,
                 loop="none",
                 http=api.LaneProtocol,
+                ws="none",
                 proxy_headers=False,
                 lifespan="auto",
                 access_log=False,

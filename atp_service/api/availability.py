@@ -134,10 +134,12 @@ class Availability:
         own = await self._own_units(asked.exclude_reservation)
         pairs = [(sku, location) for sku, locations in cells for location in locations]
         levels = await self._store.levels(pairs)
+        places = {location for _, location in pairs}
+        behind = {feed.id for place in places for feed in self._catalog.feeds_of(place)}
         as_of_ms = self._now_ms()
         view = _View(
             catalog=self._catalog,
-            seen=await self._store.feeds(),
+            seen=await self._store.feeds(sorted(behind)),
             as_of_ms=as_of_ms,
             channel_safety_stock=self._catalog.safety_stock(channel),
             days=_days(as_of_ms, asked.days or 0),

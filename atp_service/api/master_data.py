@@ -10,7 +10,7 @@ from litestar.params import FromPath, JSONBody, PathParameter
 from litestar.response import Response
 from msgspec import Struct, structs
 
-from atp_service.api.answers import Answer, Call
+from atp_service.api.answers import REPLAYED, Answer, Call
 from atp_service.api.contract import StrictBody, problems, respond
 from atp_service.api.pages import Cursor, Limit
 from atp_service.api.problems import invalid, problem
@@ -164,8 +164,13 @@ def _levels(catalog: Catalog, store: Store) -> Router:
             )
         )
         match outcome:
-            case Applied() | Unchanged():
+            case Applied():
                 return respond(Answer(200, LevelPolicyDocument(sku, location, data.safety_stock)))
+            case Unchanged():
+                # So already, or done before under this key, and perhaps changed since.
+                (level,) = await store.levels([(sku, location)])
+                own = level.extras.safety_stock if level else None
+                return respond(Answer(200, LevelPolicyDocument(sku, location, own), REPLAYED))
             case Full():
                 return respond(
                     problem("overloaded", "Redis is nearly out of memory.", retry_after=5)

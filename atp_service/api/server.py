@@ -17,10 +17,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from atp_service.api.answers import Answer, Call
 from atp_service.api.edge import RESERVATION_BYTES, Edge
 from atp_service.api.lane import Hot
+from atp_service.api.problems import problem
 from atp_service.api.reading import call_of
 
 _HEAD = re.compile(
-    rb"(GET|POST) ([\w./~:@!$&'()*+,;=-]+)(?:\?([!-~]*))? HTTP/1\.1\r\n"
+    rb"(GET|POST) ([\w./~:@!$&'()*+,;=-]+)(?:\?([!$-~]*))? HTTP/1\.1\r\n"
     rb"((?:[\w!#$%&'*+.^`|~-]+:[\t\x20-\x7e]*\r\n)+)\r\n",
     re.ASCII,
 ).match
@@ -29,7 +30,8 @@ _NAMED = re.compile(
     rb"|x-request-id|idempotency-key|traceparent):[\t ]*(.*?)[\t ]*\r$",
     re.IGNORECASE | re.MULTILINE,
 ).findall
-_NOT_PLAIN = frozenset({b"transfer-encoding", b"connection", b"expect", b"upgrade"})
+_NOT_PLAIN = frozenset({b"transfer-encoding", b"expect", b"upgrade"})
+_LENGTH_DIGITS = 9
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
 }
@@ -76,9 +78,11 @@ class LaneProtocol(HttpToolsProtocol):
         if (
             len(headers) != len(named)
             or not length.isdigit()
+            or len(length) > _LENGTH_DIGITS
             or len(data) != head.end() + int(length)
             or int(length) > RESERVATION_BYTES
             or not _NOT_PLAIN.isdisjoint(headers)
+            or headers.get(b"connection", b"keep-alive").lower() != b"keep-alive"
         ):
             return False
         self._unset_keepalive_if_required()
@@ -99,20 +103,30 @@ class LaneProtocol(HttpToolsProtocol):
         if self.flow.write_paused and not turn.disconnected:
             await self.flow.drain()
         if not turn.disconnected:
-            self.transport.write(self._response(answer, call))
+            self.transport.write(self._response(answer, call, keep_alive=turn.keep_alive))
         turn.response_complete = True
+        held, self._held = self._held, b""
         if not turn.keep_alive:
+            # Stopping: what came after this request was never taken, and its sender sees that.
             self.transport.close()
         self.on_response_complete()
-        if self._held:
-            held, self._held = self._held, b""
+        if held and not self.transport.is_closing():
             self.data_received(held)
 
-    def _response(self, answer: Answer, call: Call) -> bytes:
+    def send_400_response(self, msg: str) -> None:
+        """What is no HTTP at all is answered as any other problem, and hung up on."""
+        call = call_of({})
+        answer = problem("malformed", msg)
+        self.transport.write(self._response(answer, call, keep_alive=False))
+        self.transport.close()
+
+    def _response(self, answer: Answer, call: Call, *, keep_alive: bool) -> bytes:
         body = encode(answer.content)
         parts = [_STATUS_LINES[answer.status]]
         for name, value in (*self.server_state.default_headers, *answer.headers):
             parts += (name, b": ", value, b"\r\n")
+        if not keep_alive:
+            parts.append(b"connection: close\r\n")
         parts.append(
             b"content-length: %d\r\nx-request-id: %b\r\n\r\n"
             % (len(body), call.request_id.encode())

@@ -4,6 +4,7 @@ One struct is the request, the answer and the row's document; what a bound or a 
 is checked by `complaints`, which names the field.
 """
 
+import re
 from collections.abc import Iterator
 from datetime import time
 from fractions import Fraction
@@ -165,10 +166,17 @@ class Feed(Record, frozen=True, kw_only=True):
     location_map: Annotated[dict[Id, LocationId], Meta(description="its locations → ours")] = {}
 
 
+# Bounded: a factor such as 1e8000000 is exact too, and would keep a process busy for seconds.
+_FACTOR = re.compile(r"\d{1,12}(\.\d{1,12}|/\d{1,12})?", re.ASCII).fullmatch
+
+
+@cache
 def _exact(factor: int | str) -> Fraction | None:
+    if not _FACTOR(str(factor)):
+        return None
     try:
         return Fraction(factor)
-    except (ValueError, ZeroDivisionError):
+    except ZeroDivisionError:
         return None
 
 

@@ -33,7 +33,7 @@ class Event(Struct, frozen=True, kw_only=True, tag_field="type"):
     id: Id
     source: Id
     time: Annotated[datetime, Meta(tz=True)]
-    traceparent: str | None = None
+    traceparent: Annotated[str, Meta(max_length=64)] | None = None
 
     @property
     def occurred_at_ms(self) -> int:

@@ -13,6 +13,7 @@ from atp_service.inventory.commands import Fact
 
 MOST_UNITS: Final = 1_000_000_000
 
+RETURNS = "returns"
 Places = tuple[str, ...]
 
 
@@ -120,8 +121,8 @@ def _return(event: events.Return, sku: str, places: Places, quantity: int) -> co
     disposition = event.data.disposition or "restock"
     document = event.data.document
     if document is None and disposition in ("in_transit", "to_dc"):
-        # What is on its way back needs a document to arrive under.
-        document = f"return/{event.id}"
+        # What is on its way back needs a document to arrive under; one a level, not one an event.
+        document = RETURNS
     return commands.Return(
         source=event.source,
         event_id=event.id,

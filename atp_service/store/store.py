@@ -20,7 +20,7 @@ from atp_service.store.opening import Opening, Witness
 from atp_service.store.script import Script, production_script
 from atp_service.store.wire import Reader, Request, Wire
 
-FEED_PREFIX = b"f"
+FEED_PREFIX = "f"  # of their fields in meta
 LOOK_AGAIN_SECONDS = 0.5  # how often reads look anew at a Redis that was refused
 _decode_locations = msgspec.msgpack.Decoder(list[str]).decode
 
@@ -130,13 +130,16 @@ class Store:
         (time,) = await self._reader.ask(("TIME",))
         return _milliseconds(time)
 
-    async def feeds(self) -> dict[str, FeedSeen]:
-        """Every feed that has been heard of."""
-        (fields,) = await self._read(("HGETALL", self._keys.meta))
+    async def feeds(self, names: Sequence[str]) -> dict[str, FeedSeen]:
+        """Those of the feeds that have been heard of."""
+        if not names:
+            return {}
+        fields = [f"{FEED_PREFIX}{name}" for name in names]
+        (values,) = await self._read(("HMGET", self._keys.meta, *fields))
         return {
-            name[1:].decode(): FeedSeen(*map(int, value.split(b":")))
-            for name, value in zip(fields[::2], fields[1::2], strict=True)
-            if name.startswith(FEED_PREFIX)
+            name: FeedSeen(*map(int, value.split(b":")))
+            for name, value in zip(names, values, strict=True)
+            if value is not None
         }
 
     async def journal(self, after_seq: int, count: int, block_ms: int = 0) -> list[Entry]:

@@ -24,9 +24,9 @@ async def test_a_restocked_return_can_be_sold_and_a_damaged_one_cannot(shop: Ret
 async def test_a_return_on_its_way_is_incoming_until_it_is_received(shop: Retailer) -> None:
     sent = event("return", id="r-1", quantity=2, disposition="in_transit")
     assert await shop.statuses(sent) == ["applied"]
-    assert (await shop.on_hand(), await shop.incoming("return/r-1")) == (0, 2)
-    await shop.tell(event("receipt", quantity=2, document="return/r-1"))
-    assert (await shop.on_hand(), await shop.incoming("return/r-1")) == (2, 0)
+    assert (await shop.on_hand(), await shop.incoming("returns")) == (0, 2)
+    await shop.tell(event("receipt", quantity=2, document="returns"))
+    assert (await shop.on_hand(), await shop.incoming("returns")) == (2, 0)
 
 
 async def test_an_adjustment_goes_both_ways(shop: Retailer) -> None:
@@ -60,7 +60,7 @@ async def test_a_heartbeat_needs_no_data_and_leaves_no_entry(shop: Retailer) -> 
     del beat["data"]
     assert await shop.statuses(beat) == ["applied"]
     assert await shop.store.last_seq() == 0
-    assert TILL in await shop.store.feeds()
+    assert TILL in await shop.store.feeds([TILL])
 
 
 async def test_members_that_nobody_here_knows_are_ignored(shop: Retailer) -> None:

@@ -66,7 +66,7 @@ FAULTS = [
     ),
     Fault(
         "a sale for an order counts its reserved units twice",
-        "            take_off(touch_reservation(id)[LINES][i], units, FULFILLED)",
+        "              take_off(mine, units, FULFILLED)",
         "",
     ),
     Fault(
@@ -82,8 +82,19 @@ FAULTS = [
     ),
     Fault(
         "a shipment leaves twice",
-        "  if shipment and is_seen(shipment) then\n    return { 'duplicate' }\n  end",
+        "  if command.shipment_id and has_left(command, ids) then\n"
+        "    return { 'duplicate' }\n  end",
         "",
+    ),
+    Fault(
+        "a late confirm takes again what was sold after the hold had lapsed",
+        "mine[LAPSED], mine[FULFILLED] = mine[LAPSED] - units, mine[FULFILLED] + units",
+        "mine[FULFILLED] = mine[FULFILLED] + units",
+    ),
+    Fault(
+        "a truck that carries two orders takes only the first",
+        "sku .. SEPARATOR .. location .. SEPARATOR .. holder",
+        "sku .. SEPARATOR .. location",
     ),
     Fault(
         "a delta from before the count is added to it",

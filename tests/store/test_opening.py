@@ -51,7 +51,7 @@ async def test_who_only_reads_notices_too_that_redis_was_emptied(
         store.levels([("LAMP", "DC")]),
         store.locations_of(["LAMP"]),
         store.reservation("cart"),
-        store.feeds(),
+        store.feeds(["wms/dc"]),
         store.server_report(),
     ):
         with pytest.raises(Fenced, match="empty"):

@@ -74,6 +74,12 @@ local function customer_return(command, blob)
   if RETURN_STATES[disposition] then
     change_state(level, name, RETURN_STATES[disposition], command.quantity)
   end
+  local documents = level[EXTRAS] and level[EXTRAS].documents
+  local on_its_way = documents and command.document and documents[command.document]
+  if on_its_way then -- has arrived
+    on_its_way.received = on_its_way.received + command.quantity
+    settle_document(level, on_its_way)
+  end
   return settle_fact(command, blob, move_on_hand(level, command.quantity, command.occurred_at_ms))
 end
 

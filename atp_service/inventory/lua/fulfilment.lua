@@ -6,7 +6,7 @@ local function lines_to_fulfil(command, reservation)
   for _, line in ipairs(reservation[LINES]) do
     local from = command.location or line[LOCATION]
     shipped[line[LINE_ID]] = command.shipment_id
-      and is_seen(shipment_key(command.shipment_id, line[SKU], from))
+      and is_seen(shipment_key(command.shipment_id, line[SKU], from, command.reservation_id))
     if not command.lines and line[ALLOCATED] > 0 and not shipped[line[LINE_ID]] then
       wanted[#wanted + 1] = { line_id = line[LINE_ID], quantity = line[ALLOCATED] }
     end
@@ -43,7 +43,7 @@ local function fulfil(command, blob)
       take_off(line, units[i], FULFILLED)
       move_on_hand(touch_level(level_name(line[SKU], from)), -units[i], now)
       if command.shipment_id then
-        mark_seen(shipment_key(command.shipment_id, line[SKU], from))
+        mark_seen(shipment_key(command.shipment_id, line[SKU], from, id))
       end
     end
   end
@@ -101,6 +101,53 @@ local function named_reservations(command)
   return ids
 end
 
+-- Under what a fact's shipment is remembered: the reservations it is for, else its order.
+local function shipment_keys(command, ids)
+  local keys = {}
+  for _, holder in ipairs(#ids > 0 and ids or { command.order_id or '' }) do
+    keys[#keys + 1] = shipment_key(command.shipment_id, command.sku, command.location, holder)
+  end
+  return keys
+end
+
+-- Whether these units have left with this shipment before, also when it was known by order alone.
+local function has_left(command, ids)
+  for _, holders in ipairs({ ids, NOTHING }) do
+    for _, key in ipairs(shipment_keys(command, holders)) do
+      if is_seen(key) then
+        return true
+      end
+    end
+  end
+  return false
+end
+
+-- Units sold for an order before its confirm wait for it, summed by SKU and location.
+local function remember_early(command, units)
+  local order = touch_order(command.order_id)
+  local early = order[EARLY]
+  for _, sold in ipairs(early) do
+    if sold[1] == command.sku and sold[2] == command.location then
+      sold[3] = sold[3] + units
+      return
+    end
+  end
+  if #early < EARLY_KEPT then
+    early[#early + 1] = { command.sku, command.location, units }
+  end
+  if #order[RESERVATION_IDS] == 0 and #early == 1 then
+    set_deadline('o' .. command.order_id, now + window_ms)
+  end
+end
+
+-- What a line can give to a sale: what it holds, or held until its deadline passed.
+local function open_for_sale(status, line)
+  if status == 'expired' then
+    return line[LAPSED]
+  end
+  return line[RESERVED] + line[ALLOCATED]
+end
+
 -- A sale or shipment: what named reservations hold of it is fulfilled, lines in order, those held
 -- at the same location first; the rest is a plain sale. Facts are never refused.
 local function sale(command, blob)
@@ -108,25 +155,26 @@ local function sale(command, blob)
     return { 'duplicate' }
   end
   hear(command)
-  local shipment = command.shipment_id
-    and shipment_key(command.shipment_id, command.sku, command.location)
-  if shipment and is_seen(shipment) then
+  local ids = named_reservations(command)
+  if command.shipment_id and has_left(command, ids) then
     return { 'duplicate' }
   end
-  local ids = named_reservations(command)
-  local rest, fulfilled_before = command.quantity, false
+  local rest, of_sku, fulfilled_before = command.quantity, false, false
   for pass = 1, 2 do
     for _, id in ipairs(ids) do
-      local status = reservation_of(id)[STATUS]
-      local holds = status == 'held' or status == 'confirmed'
-      for i, line in ipairs(reservation_of(id)[LINES]) do
+      local known = reservation_of(id)
+      for i, line in ipairs(known[LINES]) do
         local here = line[LOCATION] == command.location
         if line[SKU] == command.sku and here == (pass == 1) then
-          local open = holds and line[RESERVED] + line[ALLOCATED] or 0
-          local units = min(rest, open)
-          fulfilled_before = fulfilled_before or line[FULFILLED] > 0
+          local units = min(rest, open_for_sale(known[STATUS], line))
+          of_sku, fulfilled_before = true, fulfilled_before or line[FULFILLED] > 0
           if units > 0 then
-            take_off(touch_reservation(id)[LINES][i], units, FULFILLED)
+            local mine = touch_reservation(id)[LINES][i]
+            if known[STATUS] == 'expired' then
+              mine[LAPSED], mine[FULFILLED] = mine[LAPSED] - units, mine[FULFILLED] + units
+            else
+              take_off(mine, units, FULFILLED)
+            end
             rest = rest - units
           end
         end
@@ -134,23 +182,24 @@ local function sale(command, blob)
     end
   end
   for _, id in ipairs(ids) do
-    if staged_reservations[id] then
-      close_when_done(id, staged_reservations[id])
+    local mine = staged_reservations[id]
+    if mine and mine[STATUS] ~= 'expired' then
+      close_when_done(id, mine)
     end
   end
   if rest == command.quantity and fulfilled_before then
     opened[#opened + 1] = { 'already-fulfilled', command.sku, command.location,
       command.order_id or command.reservation_id, rest }
-  elseif command.order_id and #ids == 0 then
-    local order = touch_order(command.order_id)
-    order[EARLY][#order[EARLY] + 1] = { command.sku, command.location, rest }
-    set_deadline('o' .. command.order_id, now + window_ms)
+  elseif command.order_id and not of_sku then
+    remember_early(command, rest)
   end
   local level = touch_level(level_name(command.sku, command.location))
   local moved = move_on_hand(level, -command.quantity, command.occurred_at_ms)
   mark_seen(event_key(command))
-  if shipment then
-    mark_seen(shipment)
+  if command.shipment_id then
+    for _, key in ipairs(shipment_keys(command, ids)) do
+      mark_seen(key)
+    end
   end
   append_entry(command.type, blob)
   return { moved and 'applied' or 'absorbed', seq }

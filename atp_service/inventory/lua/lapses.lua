@@ -109,7 +109,8 @@ local function reap(limit)
       reaped = reaped + 1
     end
   end
-  return reaped, due_place < #due
+  -- All that was read is met: there may be more that was not read.
+  return reaped, due_place < #due or #due == DUE_READ
 end
 
 -- Before a promise is refused: give back what has lapsed. Answers how many, and if more are due.

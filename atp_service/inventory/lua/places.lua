@@ -41,6 +41,7 @@ RESERVATION_IDS = 1
 EARLY = 2
 
 LARGEST = 9007199254740991 -- 2^53 - 1: beyond it a Lua number loses units
+EARLY_KEPT = 100 -- rows of an order's early sales; what is beyond is a plain sale
 SETTLED_DOCUMENTS_KEPT = 16 -- of a level, for news that comes late
 DUE_READ = 101 -- deadlines read once per batch: what one call reaps at most, and one to see more
 REAPED_FOR_PROMISES = 50 -- so that a refusal stays within a few ms; beyond it: again

@@ -316,11 +316,24 @@ local function take_off(line, units, counted_as)
   return level
 end
 
+-- The caller wants nothing more of an expired reservation: no late confirm takes its units again.
+local function give_up(command, blob)
+  local reservation = touch_reservation(command.reservation_id)
+  for _, line in ipairs(reservation[LINES]) do
+    line[LAPSED], line[RELEASED] = 0, line[RELEASED] + line[LAPSED]
+  end
+  close_when_done(command.reservation_id, reservation)
+  return settle('changed', command, blob)
+end
+
 local function release(command, blob)
   local id = command.reservation_id
   local known = reservation_now(id)
   if not known then
     return { 'not_found' }
+  end
+  if known[STATUS] == 'expired' and not command.lines then
+    return give_up(command, blob)
   end
   if not has_open_units(known) then
     return answer('repeated', id)

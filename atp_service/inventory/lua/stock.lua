@@ -284,8 +284,9 @@ local function event_key(command)
   return 'e' .. command.source .. SEPARATOR .. command.event_id
 end
 
-local function shipment_key(shipment_id, sku, location)
-  return 's' .. shipment_id .. SEPARATOR .. sku .. SEPARATOR .. location
+-- `holder` is the reservation or order that the units are for: a truck carries many orders.
+local function shipment_key(shipment_id, sku, location, holder)
+  return 's' .. shipment_id .. SEPARATOR .. sku .. SEPARATOR .. location .. SEPARATOR .. holder
 end
 
 local function caller_key(command)

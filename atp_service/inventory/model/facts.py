@@ -109,6 +109,10 @@ def customer_return(b: Batch, command: Return) -> Outcome:
         return settle_fact(b, command, True)
     if command.disposition in RETURN_STATES:
         change_state(b, level, name, RETURN_STATES[command.disposition], command.quantity)
+    on_its_way = level.extras.documents.get(command.document or "")
+    if on_its_way is not None:  # has arrived
+        on_its_way.received += command.quantity
+        settle_document(b, level, on_its_way)
     return settle_fact(b, command, move_on_hand(level, command.quantity, command.occurred_at_ms))
 
 

@@ -3,6 +3,7 @@
 Mirrors `lua/fulfilment.lua`.
 """
 
+from collections.abc import Sequence
 from copy import deepcopy
 
 from atp_service.inventory.commands import Fulfil, LineUnits, NoPick, Sale
@@ -16,6 +17,7 @@ from atp_service.inventory.model.reservations import (
     take_off,
 )
 from atp_service.inventory.model.stock import (
+    EARLY_KEPT,
     Batch,
     append_entry,
     change_state,
@@ -42,20 +44,19 @@ from atp_service.inventory.outcomes import (
     TooMany,
     WrongStatus,
 )
-from atp_service.inventory.reservations import Reservation
+from atp_service.inventory.reservations import Line, Reservation, Status
 from atp_service.inventory.stock import level_field
 
 
 def lines_to_fulfil(b: Batch, command: Fulfil, reservation: Reservation) -> list[LineUnits]:
     """The lines a fulfil means. A shipment leaves once: what it took before is not meant again."""
-    shipped = {
-        line.line_id
-        for line in reservation.lines
-        if command.shipment_id
-        and is_seen(
-            b, shipment_key(command.shipment_id, line.sku, command.location or line.location)
-        )
-    }
+    shipped = set()
+    for line in reservation.lines:
+        if command.shipment_id:
+            origin = command.location or line.location
+            key = shipment_key(command.shipment_id, line.sku, origin, command.reservation_id)
+            if is_seen(b, key):
+                shipped.add(line.line_id)
     wanted = command.lines
     if wanted is None:
         wanted = [
@@ -86,7 +87,8 @@ def fulfil(b: Batch, command: Fulfil) -> Outcome:
             line.fulfilled += leaving
             move_on_hand(touch_level(b, level_field(line.sku, origin)), -leaving, b.now)
             if command.shipment_id:
-                mark_seen(b, shipment_key(command.shipment_id, line.sku, origin))
+                key = shipment_key(command.shipment_id, line.sku, origin, command.reservation_id)
+                mark_seen(b, key)
     close_when_done(b, command.reservation_id, reservation)
     return settle(b, Changed, command)
 
@@ -127,6 +129,37 @@ def named_reservations(b: Batch, command: Sale) -> list[str]:
     return [name for name in (order.reservations if order else ()) if reservation_now(b, name)]
 
 
+def shipment_keys(command: Sale, ids: Sequence[str]) -> list[str]:
+    """Under what a fact's shipment is remembered: the reservations it is for, else its order."""
+    return [
+        shipment_key(command.shipment_id or "", command.sku, command.location, holder)
+        for holder in ids or [command.order_id or ""]
+    ]
+
+
+def has_left(b: Batch, command: Sale, ids: Sequence[str]) -> bool:
+    """Whether these units have left with this shipment before, also when known by order alone."""
+    return any(is_seen(b, key) for key in shipment_keys(command, ids) + shipment_keys(command, ()))
+
+
+def remember_early(b: Batch, command: Sale, units: int) -> None:
+    """Units sold for an order before its confirm wait for it, summed by SKU and location."""
+    order = touch_order(b, command.order_id or "")
+    for i, (sku, location, sold) in enumerate(order.early):
+        if (sku, location) == (command.sku, command.location):
+            order.early[i] = (sku, location, sold + units)
+            return
+    if len(order.early) < EARLY_KEPT:
+        order.early.append((command.sku, command.location, units))
+    if not order.reservations and len(order.early) == 1:
+        set_deadline(b, f"o{command.order_id}", b.now + b.partition.window_ms)
+
+
+def open_for_sale(status: Status, line: Line) -> int:
+    """What a line can give to a sale: what it holds, or held until its deadline passed."""
+    return line.lapsed if status == "expired" else line.open
+
+
 def sale(b: Batch, command: Sale) -> Outcome:
     """A sale or shipment: what named reservations hold of it is fulfilled, lines in order, those
     held at the same location first; the rest is a plain sale. Facts are never refused.
@@ -134,39 +167,39 @@ def sale(b: Batch, command: Sale) -> Outcome:
     if is_seen(b, event_key(command)):
         return Duplicate()
     hear(b, command)
-    shipment = None
-    if command.shipment_id:
-        shipment = shipment_key(command.shipment_id, command.sku, command.location)
-        if is_seen(b, shipment):
-            return Duplicate()
     ids = named_reservations(b, command)
-    rest, fulfilled_before = command.quantity, False
+    if command.shipment_id and has_left(b, command, ids):
+        return Duplicate()
+    rest, of_sku, fulfilled_before = command.quantity, False, False
     for here in (True, False):
         for reservation_id in ids:
             known = b.reservations.get(reservation_id) or b.partition.reservations[reservation_id]
-            holds = known.status in ("held", "confirmed")
             for i, line in enumerate(known.lines):
                 if line.sku == command.sku and (line.location == command.location) == here:
-                    units = min(rest, line.open if holds else 0)
-                    fulfilled_before = fulfilled_before or line.fulfilled > 0
+                    units = min(rest, open_for_sale(known.status, line))
+                    of_sku, fulfilled_before = True, fulfilled_before or line.fulfilled > 0
                     if units > 0:
                         mine = touch_reservation(b, reservation_id).lines[i]
-                        take_off(b, mine, units)
+                        if known.status == "expired":
+                            mine.lapsed -= units
+                        else:
+                            take_off(b, mine, units)
                         mine.fulfilled += units
                         rest -= units
     for reservation_id in ids:
-        if reservation_id in b.reservations:
-            close_when_done(b, reservation_id, b.reservations[reservation_id])
+        staged = b.reservations.get(reservation_id)
+        if staged and staged.status != "expired":
+            close_when_done(b, reservation_id, staged)
     if rest == command.quantity and fulfilled_before:
         name = command.order_id or command.reservation_id or ""
         b.opened.append(Notice("already-fulfilled", command.sku, command.location, name, rest))
-    elif command.order_id and not ids:
-        touch_order(b, command.order_id).early.append((command.sku, command.location, rest))
-        set_deadline(b, f"o{command.order_id}", b.now + b.partition.window_ms)
+    elif command.order_id and not of_sku:
+        remember_early(b, command, rest)
     level = touch_level(b, level_field(command.sku, command.location))
     moved = move_on_hand(level, -command.quantity, command.occurred_at_ms)
     mark_seen(b, event_key(command))
-    if shipment:
-        mark_seen(b, shipment)
+    if command.shipment_id:
+        for key in shipment_keys(command, ids):
+            mark_seen(b, key)
     append_entry(b, command)
     return Applied(b.partition.seq) if moved else Absorbed(b.partition.seq)

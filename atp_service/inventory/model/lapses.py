@@ -105,7 +105,8 @@ def reap(b: Batch, limit: int) -> tuple[int, bool]:
         if member not in b.new_deadlines:
             meet_deadline(b, member)
             reaped += 1
-    return reaped, b.due_place < len(b.due)
+    # All that was read is met: there may be more that was not read.
+    return reaped, b.due_place < len(b.due) or len(b.due) == DUE_READ
 
 
 def reap_for_promise(b: Batch) -> tuple[int, bool]:

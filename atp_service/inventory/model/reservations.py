@@ -332,10 +332,22 @@ def take_off(b: Batch, line: Line, units: int) -> StockLevel:
     return level
 
 
+def give_up(b: Batch, command: Release) -> Outcome:
+    """The caller wants nothing more of an expired reservation: no late confirm takes it again."""
+    reservation = touch_reservation(b, command.reservation_id)
+    for line in reservation.lines:
+        line.released += line.lapsed
+        line.lapsed = 0
+    close_when_done(b, command.reservation_id, reservation)
+    return settle(b, Changed, command)
+
+
 def release(b: Batch, command: Release) -> Outcome:
     known = reservation_now(b, command.reservation_id)
     if not known:
         return NotFound()
+    if known.status == "expired" and command.lines is None:
+        return give_up(b, command)
     if not has_open_units(known):
         return answer(b, Repeated, command.reservation_id)
     units, excesses = chosen(known, command.lines)

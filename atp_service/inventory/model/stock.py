@@ -9,6 +9,7 @@ from atp_service.inventory.reservations import Order, Reservation
 from atp_service.inventory.stock import SEPARATOR, StockLevel, level_field, split_field
 
 LARGEST = 2**53 - 1
+EARLY_KEPT = 100
 SETTLED_DOCUMENTS_KEPT = 16
 
 
@@ -163,8 +164,9 @@ def event_key(command: Fact) -> str:
     return f"e{command.source}{SEPARATOR}{command.event_id}"
 
 
-def shipment_key(shipment_id: str, sku: str, location: str) -> str:
-    return f"s{shipment_id}{SEPARATOR}{level_field(sku, location)}"
+def shipment_key(shipment_id: str, sku: str, location: str, holder: str) -> str:
+    """`holder` is the reservation or order that the units are for: a truck carries many orders."""
+    return SEPARATOR.join((f"s{shipment_id}", sku, location, holder))
 
 
 def caller_key(command: AnyCommand) -> str | None:

@@ -1,0 +1,128 @@
+"""Orders, shipments and sales that name each other late, twice or not at all."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from atp_service.inventory.commands import (
+    Confirm,
+    Fulfil,
+    Hold,
+    HoldLine,
+    Release,
+    Sale,
+    Shipment,
+    fingerprint,
+)
+from atp_service.inventory.outcomes import (
+    Applied,
+    Changed,
+    Confirmed,
+    Duplicate,
+    Held,
+    Repeated,
+    WrongStatus,
+)
+from atp_service.inventory.reservations import Reservation
+from atp_service.inventory.stock import StockLevel
+from atp_service.store import Store
+from tests.store.ledgers import Witness
+from tests.store.test_door import hold, receipt
+
+
+@pytest.fixture
+async def store(redis_url: str) -> AsyncIterator[Store]:
+    store = Store(redis_url)
+    await store.open(Witness())
+    await store.apply_all([receipt("lamps", 10), receipt("ropes", 10, sku="ROPE")])
+    yield store
+    await store.close()
+
+
+def sale(event_id: str, quantity: int, kind: type[Sale] = Sale, **named: Any) -> Sale:
+    return kind(
+        source="pos/1",
+        event_id=event_id,
+        occurred_at_ms=1_000,
+        sku="LAMP",
+        location="DC",
+        quantity=quantity,
+        **named,
+    )
+
+
+async def level_of(store: Store) -> StockLevel:
+    (level,) = await store.levels([("LAMP", "DC")])
+    assert level is not None
+    return level
+
+
+async def lapsed(store: Store, redis: Redis, reservation_id: str, quantity: int) -> None:
+    assert isinstance(await store.apply(hold(reservation_id, quantity, ttl_ms=1)), Held)
+    after = await store.now_ms() + 2
+    while await store.now_ms() < after:
+        await redis.ping()
+
+
+@pytest.mark.parametrize("named", [{}, {"reservation_id": "cart"}])
+async def test_units_sold_after_the_hold_lapsed_are_not_taken_again_by_a_late_confirm(
+    store: Store, redis: Redis, named: dict[str, Any]
+) -> None:
+    await lapsed(store, redis, "cart", 2)
+    await store.apply(sale("till", 2, order_id="o-1", **named))
+    outcome = await store.apply(Confirm(reservation_id="cart", order_id="o-1"))
+    assert isinstance(outcome, Confirmed)
+    assert outcome.reservation.status == "fulfilled"
+    level = await level_of(store)
+    assert (level.on_hand, level.allocated, level.atf) == (8, 0, 8)
+
+
+async def test_a_sale_waits_for_the_second_reservation_of_its_order(store: Store) -> None:
+    lines = [HoldLine(line_id="1", sku="ROPE", location="DC", quantity=1)]
+    rope = Hold(reservation_id="rope", lines=lines, fingerprint=fingerprint(lines), ttl_ms=900_000)
+    await store.apply_all([rope, hold("lamp", 2), Confirm(reservation_id="rope", order_id="o")])
+    await store.apply(sale("till", 2, order_id="o"))
+    await store.apply(Confirm(reservation_id="lamp", order_id="o"))
+    level = await level_of(store)
+    assert (level.on_hand, level.reserved, level.allocated) == (8, 0, 0)
+
+
+async def test_a_truck_carries_many_orders_and_each_leaves_once(store: Store) -> None:
+    for name in ("a", "b"):
+        await store.apply_all([hold(name, 2), Confirm(reservation_id=name, order_id=f"o-{name}")])
+    first = await store.apply(Fulfil(reservation_id="a", shipment_id="truck"))
+    assert isinstance(first, Changed)
+    assert first.reservation.status == "fulfilled"
+    told = [
+        sale(f"wms-{name}", 2, Shipment, order_id=f"o-{name}", shipment_id="truck")
+        for name in ("a", "b", "b")
+    ]
+    told[2] = sale("wms-again", 2, Shipment, order_id="o-b", shipment_id="truck")
+    outcomes = await store.apply_all(told)
+    assert outcomes[0] == Duplicate()
+    assert isinstance(outcomes[1], Applied)
+    assert outcomes[2] == Duplicate()
+    again = await store.apply(Fulfil(reservation_id="b", shipment_id="truck"))
+    assert isinstance(again, Repeated)
+    level = await level_of(store)
+    assert (level.on_hand, level.allocated) == (6, 0)
+
+
+async def test_one_order_id_on_every_sale_stays_small(store: Store, redis: Redis) -> None:
+    await store.apply_all([sale(str(i), 1, order_id="WALKIN") for i in range(2_000)])
+    blob = await redis.hget("{0}orders", "WALKIN")
+    assert blob is not None
+    assert len(blob) < 100
+    assert (await level_of(store)).on_hand == 10 - 2_000
+
+
+async def test_a_released_reservation_is_not_confirmed_late(store: Store, redis: Redis) -> None:
+    await lapsed(store, redis, "cart", 2)
+    outcome = await store.apply(Release(reservation_id="cart"))
+    assert isinstance(outcome, Changed)
+    released: Reservation = outcome.reservation
+    assert (released.status, released.lines[0].released) == ("released", 2)
+    late = await store.apply(Confirm(reservation_id="cart", order_id="o"))
+    assert isinstance(late, WrongStatus)
