@@ -19,11 +19,12 @@ import uvloop
 from nats.aio.client import Client as NatsClient
 from prometheus_client import start_http_server
 from psycopg import AsyncConnection
+from psycopg.errors import UndefinedTable
 from psycopg_pool import AsyncConnectionPool
 
 from atp_service import api, catalog, expire, ingest, metrics, record, store
 from atp_service.catalog import Catalog
-from atp_service.config import Settings, missing, unusable
+from atp_service.config import Settings, SettingsError, missing, unusable, variable
 from atp_service.facts import Facts
 from atp_service.ledger import Ledger
 from atp_service.store import Store
@@ -202,6 +203,10 @@ async def _begin(stock: Store, ledger: Ledger, master_data: Catalog) -> None:
         await master_data.load()
     except catalog.Unavailable as fault:
         log.warning("catalog_unavailable", reason=str(fault))
+    except UndefinedTable:
+        raise SettingsError(
+            f"{variable('database_url')} has no tables of ours\nRun `atp migrate` first."
+        ) from None
     try:
         await stock.open(ledger)
     except (store.Fenced, store.Unavailable) as fault:

@@ -13,7 +13,7 @@ Port = Annotated[int, Meta(ge=0, le=65535)]
 Hours = Annotated[int, Meta(ge=1, le=24 * 31)]
 
 _PREFIX = "ATP_"
-_MISTYPED = 0.85  # how alike two names must be for one to be a slip of the other
+_MISTYPED = 0.75  # how alike two names must be for one to be a slip of the other
 
 
 class SettingsError(Exception):
@@ -114,7 +114,7 @@ def variable(name: str) -> str:
 
 def _check_mistyped(name: str) -> None:
     close = difflib.get_close_matches(name, _TO_SET, 1, _MISTYPED)
-    if close:
+    if close and not close[0].endswith(name):
         raise SettingsError(
             f"{variable(name)} is not a setting\nDid you mean {variable(close[0])}?"
         )

@@ -48,6 +48,12 @@ def test_loopback_is_served(host: str) -> None:
     assert read_settings({"ATP_HOST": host}).host == host
 
 
+@pytest.mark.parametrize("name", ["ATP_PROT", "ATP_LOGLEVEL", "ATP_DEDUP_HOURS"])
+def test_a_slip_of_the_finger_is_told(name: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name} is not a setting"):
+        read_settings({name: "1"})
+
+
 def test_a_misspelt_setting_is_not_passed_over() -> None:
     with pytest.raises(SettingsError, match=r"ATP_REDIS_URI is not a setting.*\n.*ATP_REDIS_URL"):
         read_settings({"ATP_REDIS_URI": "redis://127.0.0.1"})

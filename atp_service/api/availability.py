@@ -141,7 +141,7 @@ class Availability:
             catalog=self._catalog,
             seen=await self._store.feeds(sorted(behind)),
             as_of_ms=as_of_ms,
-            channel_safety_stock=self._catalog.safety_stock(channel),
+            channel=channel,
             days=_days(as_of_ms, asked.days or 0),
         )
         found = iter(
@@ -202,13 +202,14 @@ class _View:
         catalog: Catalog,
         seen: dict[str, FeedSeen],
         as_of_ms: int,
-        channel_safety_stock: int,
+        channel: str,
         days: Sequence[str],
     ) -> None:
         self._catalog = catalog
         self._seen = seen
         self._as_of_ms = as_of_ms
-        self._channel_safety_stock = channel_safety_stock
+        self._channel = channel
+        self._channel_safety_stock = catalog.safety_stock(channel)
         self._days = days
         self._ages: dict[str, list[FeedAge]] = {}
 
@@ -233,9 +234,12 @@ class _View:
             key=lambda due: (due.eta or "9999", due.document),
         )
         safety_stock = level.safety_stock(self._channel_safety_stock)
+        known = self._catalog.locations.get(location)
+        # Where a hold would be refused nothing can be sold, whatever stands there.
+        sells = known is None or known.refusal(self._channel) is None
         return LocationAvailability(
             location,
-            level.ats(self._channel_safety_stock),
+            level.ats(self._channel_safety_stock) if sells else 0,
             level.atf,
             level.on_hand,
             {state: units for state, units in level.extras.states.items() if units > 0},
@@ -246,11 +250,11 @@ class _View:
             level.version,
             timestamp_or_none(level.updated_at),
             self._feed_ages(location),
-            days=self._by_day(level.atf - safety_stock, incoming) if self._days else UNSET,
+            days=self._by_day(level.atf - safety_stock, incoming, sells) if self._days else UNSET,
         )
 
     def _by_day(
-        self, ats_before_flooring: int, incoming: Sequence[IncomingDocument]
+        self, ats_before_flooring: int, incoming: Sequence[IncomingDocument], sells: bool
     ) -> list[DayAvailability]:
         """ATP(day): the minimum from that day to the horizon, floored at 0 last."""
         # An eta may be a date or a moment; units without one are promised for no day.
@@ -261,7 +265,7 @@ class _View:
         ]
         lowest = list(accumulate(reversed(expected), min))[::-1]
         return [
-            DayAvailability(day, max(0, units))
+            DayAvailability(day, max(0, units) if sells else 0)
             for day, units in zip(self._days, lowest, strict=True)
         ]
 

@@ -15,3 +15,6 @@ def command() -> None:
     settings = settings_here(os.environ, "redis_url", "nats_url", "database_url")
     for name in ("redis_url", "nats_url", "database_url"):
         click.echo(f"export {variable(name)}={shlex.quote(getattr(settings, name))}")
+    if settings.auto_create is not None:
+        # Processes beside the instance must agree with it on who is a stranger.
+        click.echo(f"export {variable('auto_create')}={str(settings.auto_create).lower()}")

@@ -5,6 +5,7 @@ import os
 import rich_click as click
 
 from atp_service.cli.surroundings import settings_here
+from atp_service.config import SettingsError
 
 
 @click.command("migrate")
@@ -14,6 +15,8 @@ def command() -> None:
     Runs as ATP_MIGRATION_URL, the role that owns the tables, where that is set, and lets the role
     of ATP_DATABASE_URL in.
     """
+    import psycopg
+    import sqlalchemy.exc
     from psycopg.conninfo import conninfo_to_dict
 
     from atp_service.ledger import migrate
@@ -21,5 +24,12 @@ def command() -> None:
     settings = settings_here(os.environ, "database_url")
     service = settings.database_url or ""
     role = conninfo_to_dict(service).get("user")
-    migrate(settings.migration_url or service, str(role) if role else None)
+    try:
+        migrate(settings.migration_url or service, str(role) if role else None)
+    except (psycopg.Error, sqlalchemy.exc.DBAPIError) as fault:
+        reason = str(getattr(fault, "orig", None) or fault).splitlines()[0]
+        raise SettingsError(
+            f"The database could not be brought up to date: {reason}\n"
+            "Set ATP_MIGRATION_URL to the role that owns the tables, on a server that answers."
+        ) from None
     click.echo("The database is up to date.")

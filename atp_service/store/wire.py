@@ -112,7 +112,7 @@ class Reader:
                 asked, self._waiting = self._waiting, []
                 together = [request for requests, _ in asked for request in requests]
                 try:
-                    replies = await self._wire.exchange(together)
+                    replies = await self._read(together)
                 except BaseException as fault:
                     _fail(asked, fault)
                     if not isinstance(fault, Exception):
@@ -125,6 +125,13 @@ class Reader:
                     place += len(requests)
         finally:
             self._task = None
+
+    async def _read(self, requests: Sequence[Request]) -> list[Any]:
+        """A connection that was idle while Redis restarted is found dead: reads may ask twice."""
+        try:
+            return await self._wire.exchange(requests)
+        except Unavailable:
+            return await self._wire.exchange(requests)
 
     async def close(self) -> None:
         if self._task is not None:

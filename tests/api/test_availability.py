@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from atp_service.catalog import Channel
+from atp_service.catalog import Channel, Location
 from tests.api.conftest import Service, Stocked, caller, serving, stock_event
 from tests.api.test_reservations import cart, problem
 
@@ -87,6 +87,29 @@ async def test_several_locations_add_up_and_a_level_that_never_was_is_zero(
     assert (item["ats"], [place["ats"] for place in item["locations"]]) == (3, [0, 3])
     never = item["locations"][0]
     assert (never["version"], never["updated_at"], never["incoming"]) == (0, None, [])
+
+
+async def test_nothing_can_be_sold_where_a_hold_would_be_refused(
+    shop: httpx.AsyncClient, stocked: Stocked, service: Service
+) -> None:
+    await stocked(5)
+    await stocked(3, location="store-042")
+    await service.catalog.put(Location(id="store-042", name="High Street", channels=["store"]))
+    query = {"sku": "SKU-1", "channel": "web"}
+    (item,) = (await shop.get("/v1/availability", params=query)).json()["items"]
+    assert {p["location"]: (p["ats"], p["atf"]) for p in item["locations"]} == {
+        "DC-1": (5, 5),
+        "store-042": (0, 3),
+    }
+    assert item["ats"] == 5
+    answer = await shop.post(
+        "/v1/reservations",
+        json={
+            "channel": "web",
+            "lines": [{"sku": "SKU-1", "location": "store-042", "quantity": 1}],
+        },
+    )
+    problem(answer, 409, "location-unavailable")
 
 
 async def test_a_level_sold_below_zero_shows_its_shortage(

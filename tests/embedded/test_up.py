@@ -84,6 +84,7 @@ def test_an_instance_is_found_by_its_data_and_is_the_only_one_there(start: Start
         f"export ATP_REDIS_URL={instance.redis_url}",
         f"export ATP_NATS_URL={instance.nats_url}",
         f"export ATP_DATABASE_URL='{instance.database_url}'",
+        "export ATP_AUTO_CREATE=true",
     ]
     again = _atp("up", "--no-demo", ATP_DATA=str(up.data), ATP_PORT="0")
     assert again.returncode == 2
