@@ -161,6 +161,9 @@ class Feed(Record, frozen=True, kw_only=True):
     freshness_seconds: Annotated[int, Meta(ge=1, le=31_536_000)] | None = 900
     adapter: Id | None = None
     snapshot: SnapshotPolicy = "review"
+    snapshot_tolerance: Annotated[
+        int, Meta(ge=0, le=1_000_000_000, description="units a snapshot may differ by, unremarked")
+    ] = 0
     owner: Owner = "integration"
     sku_map: Annotated[dict[Id, Id], Meta(description="its SKUs → ours")] = {}
     location_map: Annotated[dict[Id, LocationId], Meta(description="its locations → ours")] = {}

@@ -13,8 +13,12 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from atp_service.inventory.reservations import Order, Reservation
+from atp_service.inventory.stock import StockLevel
+
 NoPickReason = Literal["not_in_stock", "mismatch", "damaged", "display_worn"]
 Disposition = Literal["restock", "damaged", "quality_control", "in_transit", "to_dc"]
+SnapshotPolicy = Literal["correct", "review", "report"]
 
 
 def _tag(name: str) -> str:
@@ -222,6 +226,28 @@ class Count(Fact, frozen=True, kw_only=True):
     moves: int
 
 
+class Snapshot(Fact, frozen=True, kw_only=True):
+    """Units the source believes there were at `occurred_at_ms`, to be compared with ours of then.
+
+    `deltas_after` and `moves` as in a count. A difference beyond `tolerance` units (of either
+    sign) is corrected, opens an exception or is only noted, as the feed's `policy` says.
+    """
+
+    sku: str
+    location: str
+    quantity: int
+    policy: SnapshotPolicy
+    tolerance: int = 0
+    deltas_after: int = 0
+    moves: int = 0
+
+
+class SnapshotClosed(Fact, frozen=True, kw_only=True):
+    """The source has told all it has at the location; what it left out was told as 0 by then."""
+
+    location: str
+
+
 class StateChange(Fact, frozen=True, kw_only=True):
     """Units move between sellable and an unavailable state, or between two such states."""
 
@@ -265,6 +291,44 @@ class Park(Fact, frozen=True, kw_only=True):
     payload: str
 
 
+# Repairs: what somebody changed behind the script's back, set right from the ledger.
+
+
+class RepairLevel(Command, frozen=True, kw_only=True):
+    """The level as the ledger has it, and its place among its SKU's locations.
+
+    `found` is what Redis had instead at the same moment; None where there was nothing, or nothing
+    readable. If the level has moved on since, the difference of the numbers is what is repaired.
+    `right` is None where the ledger has no such level. Outcome: Applied; Moved where it can't be
+    told any more what is wrong: look again.
+    """
+
+    sku: str
+    location: str
+    found: StockLevel | None = None
+    right: StockLevel | None = None
+
+
+class RepairReservation(Command, frozen=True, kw_only=True):
+    """The reservation as the ledger has it, and its deadline.
+
+    `found_seq` is the latest entry Redis had of it instead; None where there was nothing, or
+    nothing readable. `right` is None where the ledger has none. Outcome: Applied or Moved.
+    """
+
+    reservation_id: str
+    found_seq: int | None = None
+    right: Reservation | None = None
+
+
+class RepairOrder(Command, frozen=True, kw_only=True):
+    """The order's index as the ledger has it; `found` and `right` as in a level's repair."""
+
+    order_id: str
+    found: Order | None = None
+    right: Order | None = None
+
+
 AnyCommand = (
     Hold
     | Replace
@@ -288,6 +352,11 @@ AnyCommand = (
     | Heartbeat
     | SafetyStock
     | Park
+    | Snapshot
+    | SnapshotClosed
+    | RepairLevel
+    | RepairReservation
+    | RepairOrder
 )
 
 encode_command = msgspec.msgpack.Encoder().encode

@@ -23,7 +23,9 @@ from atp_service.inventory.stock import StockLevel, decode_level, split_field
 class Notice(Struct, array_like=True, frozen=True):
     """Something a person should look at: opened, or settled by itself."""
 
-    kind: str  # negative-stock, negative-state, transfer-difference, already-fulfilled
+    # negative-stock, negative-state, transfer-difference, already-fulfilled, snapshot-difference,
+    # drift
+    kind: str
     sku: str
     location: str
     reference: str  # the document, state or order; empty where there is none
@@ -39,6 +41,7 @@ class Head(Struct, array_like=True, frozen=True):
     on_hand_deltas: list[int] = []
     opened: list[Notice] = []
     settled: list[Notice] = []
+    noted: list[Notice] = []  # for the record: what a snapshot differed by
 
 
 class Entry(Struct, frozen=True):

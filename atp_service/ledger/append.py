@@ -25,6 +25,7 @@ from atp_service.ledger.statements import (
     ORDERS,
     PARKED,
     RESERVATIONS,
+    SNAPSHOT_LINES,
     TRACES,
     Statement,
 )
@@ -156,6 +157,7 @@ class Appender:
         await self._execute(ORDERS, batch.orders())
         await self._execute(EXCEPTIONS, batch.exceptions())
         await self._execute(PARKED, batch.parked)
+        await self._execute(SNAPSHOT_LINES, batch.snapshot_lines)
         told = f"{self.partition} {batch.position.epoch} {batch.position.seq}"
         await self._connection.execute("SELECT pg_notify(%s, %s)", (RECORDED, told))
 

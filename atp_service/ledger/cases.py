@@ -11,6 +11,8 @@ _OWNERS = {
     "negative-state": "stores",
     "transfer-difference": "fulfilment",
     "already-fulfilled": "fulfilment",
+    "snapshot-difference": "finance",
+    "drift": "integration",
 }
 _REFERENCE_CHARACTERS = 200  # a reference is part of an index's key, and those are bounded
 

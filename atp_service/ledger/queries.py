@@ -60,12 +60,12 @@ class Ledger:
 
     async def position(self, partition: int = 0) -> Position | None:
         """How far the partition is recorded; None if it was never opened."""
-        async with self._connection() as connection:
+        async with self.connection() as connection:
             return await read_position(connection, partition)
 
     async def open(self, epoch: int, run_id: str, partition: int = 0) -> None:
         """Remember the Redis that the partition was opened with; begin a partition that is new."""
-        async with self._connection() as connection:
+        async with self.connection() as connection:
             await connection.execute(
                 """
                 INSERT INTO positions (partition, epoch, seq, digest, chain, run_id)
@@ -79,7 +79,7 @@ class Ledger:
 
     async def seen_events(self, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
         """Those of the events (source, id) that the ledger has, whatever became of them."""
-        async with self._connection() as connection:
+        async with self.connection() as connection:
             cursor = await connection.execute(
                 """
                 SELECT source, event_id
@@ -94,7 +94,7 @@ class Ledger:
     async def statuses_after(self, source: str, id_prefix: str, seq: int) -> dict[str, int]:
         """What became of a source's events whose ids begin so, counted by status; only of those
         recorded after the entry `seq`."""
-        async with self._connection(COUNTING_SECONDS) as connection:
+        async with self.connection(COUNTING_SECONDS) as connection:
             cursor = await connection.execute(
                 """
                 SELECT status, count(*)
@@ -113,7 +113,7 @@ class Ledger:
     ) -> tuple[int, int]:
         """The units by which on_hand changed through what happened after the moment, and the
         position they are true for: what the journal has beyond it is not in them."""
-        async with self._connection() as connection:
+        async with self.connection() as connection:
             cursor = await connection.execute(
                 """
                 SELECT
@@ -138,7 +138,7 @@ class Ledger:
 
     async def reservation(self, reservation_id: str) -> Reservation | None:
         """The reservation as it was last recorded; None if the ledger has none of this id."""
-        async with self._connection() as connection:
+        async with self.connection() as connection:
             cursor = await connection.execute(
                 """
                 SELECT document
@@ -161,7 +161,7 @@ class Ledger:
     ) -> list[ExceptionRow]:
         """Exceptions by id, those after the id `after`; None asks for any."""
         async with (
-            self._connection() as connection,
+            self.connection() as connection,
             connection.cursor(row_factory=class_row(ExceptionRow)) as cursor,
         ):
             await cursor.execute(
@@ -197,7 +197,7 @@ class Ledger:
             raise Unavailable(f"entry {seq} of epoch {epoch} is not in the ledger")
 
     async def _has_entry(self, partition: int, epoch: int, seq: int) -> bool:
-        async with self._connection() as connection:
+        async with self.connection() as connection:
             cursor = await connection.execute(
                 """
                 SELECT
@@ -209,9 +209,10 @@ class Ledger:
             return await cursor.fetchone() is not None
 
     @asynccontextmanager
-    async def _connection(
+    async def connection(
         self, seconds: float = PATIENCE_SECONDS
     ) -> AsyncIterator[AsyncConnection[Any]]:
+        """A connection for `seconds`; what was done on it is committed at the block's end."""
         with unavailable_when_away():
             async with self._postgres.connection(seconds) as connection:
                 yield connection

@@ -11,7 +11,7 @@ from struct import Struct as Layout
 
 import msgspec
 
-from atp_service.inventory.commands import Park
+from atp_service.inventory.commands import Park, Snapshot
 from atp_service.inventory.journal import Entry, Head, decode_head
 from atp_service.inventory.reservations import Reservation, decode_reservation
 from atp_service.inventory.stock import StockLevel, decode_level
@@ -43,6 +43,7 @@ Values = tuple[bytes, ...]
 _encode_images = msgspec.msgpack.Encoder().encode
 _encode_extras = msgspec.json.Encoder().encode
 _decode_park = msgspec.msgpack.Decoder(Park).decode
+_decode_snapshot = msgspec.msgpack.Decoder(Snapshot).decode
 
 
 def entry_values(partition: int, entry: Entry, head: Head) -> bytes:
@@ -67,6 +68,15 @@ def entry_values(partition: int, entry: Entry, head: Head) -> bytes:
     )
 
 
+class _Touched(msgspec.Struct):
+    """A level as the batch leaves it, and the sum of what moved its on_hand."""
+
+    seq: int
+    level: StockLevel
+    image: bytes
+    moved: int
+
+
 class Batch:
     """Entries that continue `after`, as rows; `position` is where the ledger stands with them."""
 
@@ -80,10 +90,11 @@ class Batch:
         self.events: list[bytes] = []
         self.traces: list[bytes] = []
         self.parked: list[Values] = []
+        self.snapshot_lines: list[Values] = []
         self._seq = after.seq
         self._digest = after.digest
         self._chain = after.chain
-        self._levels: dict[tuple[bytes, bytes], tuple[int, StockLevel]] = {}
+        self._levels: dict[tuple[bytes, bytes], _Touched] = {}
         self._reservations: dict[str, tuple[int, Reservation, bytes]] = {}
         self._orders: dict[str, tuple[int, bytes]] = {}
         self._cases = Cases()
@@ -112,6 +123,8 @@ class Batch:
             self.events.append(_SEQ(5, 4, self.partition, 8, seq) + key + blob(status))
         if head.kind == "park":
             self._park(seq, head, entry.command)
+        elif head.kind == "snapshot":
+            self._compare_snapshot(seq, head, entry.command)
         for notice in head.opened:
             self._cases.open(notice, seq, head.at_ms)
         for notice in head.settled:
@@ -137,7 +150,7 @@ class Batch:
             what, key = name[0], name[1:]
             if what == "l":
                 level = decode_level(image)
-                self._move(seq, head, told, key, level, next(deltas, 0))
+                self._move(seq, head, told, key, level, image, next(deltas, 0))
             elif what == "r":
                 reservation = decode_reservation(image)
                 self._reservations[key] = (seq, reservation, image)
@@ -151,7 +164,14 @@ class Batch:
         return level
 
     def _move(
-        self, seq: int, head: Head, told: Told, key: str, level: StockLevel, delta: int
+        self,
+        seq: int,
+        head: Head,
+        told: Told,
+        key: str,
+        level: StockLevel,
+        image: bytes,
+        delta: int,
     ) -> None:
         sku, _, location = key.encode().partition(b"\x1f")
         occurred_at = micros(told.occurred_at_ms or head.at_ms)
@@ -169,7 +189,9 @@ class Batch:
                 )
             )
         )
-        self._levels[sku, location] = (seq, level)
+        before = self._levels.get((sku, location))
+        moved = delta if before is None else before.moved + delta
+        self._levels[sku, location] = _Touched(seq, level, image, moved)
 
     def _park(self, seq: int, head: Head, command: bytes) -> None:
         park = _decode_park(command)
@@ -190,6 +212,24 @@ class Batch:
             )
         )
 
+    def _compare_snapshot(self, seq: int, head: Head, command: bytes) -> None:
+        line = _decode_snapshot(command)
+        difference = head.noted[0].units if head.noted else 0
+        policy = line.policy if abs(difference) > line.tolerance else "within"
+        self.snapshot_lines.append(
+            (
+                integer(self.partition),
+                bigint(seq),
+                bigint(line.quantity),
+                bigint(difference),
+                timestamp(line.occurred_at_ms),
+                text(line.source),
+                text(line.location),
+                text(line.sku),
+                text(policy),
+            )
+        )
+
     # The projections' rows, each key once; as values, since they are sent by the column.
 
     def levels(self) -> list[Values]:
@@ -197,7 +237,7 @@ class Batch:
         return [
             (
                 partition,
-                bigint(seq),
+                bigint(touched.seq),
                 bigint(level.version),
                 bigint(level.moves),
                 bigint(level.on_hand),
@@ -209,8 +249,11 @@ class Batch:
                 blob(sku),
                 blob(location),
                 json(_encode_extras(level.extras)),
+                blob(touched.image),
+                bigint(touched.moved),
             )
-            for (sku, location), (seq, level) in self._levels.items()
+            for (sku, location), touched in self._levels.items()
+            for level in (touched.level,)
         ]
 
     def reservations(self) -> list[Values]:

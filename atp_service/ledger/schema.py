@@ -12,8 +12,9 @@ _MIGRATIONS = Path(__file__).parents[2] / "migrations"
 _GRANTS = """
 GRANT USAGE ON SCHEMA public TO {role};
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role};
-GRANT INSERT ON entries, movements, events, traces, parked TO {role};
+GRANT INSERT ON entries, movements, events, traces, parked, snapshot_lines, forks TO {role};
 GRANT INSERT, UPDATE ON positions, levels, reservations, orders, exceptions TO {role};
+GRANT INSERT, UPDATE ON reconciliations, rebuilds TO {role};
 GRANT INSERT, UPDATE, DELETE ON locations, skus, channels, feeds TO {role};
 GRANT EXECUTE ON FUNCTION make_slices(bigint, bigint) TO {role};
 """

@@ -37,7 +37,7 @@ EVENTS = _statement(
 )
 
 LEVELS = _statement(
-    "int4 int8 int8 int8 int8 int8 int8 int8 timestamptz int8 text text jsonb",
+    "int4 int8 int8 int8 int8 int8 int8 int8 timestamptz int8 text text jsonb bytea int8",
     """
     INSERT INTO levels
     SELECT * FROM unnest()
@@ -52,8 +52,14 @@ LEVELS = _statement(
         unavailable = excluded.unavailable,
         updated_at = excluded.updated_at,
         safety_stock = excluded.safety_stock,
-        extras = excluded.extras
+        extras = excluded.extras,
+        document = excluded.document,
+        folded = levels.folded + excluded.folded
     """,
+)
+SNAPSHOT_LINES = _statement(
+    "int4 int8 int8 int8 timestamptz text text text text",
+    "INSERT INTO snapshot_lines SELECT * FROM unnest()",
 )
 RESERVATIONS = _statement(
     "int4 int8 timestamptz timestamptz text text text bytea",
