@@ -19,6 +19,7 @@ from loadtests.bench import (
     hold_cpu,
     hot_sku,
     ingest,
+    ledger_tier,
     memory,
     record,
     script,
@@ -33,6 +34,7 @@ ROWS = {
     "fsync": fsync.measure,
     "ingest": ingest.measure,
     "record": record.measure,
+    "ledger-tier": ledger_tier.measure,
     "year": year.measure,
     "memory": memory.measure,
 }
@@ -44,10 +46,7 @@ _PLAIN_COLUMNS = 140
 @click.option("--quick", is_flag=True, help="Few and short rounds: to see whether it runs.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the board here.")
 def bench(rows: tuple[str, ...], quick: bool, json_file: Path | None) -> None:
-    """Measure the service beside what it is compared with; all rows, if none is named.
-
-    Rows: hold-cpu, hot-sku, script, fsync, ingest, record, year, memory.
-    """
+    """Measure the service beside what it is compared with; all rows, if none is named."""
     # Told to stop, we leave by the same way as at Ctrl-C: the servers we started end first.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     log.configure("warning", "bench")

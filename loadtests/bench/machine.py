@@ -35,14 +35,14 @@ class Instance:
         self._environment = environment
         self._stack = stack
 
-    def start(self, name: str, *arguments: str, port: int = 0) -> Child:
+    def start(self, name: str, *arguments: str, port: int = 0, **settings: str) -> Child:
         """A Python module with arguments, as a process; it ends with the instance at the latest."""
         child = Child(
             name,
             [sys.executable, "-m", *arguments],
             log=self._folder / "logs" / f"{name}.log",
             folder=ROOT,
-            environment=self._environment | {"ATP_PORT": str(port)},
+            environment=self._environment | {"ATP_PORT": str(port)} | settings,
         )
         self._stack.callback(child.stop)
         return child

@@ -42,13 +42,15 @@ def receipt(number: int) -> dict[str, object]:
     }
 
 
-def carts(requests: int, skus: int) -> list[bytes]:
+def carts(requests: int, skus: int, durability: str | None = None) -> list[bytes]:
     """Holds of one unit each, over so many SKUs in turn, ready to send; no id comes twice."""
+    wanted = {} if durability is None else {"durability": durability}
     return [
         post(
             "/v1/reservations",
             json.dumps(
-                {
+                wanted
+                | {
                     "reservation_id": f"cart-{next(_cart):08d}",
                     "lines": [{"sku": sku(number % skus), "location": LOCATION, "quantity": 1}],
                 }
