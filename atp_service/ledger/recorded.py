@@ -58,7 +58,7 @@ class Recorded:
         while True:
             try:
                 await self._listen_once()
-            except psycopg.OperationalError:
+            except psycopg.Error:
                 await asyncio.sleep(_LISTEN_AGAIN_SECONDS)
 
     async def _listen_once(self) -> None:
