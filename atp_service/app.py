@@ -98,9 +98,9 @@ async def connections(settings: Settings, name: str = "atp") -> AsyncIterator[Co
         yield Connections(pool, ledger, master_data, stock, facts, bus)
 
 
-def serve(settings: Settings) -> int:
-    """Serve the API until told to stop; the exit code."""
-    return uvloop.run(_serve(settings))
+def serve(settings: Settings, *, share_port: bool = False) -> int:
+    """Serve the API until told to stop; the exit code. Several processes may share a port."""
+    return uvloop.run(_serve(settings, share_port))
 
 
 def work(settings: Settings, roles: Sequence[str]) -> int:
@@ -108,8 +108,8 @@ def work(settings: Settings, roles: Sequence[str]) -> int:
     return uvloop.run(_work(settings, roles))
 
 
-async def _serve(settings: Settings) -> int:
-    with _listener(settings) as listener:
+async def _serve(settings: Settings, share_port: bool) -> int:
+    with _listener(settings, share_port) as listener:
         await _serve_on(listener, settings)
     log.info("served")
     return 0
@@ -185,13 +185,14 @@ async def _work(settings: Settings, roles: Sequence[str]) -> int:
     return 0
 
 
-def _listener(settings: Settings) -> socket.socket:
+def _listener(settings: Settings, share_port: bool) -> socket.socket:
     """The port, ours before anything else is opened."""
     try:
         return socket.create_server(
             (settings.host, settings.port),
             family=socket.AF_INET6 if ":" in settings.host else socket.AF_INET,
             backlog=_BACKLOG,
+            reuse_port=share_port,
         )
     except OSError as fault:
         raise unusable("port", settings.port, str(fault.strerror)) from None

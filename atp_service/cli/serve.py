@@ -9,11 +9,26 @@ from atp_service.cli.surroundings import settings_here
 
 
 @click.command("serve")
-def command() -> None:
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=1,
+    metavar="N",
+    help="So many processes on one port; 1, if left out.",
+)
+@click.option("--one-of-several", is_flag=True, hidden=True)
+def command(workers: int, one_of_several: bool) -> None:
     """Serve the HTTP API on ATP_HOST and ATP_PORT, until stopped."""
     settings = settings_here(os.environ, "redis_url", "database_url")
 
-    from atp_service import app, log
+    from atp_service import log
 
     log.configure(settings.log_level, "serve")
-    sys.exit(app.serve(settings))
+    if workers > 1:
+        from atp_service.embedded import workers as several
+
+        sys.exit(several.serve(settings, workers))
+
+    from atp_service import app
+
+    sys.exit(app.serve(settings, share_port=one_of_several))

@@ -8,8 +8,10 @@ import ctypes
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 _PR_SET_PDEATHSIG = 1
 _LOG_KEPT_BYTES = 10 * 1024 * 1024
@@ -29,14 +31,14 @@ def die_with_parent(parent: int, by: signal.Signals) -> None:
 
 
 class Child:
-    """One started process, with its log in a file."""
+    """One started process; its log is a file, or ours where it has none."""
 
     def __init__(
         self,
         name: str,
         command: Sequence[str | Path],
         *,
-        log: Path,
+        log: Path | None = None,
         folder: Path | None = None,
         environment: Mapping[str, str] | None = None,
         stopped_by: signal.Signals = signal.SIGTERM,
@@ -47,8 +49,7 @@ class Child:
         self.log = log
         self._stopped_by = stopped_by
         parent = os.getpid()
-        _turn_over(log)
-        with log.open("ab") as output:
+        with _opened(log) as output:
             self._process = subprocess.Popen(
                 [str(part) for part in command],
                 cwd=folder,
@@ -69,11 +70,13 @@ class Child:
         """Its exit code, or None while it runs."""
         return self._process.poll()
 
+    def ask_to_stop(self) -> None:
+        if self.ended is None:
+            self._process.send_signal(self._stopped_by)
+
     def stop(self, patience_seconds: float = 15.0) -> None:
         """Ask it to stop, and make it where it doesn't."""
-        if self.ended is not None:
-            return
-        self._process.send_signal(self._stopped_by)
+        self.ask_to_stop()
         try:
             self._process.wait(patience_seconds)
         except subprocess.TimeoutExpired:
@@ -82,7 +85,19 @@ class Child:
 
     def last_words(self, lines: int = 12) -> str:
         """The end of its log, for whoever must be told why it didn't start."""
+        if self.log is None:
+            return ""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+@contextmanager
+def _opened(log: Path | None) -> Iterator[IO[bytes] | None]:
+    if log is None:
+        yield None
+        return
+    _turn_over(log)
+    with log.open("ab") as output:
+        yield output
 
 
 def _turn_over(log: Path) -> None:

@@ -1,0 +1,78 @@
+"""Several API processes on one port, kept running until told to stop.
+
+Each binds the port for itself (SO_REUSEPORT) and the kernel spreads connections over them; what
+they count lies in files of a folder they share, so that any of them shows the sum.
+"""
+
+import os
+import signal
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import structlog
+from prometheus_client import multiprocess
+
+from atp_service.config import Settings, unusable, variable
+from atp_service.embedded.child import Child
+from atp_service.embedded.kept import Kept
+
+log = structlog.get_logger()
+
+_LOOK_EVERY_SECONDS = 0.25
+_WRONG_SETTINGS = 2  # a process's exit code: starting it again would not help
+
+
+def serve(settings: Settings, workers: int) -> int:
+    """Run so many API processes; the exit code. Raises SettingsError for a port that is taken."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with _reserved(settings) as port, tempfile.TemporaryDirectory(prefix="atp-metrics-") as counts:
+        environment = os.environ | {
+            variable("port"): str(port),
+            "PROMETHEUS_MULTIPROC_DIR": counts,
+        }
+        command = [sys.executable, "-m", "atp_service", "serve", "--one-of-several"]
+        kept = [
+            Kept(partial(Child, f"serve-{number}", command, environment=environment))
+            for number in range(workers)
+        ]
+        log.info("serving", host=settings.host, port=port, workers=workers)
+        try:
+            while not stop.wait(_LOOK_EVERY_SECONDS):
+                for process in kept:
+                    if process.child.ended == _WRONG_SETTINGS:
+                        return _WRONG_SETTINGS
+                    if process.child.ended is not None:
+                        multiprocess.mark_process_dead(process.child.pid, counts)  # type: ignore[no-untyped-call]  # untyped there
+                    process.look()
+        finally:
+            for process in kept:
+                process.child.ask_to_stop()
+            for process in kept:
+                process.stop()
+    log.info("served")
+    return 0
+
+
+@contextmanager
+def _reserved(settings: Settings) -> Iterator[int]:
+    """The port, kept for us without listening on it."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family) as reserved:
+        try:
+            # Not yet shared: another service on the port is found out.
+            reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            reserved.bind((settings.host, settings.port))
+        except OSError as fault:
+            raise unusable("port", settings.port, str(fault.strerror)) from None
+        port: int = reserved.getsockname()[1]
+    with socket.socket(family) as reserved:
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        reserved.bind((settings.host, port))
+        yield port

@@ -1,0 +1,85 @@
+"""Several API processes on one port are one service to whoever calls it."""
+
+import os
+import signal
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+
+from tests.instance import Instance
+
+UNITS = 10
+BUYERS = 200
+
+
+def _workers(parent: subprocess.Popen[bytes]) -> list[int]:
+    children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text()
+    return [int(pid) for pid in children.split()]
+
+
+def _receipt(units: int) -> dict[str, object]:
+    return {
+        "specversion": "1.0",
+        "id": "receipt-1",
+        "source": "wms/dc-1",
+        "type": "atp.stock.receipt.v1",
+        "time": "2026-01-05T06:00:00.000Z",
+        "data": {"sku": "LAST", "location": "DC-1", "quantity": units},
+    }
+
+
+def test_workers_share_the_port_the_units_and_what_they_count(instance: Instance) -> None:
+    parent = instance.start("serve", "--workers", "2")
+    instance.until(lambda: _answers(instance), "the API answers")
+    instance.until(lambda: len(_workers(parent)) == 2, "both are there")
+    instance.http.post("/v1/stock-events", json=_receipt(UNITS)).raise_for_status()
+
+    def buy(number: int) -> int:
+        # A connection of its own each: the kernel spreads connections, not requests.
+        hold = {
+            "reservation_id": f"cart-{number}",
+            "lines": [{"line_id": "1", "sku": "LAST", "location": "DC-1", "quantity": 1}],
+        }
+        answer = httpx.post(f"{instance.http.base_url}/v1/reservations", json=hold, timeout=30)
+        return answer.status_code
+
+    with ThreadPoolExecutor(8) as threads:
+        statuses = list(threads.map(buy, range(BUYERS)))
+    assert statuses.count(201) == UNITS
+    assert statuses.count(409) == BUYERS - UNITS
+
+    assert _counted(instance, 201) == UNITS
+    assert _counted(instance, 409) == BUYERS - UNITS
+
+    # One is killed: the other goes on, and a new one joins it.
+    victim = _workers(parent)[0]
+    os.kill(victim, signal.SIGKILL)
+    instance.until(lambda: _answers(instance), "the API still answers")
+    instance.until(
+        lambda: victim not in _workers(parent) and len(_workers(parent)) == 2, "it is replaced"
+    )
+    assert _counted(instance, 201) == UNITS
+
+    parent.send_signal(signal.SIGTERM)
+    assert parent.wait(30) == 0
+
+
+def _counted(instance: Instance, status: int) -> int:
+    """Holds answered so, by the metrics of whichever process is asked."""
+    text = httpx.get(f"{instance.http.base_url}/metrics", timeout=30).text
+    return sum(
+        int(float(line.rpartition(" ")[2]))
+        for line in text.splitlines()
+        if line.startswith("atp_http_request_seconds_count")
+        and 'route="/v1/reservations"' in line
+        and f'status="{status}"' in line
+    )
+
+
+def _answers(instance: Instance) -> bool:
+    try:
+        return httpx.get(f"{instance.http.base_url}/health/ready", timeout=30).is_success
+    except httpx.TransportError:
+        return False
