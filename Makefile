@@ -10,7 +10,7 @@ ARGS ?=
 export UV_PYTHON_DOWNLOADS := never
 export UV_LINK_MODE ?= copy
 
-.PHONY: up test check fmt year bench lock clean env
+.PHONY: up test check fmt year bench rehearse lock clean env
 
 up: .venv/.runtime
 	@exec $(BIN)/atp up --with-parent $(if $(filter 0,$(DEMO)),--no-demo) $(ARGS)
@@ -42,6 +42,11 @@ year: .venv/.dev
 bench: .venv/.dev
 	@exec $(BIN)/python -m loadtests.bench $(ARGS)
 
+# A flash sale, rehearsed: ARGS='--scale 0.02 --fault kill-redis --report sale.html'.
+SCENARIO ?= examples/flash-sale.toml
+rehearse: .venv/.dev
+	@exec $(BIN)/atp rehearse $(SCENARIO) $(ARGS)
+
 # The environment for work on the code.
 env: .venv/.dev
 
@@ -50,7 +55,7 @@ LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-h
 	--no-emit-index-url --no-header pyproject.toml
 lock: $(UV)
 	$(LOCK) --output-file requirements.txt
-	$(LOCK) --group dev --constraints requirements.txt --output-file requirements-dev.txt
+	$(LOCK) --group dev --extra rehearse --constraints requirements.txt --output-file requirements-dev.txt
 
 INSTALL := $(UV) pip install --quiet --python $(BIN)/python
 EDITABLE := $(INSTALL) --no-deps --build-constraints requirements-dev.txt --editable .
