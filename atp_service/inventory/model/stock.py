@@ -1,12 +1,19 @@
 """What a batch reads, changes and writes. Mirrors `lua/stock.lua`."""
 
-from copy import deepcopy
 from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from atp_service.inventory.commands import AnyCommand, Fact, SafetyStock
 from atp_service.inventory.journal import Notice
 from atp_service.inventory.reservations import Order, Reservation
-from atp_service.inventory.stock import SEPARATOR, StockLevel, level_field, split_field
+from atp_service.inventory.stock import (
+    SEPARATOR,
+    Extras,
+    StockLevel,
+    level_field,
+    split_field,
+)
 
 LARGEST = 2**53 - 1
 EARLY_KEPT = 100
@@ -77,6 +84,45 @@ class Batch:
         self.opened: list[Notice] = []
         self.settled: list[Notice] = []
 
+    def keep(self, entry: ModelEntry) -> None:
+        """What was staged is what the next command of the batch sees."""
+        partition = self.partition
+        partition.seq = entry.seq
+        partition.journal.append(entry)
+        for name, level in self.levels.items():
+            if level.version == 1:
+                index_level(self, name)
+            partition.levels[name] = level
+        partition.reservations.update(self.reservations)
+        partition.orders.update(self.orders)
+        self.new_deadlines.update(self.deadlines)
+        partition.seen.update(self.seen)
+
+
+# What an entry has kept is never changed again: who wants to change it takes a copy, and these
+# copy what can change and share the rest.
+
+
+def copy_level(level: StockLevel) -> StockLevel:
+    return replace(level, extras=copy_extras(level.extras))
+
+
+def copy_extras(extras: Extras) -> Extras:
+    documents = extras.documents
+    return replace(
+        extras,
+        states=dict(extras.states),
+        documents={name: replace(documents[name]) for name in documents} if documents else {},
+    )
+
+
+def copy_reservation(reservation: Reservation) -> Reservation:
+    return replace(reservation, lines=[replace(line) for line in reservation.lines])
+
+
+def copy_order(order: Order) -> Order:
+    return Order(list(order.reservations), list(order.early))
+
 
 def level_of(b: Batch, name: str) -> StockLevel | None:
     """The level as the command in hand sees it, or None where there is none."""
@@ -86,7 +132,8 @@ def level_of(b: Batch, name: str) -> StockLevel | None:
 def touch_level(b: Batch, name: str) -> StockLevel:
     """The level, to be changed: a copy until the command is known to succeed."""
     if name not in b.levels:
-        b.levels[name] = deepcopy(b.partition.levels.get(name) or StockLevel())
+        known = b.partition.levels.get(name)
+        b.levels[name] = copy_level(known) if known else StockLevel()
         b.was[name] = b.levels[name].on_hand
     return b.levels[name]
 
@@ -133,7 +180,8 @@ def put_reservation(b: Batch, reservation_id: str, reservation: Reservation) -> 
 
 def touch_reservation(b: Batch, reservation_id: str) -> Reservation:
     if reservation_id not in b.reservations:
-        b.reservations[reservation_id] = deepcopy(b.partition.reservations[reservation_id])
+        known = b.partition.reservations[reservation_id]
+        b.reservations[reservation_id] = copy_reservation(known)
     return b.reservations[reservation_id]
 
 
@@ -143,7 +191,8 @@ def order_of(b: Batch, order_id: str) -> Order | None:
 
 def touch_order(b: Batch, order_id: str) -> Order:
     if order_id not in b.orders:
-        b.orders[order_id] = deepcopy(b.partition.orders.get(order_id) or Order([], []))
+        known = b.partition.orders.get(order_id)
+        b.orders[order_id] = copy_order(known) if known else Order([], [])
     return b.orders[order_id]
 
 
@@ -195,7 +244,7 @@ def index_level(b: Batch, name: str) -> None:
 
 def append_entry(b: Batch, command: AnyCommand) -> None:
     """The one place where stock changes: the entry that explains it, and all it has touched."""
-    partition, at = b.partition, b.partition.seq + 1
+    at = b.partition.seq + 1
     deltas = []
     for name, level in b.levels.items():
         if abs(level.on_hand) > LARGEST:
@@ -213,14 +262,5 @@ def append_entry(b: Batch, command: AnyCommand) -> None:
     entry = ModelEntry(
         at, b.now, kind, command, deltas, b.opened, b.settled, b.levels, b.reservations, b.orders
     )
-    partition.seq = at
-    partition.journal.append(deepcopy(entry))
-    for name, level in b.levels.items():
-        if level.version == 1:
-            index_level(b, name)
-        partition.levels[name] = level
-    partition.reservations.update(b.reservations)
-    partition.orders.update(b.orders)
-    b.new_deadlines.update(b.deadlines)
-    partition.seen.update(b.seen)
+    b.keep(entry)
     b.begin()
