@@ -8,13 +8,13 @@ import rich_click as click
 from atp_service.cli.surroundings import settings_here
 from atp_service.config import SettingsError
 
-ROLES = ("ingest", "record", "expire")
+ROLES = ("ingest", "record", "expire", "rebuild")
 
 
 @click.command("worker")
-@click.option("--only", metavar="ROLES", help="Some of ingest,record,expire; all, if left out.")
+@click.option("--only", metavar="ROLES", help=f"Some of {','.join(ROLES)}; all, if left out.")
 def command(only: str | None) -> None:
-    """Take in events, record the journal in the ledger and expire holds, until stopped."""
+    """Take in events, record the journal, expire holds and mend Redis, until stopped."""
     roles = _roles(only)
     needed = ["redis_url", "database_url"]
     if "ingest" in roles:
