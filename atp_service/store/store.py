@@ -162,8 +162,9 @@ class Store:
         await self._reader.ask(("XTRIM", self._keys.journal, "MINID", f"{through_seq}-0"))
 
     async def last_seq(self) -> int:
-        """The seq of the journal's latest entry; 0 before the first."""
-        (seq,) = await self._reader.ask(("HGET", self._keys.meta, "seq"))
+        """The seq of the journal's latest entry; 0 before the first. Raises Unavailable or Fenced:
+        it counts in the epoch that was compared."""
+        (seq,) = await self._read(("HGET", self._keys.meta, "seq"))
         return int(seq or 0)
 
     async def due(self) -> float | None:
