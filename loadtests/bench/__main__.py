@@ -15,6 +15,10 @@ from rich.console import Console
 
 from atp_service import log
 from loadtests.bench import (
+    against_evalsha,
+    against_postgres,
+    availability,
+    cart_lines,
     fsync,
     hold_cpu,
     hot_sku,
@@ -22,6 +26,7 @@ from loadtests.bench import (
     ledger_tier,
     memory,
     record,
+    refusals,
     script,
     year,
 )
@@ -35,6 +40,11 @@ ROWS = {
     "ingest": ingest.measure,
     "record": record.measure,
     "ledger-tier": ledger_tier.measure,
+    "against-evalsha": against_evalsha.measure,
+    "against-postgres": against_postgres.measure,
+    "availability": availability.measure,
+    "refusals": refusals.measure,
+    "cart-lines": cart_lines.measure,
     "year": year.measure,
     "memory": memory.measure,
 }

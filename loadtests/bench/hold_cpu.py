@@ -2,10 +2,9 @@
 
 from statistics import median
 
-from atp_service.embedded.child import Child
 from loadtests.bench import shop
 from loadtests.bench.board import Check, Result, around, number, ratios
-from loadtests.bench.machine import Instance, alternating, instance, until
+from loadtests.bench.machine import alternating, answers, instance, until
 from loadtests.bench.wire import Load, drive, free_port, post
 
 TARGET = 0.8
@@ -22,7 +21,9 @@ def measure(*, quick: bool) -> Result:
         port = free_port()
         serving = here.serve(port)
         shop.stock(port, SKUS)
-        empty = _Empty(here, "empty")
+        empty_port = free_port()
+        empty = here.start("empty", "loadtests.bench.empty", port=empty_port)
+        until(lambda: answers(empty_port), empty)
 
         def hold_round(number: int) -> None:
             load = drive(port, serving.pid, shop.carts(requests, SKUS))
@@ -30,7 +31,7 @@ def measure(*, quick: bool) -> Result:
                 holds.append(load)
 
         def empty_round(number: int) -> None:
-            load = empty.drive(requests)
+            load = drive(empty_port, empty.pid, [_NOTHING] * requests)
             if number >= 0:
                 empties.append(load)
 
@@ -52,25 +53,6 @@ def measure(*, quick: bool) -> Result:
             f"empty {_experience(empties)}",
         ],
     )
-
-
-class _Empty:
-    """A process with the empty handler, ready."""
-
-    def __init__(self, here: Instance, name: str) -> None:
-        self._port = free_port()
-        self._child: Child = here.start(name, "loadtests.bench.empty", name, port=self._port)
-        until(self._answers, self._child)
-
-    def drive(self, requests: int) -> Load:
-        return drive(self._port, self._child.pid, [_NOTHING] * requests)
-
-    def _answers(self) -> bool:
-        try:
-            self.drive(1)
-        except OSError:
-            return False
-        return True
 
 
 def _experience(loads: list[Load]) -> str:

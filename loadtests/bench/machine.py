@@ -4,6 +4,7 @@ Everything is on the disk where the service keeps its data, since what a sync co
 """
 
 import os
+import socket
 import sys
 import tempfile
 import time
@@ -108,6 +109,15 @@ def until(done: Callable[[], bool], child: Child, seconds: float = START_SECONDS
         if child.ended is not None or time.monotonic() > deadline:
             raise RuntimeError(f"{child.name} did not get there:\n{child.last_words()}")
         time.sleep(0.02)
+
+
+def answers(port: int) -> bool:
+    """Whether somebody listens there."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def environment_for(data: Path) -> dict[str, str]:

@@ -44,6 +44,11 @@ class Load(Struct, frozen=True):
         return quantiles(self.latencies, n=100)[percent - 1] * 1000
 
 
+def get(path: str) -> bytes:
+    """A request without a body."""
+    return f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n".encode()
+
+
 def post(path: str, body: bytes) -> bytes:
     """A request, as it goes over the wire."""
     head = (
@@ -59,21 +64,32 @@ def free_port() -> int:
         return port
 
 
-def drive(port: int, pid: int, requests: Sequence[bytes]) -> Load:
+def drive(
+    port: int,
+    pid: int,
+    requests: Sequence[bytes],
+    *,
+    status: int = 201,
+    connections: int = CONNECTIONS,
+) -> Load:
     """Send the requests over keep-alive connections, each as soon as one is free.
 
-    RuntimeError if any is answered with another status than 201.
+    RuntimeError if any is answered with another status.
     """
-    return uvloop.run(_drive(port, pid, requests))
+    return uvloop.run(_drive(port, pid, requests, b"HTTP/1.1 %d" % status, connections))
 
 
-async def _drive(port: int, pid: int, requests: Sequence[bytes]) -> Load:
+async def _drive(
+    port: int, pid: int, requests: Sequence[bytes], status: bytes, connections: int
+) -> Load:
     left = iter(requests)
     latencies: list[float] = []
     loop = asyncio.get_running_loop()
     made = [
-        await loop.create_connection(lambda: _Connection(left, latencies), "127.0.0.1", port)
-        for _ in range(CONNECTIONS)
+        await loop.create_connection(
+            lambda: _Connection(left, latencies, status), "127.0.0.1", port
+        )
+        for _ in range(connections)
     ]
     server, client, began = cpu_seconds(pid), time.process_time(), time.perf_counter()
     for _, connection in made:
@@ -95,7 +111,8 @@ async def _drive(port: int, pid: int, requests: Sequence[bytes]) -> Load:
 class _Connection(asyncio.Protocol):
     """One request after the other, until there are no more."""
 
-    def __init__(self, left: Iterator[bytes], latencies: list[float]) -> None:
+    def __init__(self, left: Iterator[bytes], latencies: list[float], status: bytes) -> None:
+        self._status = status
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._left = left
         self._latencies = latencies
@@ -119,7 +136,7 @@ class _Connection(asyncio.Protocol):
         end = buffer.find(_END)
         if end >= 0:
             at = buffer.find(_LENGTH, 0, end)
-            if at < 0 or not buffer.startswith(b"HTTP/1.1 201"):
+            if at < 0 or not buffer.startswith(self._status):
                 self._fail(f"unexpected answer: {buffer[:600].decode(errors='replace')}")
                 return
             at += len(_LENGTH)
