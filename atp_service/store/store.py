@@ -18,6 +18,7 @@ from atp_service.store.faults import Fenced, Unavailable
 from atp_service.store.keys import Keys, keys_of
 from atp_service.store.opening import Opening, Witness
 from atp_service.store.script import Script, production_script
+from atp_service.store.walk import Walk
 from atp_service.store.wire import Reader, Request, Wire
 
 FEED_PREFIX = "f"  # of their fields in meta
@@ -58,6 +59,9 @@ class Store:
         keys: Keys | None = None,
         observe: BatchObserver | None = None,
     ) -> None:
+        self._redis_url = redis_url
+        self._name = name
+        self._window_ms = window_ms
         self._keys = keys or keys_of(0)
         self._opening = Opening(self._keys)
         self._door = Door(
@@ -160,6 +164,11 @@ class Store:
     async def trim(self, through_seq: int) -> None:
         """Let go of recorded entries. The last one stays, so that its digest can be compared."""
         await self._reader.ask(("XTRIM", self._keys.journal, "MINID", f"{through_seq}-0"))
+
+    def walk(self) -> Walk:
+        """Raw reads on a wire of their own; to be closed."""
+        wire = Wire(self._redis_url, name=f"{self._name}-walk", greet=self._opening.greet)
+        return Walk(wire, self._opening, self._keys, self._window_ms)
 
     async def last_seq(self) -> int:
         """The seq of the journal's latest entry; 0 before the first. Raises Unavailable or Fenced:

@@ -41,6 +41,18 @@ COMMENT ON COLUMN snapshot_lines.policy IS
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON snapshot_lines
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
+-- What Redis must still have is walked in order, in pages: open reservations, those closed within
+-- the dedupe window, and orders changed within it.
+
+DROP INDEX reservations_open;
+
+CREATE INDEX reservations_open ON reservations (reservation_id) WHERE closed_at IS NULL;
+
+CREATE INDEX reservations_closed ON reservations (closed_at, reservation_id)
+    WHERE closed_at IS NOT NULL;
+
+CREATE INDEX orders_by_seq ON orders (partition, seq);
+
 -- Reconciliations: asked for, run, and what they found.
 
 CREATE TABLE reconciliations (
