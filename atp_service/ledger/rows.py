@@ -17,6 +17,7 @@ from atp_service.inventory.reservations import Reservation, decode_reservation
 from atp_service.inventory.stock import StockLevel, decode_level
 from atp_service.ledger.became import Told, became, decode_told
 from atp_service.ledger.binary import (
+    NULL,
     bigint,
     blob,
     integer,
@@ -31,11 +32,10 @@ from atp_service.ledger.position import Forked, Position
 
 _DETAIL_CHARACTERS = 2000
 
-# Numbers, each with its length before it; the first two layouts begin a row.
+# Numbers, each with its length before it: what a row begins with.
 _SEQ = Layout(">hiiiq").pack
 _SEQ_EPOCH_AT = Layout(">hiiiqiqiq").pack
-_TWO = Layout(">iqiq").pack
-_FOUR = Layout(">iqiqiqiq").pack
+_MOVEMENT = Layout(">hiiiqiqiqiqiqiqiqiqiq").pack
 _CHAIN = pack_length(32)
 
 Values = tuple[bytes, ...]
@@ -68,6 +68,86 @@ def entry_values(partition: int, entry: Entry, head: Head) -> bytes:
     )
 
 
+def movement_row(
+    partition: int,
+    seq: int,
+    head: Head,
+    key: bytes,
+    level: StockLevel,
+    delta: int,
+    occurred_at_ms: int,
+) -> bytes:
+    """What an entry did to a level; `key` is the level's name in Redis."""
+    sku, _, location = key.partition(b"\x1f")
+    kind = head.kind.encode()
+    extras = level.extras
+    return b"".join(
+        (
+            _MOVEMENT(
+                *(14, 4, partition, 8, seq, 8, level.version, 8, delta),
+                *(8, level.on_hand, 8, level.reserved, 8, level.allocated),
+                *(8, level.unavailable if extras.states else 0),
+                *(8, micros(occurred_at_ms), 8, micros(head.at_ms)),
+            ),
+            NULL if extras.safety_stock is None else bigint(extras.safety_stock),
+            pack_length(len(sku)),
+            sku,
+            pack_length(len(location)),
+            location,
+            pack_length(len(kind)),
+            kind,
+        )
+    )
+
+
+def event_row(partition: int, seq: int, source: str, event_id: str, status: str) -> bytes:
+    return b"".join(
+        (_SEQ(5, 4, partition, 8, seq), text(source), text(event_id), blob(status.encode()))
+    )
+
+
+def level_values(
+    partition: int, seq: int, key: bytes, level: StockLevel, image: bytes, folded: int
+) -> Values:
+    sku, _, location = key.partition(b"\x1f")
+    return (
+        integer(partition),
+        bigint(seq),
+        bigint(level.version),
+        bigint(level.moves),
+        bigint(level.on_hand),
+        bigint(level.reserved),
+        bigint(level.allocated),
+        bigint(level.unavailable if level.extras.states else 0),
+        timestamp(level.updated_at),
+        bigint(level.extras.safety_stock),
+        blob(sku),
+        blob(location),
+        json(_encode_extras(level.extras)),
+        blob(image),
+        bigint(folded),
+    )
+
+
+def reservation_values(
+    partition: int, seq: int, reservation_id: str, reservation: Reservation, image: bytes
+) -> Values:
+    return (
+        integer(partition),
+        bigint(seq),
+        timestamp(reservation.expires_at or None),
+        timestamp(reservation.closed_at or None),
+        text(reservation_id),
+        text(reservation.status),
+        text(reservation.order_id),
+        blob(image),
+    )
+
+
+def order_values(partition: int, seq: int, order_id: str, image: bytes) -> Values:
+    return (integer(partition), bigint(seq), text(order_id), blob(image))
+
+
 class _Touched(msgspec.Struct):
     """A level as the batch leaves it, and the sum of what moved its on_hand."""
 
@@ -94,7 +174,7 @@ class Batch:
         self._seq = after.seq
         self._digest = after.digest
         self._chain = after.chain
-        self._levels: dict[tuple[bytes, bytes], _Touched] = {}
+        self._levels: dict[bytes, _Touched] = {}
         self._reservations: dict[str, tuple[int, Reservation, bytes]] = {}
         self._orders: dict[str, tuple[int, bytes]] = {}
         self._cases = Cases()
@@ -118,9 +198,8 @@ class Batch:
         told = decode_told(entry.command)
         level = self._take_images(entry, head, told)
         if told.source is not None and told.event_id is not None:
-            status = became(told, head, level).encode()
-            key = text(told.source) + text(told.event_id)
-            self.events.append(_SEQ(5, 4, self.partition, 8, seq) + key + blob(status))
+            status = became(told, head, level)
+            self.events.append(event_row(self.partition, seq, told.source, told.event_id, status))
         if head.kind == "park":
             self._park(seq, head, entry.command)
         elif head.kind == "snapshot":
@@ -173,25 +252,14 @@ class Batch:
         image: bytes,
         delta: int,
     ) -> None:
-        sku, _, location = key.encode().partition(b"\x1f")
-        occurred_at = micros(told.occurred_at_ms or head.at_ms)
+        name = key.encode()
+        occurred_at_ms = told.occurred_at_ms or head.at_ms
         self.movements.append(
-            b"".join(
-                (
-                    _SEQ(14, 4, self.partition, 8, seq),
-                    _TWO(8, level.version, 8, delta),
-                    _units(level),
-                    _TWO(8, occurred_at, 8, micros(head.at_ms)),
-                    bigint(level.extras.safety_stock),
-                    blob(sku),
-                    blob(location),
-                    blob(head.kind.encode()),
-                )
-            )
+            movement_row(self.partition, seq, head, name, level, delta, occurred_at_ms)
         )
-        before = self._levels.get((sku, location))
+        before = self._levels.get(name)
         moved = delta if before is None else before.moved + delta
-        self._levels[sku, location] = _Touched(seq, level, image, moved)
+        self._levels[name] = _Touched(seq, level, image, moved)
 
     def _park(self, seq: int, head: Head, command: bytes) -> None:
         park = _decode_park(command)
@@ -233,57 +301,25 @@ class Batch:
     # The projections' rows, each key once; as values, since they are sent by the column.
 
     def levels(self) -> list[Values]:
-        partition = integer(self.partition)
         return [
-            (
-                partition,
-                bigint(touched.seq),
-                bigint(level.version),
-                bigint(level.moves),
-                bigint(level.on_hand),
-                bigint(level.reserved),
-                bigint(level.allocated),
-                bigint(level.unavailable if level.extras.states else 0),
-                timestamp(level.updated_at),
-                bigint(level.extras.safety_stock),
-                blob(sku),
-                blob(location),
-                json(_encode_extras(level.extras)),
-                blob(touched.image),
-                bigint(touched.moved),
+            level_values(
+                self.partition, touched.seq, name, touched.level, touched.image, touched.moved
             )
-            for (sku, location), touched in self._levels.items()
-            for level in (touched.level,)
+            for name, touched in self._levels.items()
         ]
 
     def reservations(self) -> list[Values]:
-        partition = integer(self.partition)
         return [
-            (
-                partition,
-                bigint(seq),
-                timestamp(reservation.expires_at or None),
-                timestamp(reservation.closed_at or None),
-                text(reservation_id),
-                text(reservation.status),
-                text(reservation.order_id),
-                blob(document),
-            )
+            reservation_values(self.partition, seq, reservation_id, reservation, document)
             for reservation_id, (seq, reservation, document) in self._reservations.items()
         ]
 
     def orders(self) -> list[Values]:
-        partition = integer(self.partition)
         return [
-            (partition, bigint(seq), text(order_id), blob(document))
+            order_values(self.partition, seq, order_id, document)
             for order_id, (seq, document) in self._orders.items()
         ]
 
     def exceptions(self) -> list[Values]:
         partition = integer(self.partition)
         return [(partition, *values) for values in self._cases.rows()]
-
-
-def _units(level: StockLevel) -> bytes:
-    unavailable = level.unavailable if level.extras.states else 0
-    return _FOUR(8, level.on_hand, 8, level.reserved, 8, level.allocated, 8, unavailable)

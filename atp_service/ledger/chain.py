@@ -1,0 +1,132 @@
+"""Entries as their rows lie in Postgres, in order: what a verifier reads and the chain hashes.
+
+A row of binary COPY holds the very bytes that the recorder hashed, so nothing is encoded again.
+Whoever reads here doesn't wait for anything else meanwhile: plain connections, no event loop.
+"""
+
+from collections.abc import Iterator
+from struct import Struct as Layout
+from typing import NamedTuple
+
+import msgspec
+import psycopg
+from psycopg import Connection, sql
+
+from atp_service.inventory.journal import Entry
+from atp_service.ledger.binary import HEADER, TRAILER
+from atp_service.ledger.position import Position
+from atp_service.ledger.unavailable import unavailable_when_away
+
+_ENTRY = ("partition", "seq", "epoch", "at", "kind", "command", "head", "images", "digest", "chain")
+_numbers = Layout(">hiiiqiqiq").unpack_from
+_NUMBERS = 46  # bytes of a row before its texts
+_image_numbers = Layout(">hiqiqi").unpack_from
+_IMAGE_NUMBERS = 30
+_length = Layout(">i").unpack_from
+_decode_images = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
+
+
+class Row(NamedTuple):
+    """An entry's row, taken apart. `hashed` is all of it but the chain; times are Postgres's."""
+
+    seq: int
+    epoch: int
+    at: int
+    kind: bytes
+    command: bytes
+    head: bytes
+    images: bytes
+    digest: bytes
+    chain: bytes
+    hashed: bytes
+
+    def entry(self) -> Entry:
+        """As the journal had it. Raises ValueError if it can't be read."""
+        return Entry(
+            self.seq, self.command, self.head, self.digest.decode(), _decode_images(self.images)
+        )
+
+
+def row_of(line: bytes) -> Row:
+    """A line of COPY, taken apart."""
+    _, _, _, _, seq, _, epoch, _, at = _numbers(line)
+    values, place = [], _NUMBERS
+    for _ in range(6):
+        begin = place + 4
+        place = begin + _length(line, place)[0]
+        values.append(line[begin:place])
+    kind, command, head, images, digest, chain = values
+    hashed = line[: place - len(chain) - 4]
+    return Row(seq, epoch, at, kind, command, head, images, digest, chain, hashed)
+
+
+def connect(database_url: str) -> Connection:
+    """A connection that reads and never writes. Raises Unavailable."""
+    with unavailable_when_away():
+        connection = psycopg.connect(database_url, autocommit=True, connect_timeout=3)
+        connection.execute("SET default_transaction_read_only = on")
+        return connection
+
+
+def positions(connection: Connection) -> dict[int, Position]:
+    """How far each partition is recorded."""
+    with unavailable_when_away():
+        rows = connection.execute(
+            """
+            SELECT partition, epoch, seq, digest, chain, run_id
+            FROM positions
+            ORDER BY partition
+            """
+        ).fetchall()
+    return {row[0]: Position(*row[1:]) for row in rows}
+
+
+def entries(connection: Connection, partition: int, after: int, through: int) -> Iterator[Row]:
+    """The entries with after < seq <= through, by seq."""
+    query = sql.SQL(
+        "SELECT {} FROM entries WHERE partition = {} AND seq > {} AND seq <= {} ORDER BY seq"
+    ).format(sql.SQL(", ").join(map(sql.Identifier, _ENTRY)), partition, after, through)
+    return map(row_of, lines(connection, query))
+
+
+def images_through(
+    connection: Connection, partition: int, through: int
+) -> Iterator[tuple[int, int, bytes]]:
+    """Of each entry up to `through`, by seq: its seq, its time in Postgres's micros, its images."""
+    query = sql.SQL(
+        "SELECT seq, at, images FROM entries WHERE partition = {} AND seq <= {} ORDER BY seq"
+    ).format(partition, through)
+    for line in lines(connection, query):
+        _, _, seq, _, at, _ = _image_numbers(line)
+        yield seq, at, line[_IMAGE_NUMBERS:]
+
+
+def entries_naming(
+    connection: Connection, partition: int, ref: str, before: int
+) -> list[tuple[int, bytes]]:
+    """The earlier entries that speak of a reservation, order, shipment or document: each one's
+    seq and command."""
+    with unavailable_when_away():
+        return connection.execute(
+            """
+            SELECT entries.seq, entries.command
+            FROM traces
+            JOIN entries USING (partition, seq)
+            WHERE ref = %(ref)s
+              AND partition = %(partition)s
+              AND seq < %(before)s
+            ORDER BY seq
+            """,
+            {"ref": ref, "partition": partition, "before": before},
+        ).fetchall()
+
+
+def lines(connection: Connection, query: sql.Composable) -> Iterator[bytes]:
+    """The rows that the query answers, each as binary COPY writes it."""
+    copied = sql.SQL("COPY ({}) TO STDOUT (FORMAT BINARY)").format(query)
+    with unavailable_when_away(), connection.cursor().copy(copied) as copy:
+        for line in copy:
+            row = bytes(line)
+            row = row.removeprefix(HEADER)
+            if row and row != TRAILER:
+                yield row
