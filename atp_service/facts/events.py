@@ -22,8 +22,7 @@ Level = Annotated[int, Meta(ge=0, le=1_000_000_000)]
 Difference = Annotated[int, Meta(ge=-1_000_000_000, le=1_000_000_000)]
 FreeText = Annotated[str, Meta(max_length=1_000)]
 
-# Types of the contract that this service doesn't apply yet: kept until it does.
-UNSUPPORTED: Final = frozenset({"atp.stock.snapshot.v1"})
+AHEAD_MS: Final = 300_000  # clocks differ; an event of later than this is wrong
 
 
 class Event(Struct, frozen=True, kw_only=True, tag_field="type"):
@@ -37,7 +36,7 @@ class Event(Struct, frozen=True, kw_only=True, tag_field="type"):
 
     @property
     def occurred_at_ms(self) -> int:
-        return (self.time - _EPOCH) // _MILLISECOND
+        return milliseconds(self.time)
 
 
 class SaleData(Struct, frozen=True, kw_only=True):
@@ -103,6 +102,16 @@ class CountData(Struct, frozen=True, kw_only=True):
     unit: Id | None = None
 
 
+class SnapshotData(Struct, frozen=True, kw_only=True):
+    """A line of a snapshot; with `final` its end, which may have no line."""
+
+    location: LocationId
+    sku: Id | None = None
+    quantity: Level | None = None
+    unit: Id | None = None
+    final: bool = False
+
+
 class StateChangeData(Struct, frozen=True, kw_only=True):
     sku: Id
     location: LocationId
@@ -153,6 +162,10 @@ class Count(Event, frozen=True, kw_only=True, tag="atp.stock.count.v1"):
     data: CountData
 
 
+class Snapshot(Event, frozen=True, kw_only=True, tag="atp.stock.snapshot.v1"):
+    data: SnapshotData
+
+
 class StateChange(Event, frozen=True, kw_only=True, tag="atp.stock.state_change.v1"):
     data: StateChangeData
 
@@ -174,6 +187,7 @@ StockEvent = (
     | TransferReceived
     | Adjustment
     | Count
+    | Snapshot
     | StateChange
     | Incoming
 )
@@ -191,7 +205,7 @@ class Unfit(Struct, frozen=True, kw_only=True):
 
 
 def read_event(payload: bytes) -> AnyEvent | Unfit:
-    """The event, or why it is none: malformed, invalid, unknown-type or unsupported-type.
+    """The event, or why it is none: malformed, invalid or unknown-type.
 
     What is `malformed` isn't a CloudEvent at all, and has no source and id to be known by.
     """
@@ -204,6 +218,11 @@ def read_event(payload: bytes) -> AnyEvent | Unfit:
         return event
     path, message = problem
     return _invalid(event, path, message)
+
+
+def milliseconds(time: datetime) -> int:
+    """Since 1970."""
+    return (time - _EPOCH) // _MILLISECOND
 
 
 def tidy(text: str, length: int = 64) -> str:
@@ -233,7 +252,7 @@ _decode: Callable[[bytes], AnyEvent] = msgspec.json.Decoder(AnyEvent).decode
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _MISSING = re.compile(r"missing required field `(\w+)`")
 _forbidden = re.compile(r"[\x00-\x1f\x7f-\x9f{}]").search  # in any id, see catalog/words.py
-_NOT_IDS = frozenset({"quantity", "disposition", "reason", "eta"})
+_NOT_IDS = frozenset({"quantity", "disposition", "reason", "eta", "final"})
 
 
 def _ids_of(event: type[Event]) -> Callable[[Any], tuple[str | None, ...]]:
@@ -276,6 +295,17 @@ def _transfer_rule(event: TransferShipped | TransferReceived) -> tuple[str, str]
     return _eta_rule(event) if isinstance(event, TransferShipped) else None
 
 
+def _snapshot_rule(event: Snapshot) -> tuple[str, str] | None:
+    data = event.data
+    if data.sku is None and data.quantity is None and data.final:
+        return None
+    if data.sku is None:
+        return "$.data.sku", "Object missing required field `sku`"
+    if data.quantity is None:
+        return "$.data.quantity", "Object missing required field `quantity`"
+    return None
+
+
 def _state_rule(event: StateChange) -> tuple[str, str] | None:
     if event.data.from_state == event.data.to_state:
         return "$.data.to_state", "Expected another state than `from_state`"
@@ -296,6 +326,7 @@ _RULES: dict[type[Event], Callable[[Any], tuple[str, str] | None]] = {
     Adjustment: _adjustment_rule,
     TransferShipped: _transfer_rule,
     TransferReceived: _transfer_rule,
+    Snapshot: _snapshot_rule,
     StateChange: _state_rule,
     Incoming: _eta_rule,
 }
@@ -318,11 +349,10 @@ def _diagnose(payload: bytes, error: str) -> Unfit:
     if not (envelope.id and envelope.source and envelope.type):
         return Unfit(reason="malformed", subject="", detail="id, source and type can't be empty")
     if envelope.type not in _TYPES:
-        supported = "unsupported" if envelope.type in UNSUPPORTED else "unknown"
         return Unfit(
-            reason=f"{supported}-type",
+            reason="unknown-type",
             subject=tidy(envelope.type),
-            detail=f"{supported} event type {tidy(envelope.type)}",
+            detail=f"unknown event type {tidy(envelope.type)}",
             source=envelope.source,
             event_id=envelope.id,
         )

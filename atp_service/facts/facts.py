@@ -1,5 +1,6 @@
 """Events in, effects out: each once, whatever is repeated, late or can't be understood."""
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from typing import Final, Literal
@@ -10,11 +11,13 @@ from msgspec import Struct, structs
 from atp_service import metrics
 from atp_service.catalog import Catalog
 from atp_service.catalog import Unavailable as MasterDataUnavailable
-from atp_service.facts.counts import merged
-from atp_service.facts.events import AnyEvent, Unfit, read_event, tidy
+from atp_service.facts.closing import lines_left_out
+from atp_service.facts.events import AHEAD_MS, AnyEvent, Unfit, read_event, tidy
+from atp_service.facts.merging import Observed, merged
 from atp_service.facts.parking import park
-from atp_service.facts.translation import names_of, places_told, translate
-from atp_service.inventory.commands import Count, Fact, Park
+from atp_service.facts.translation import Closing, names_of, places_told, translate
+from atp_service.facts.underway import UnderWay
+from atp_service.inventory.commands import Fact, Park, Snapshot, SnapshotClosed
 from atp_service.inventory.outcomes import (
     Absorbed,
     Applied,
@@ -32,8 +35,9 @@ log = structlog.get_logger()
 Status = Literal["applied", "duplicate", "absorbed", "parked", "rejected", "waiting"]
 
 RAW_SUBJECT: Final = "atp.raw."
-AHEAD_MS: Final = 300_000  # clocks differ; an event of later than this is wrong
-ROUNDS: Final = 10  # how often a count may find that its level has moved
+ROUNDS: Final = 10  # how often a count or a snapshot's line may find that its level has moved
+CLOSING_PAGES: Final = 25  # at once: whoever waits for the rest is answered before
+RECORDING_SECONDS: Final = 2.5  # how long the end of a snapshot waits for the ledger
 
 
 class Arrival(Struct, frozen=True):
@@ -60,15 +64,31 @@ class EventResult(Struct, frozen=True, omit_defaults=True):
 
 
 class _Work:
-    """An arrival on its way: it gets a command and then a result, or a result at once."""
+    """An arrival on its way: it gets a command and then a result, or a result at once.
 
-    __slots__ = ("arrival", "command", "result")
+    `line` is what the end of a snapshot has to say before.
+    """
+
+    __slots__ = ("arrival", "command", "line", "result")
 
     command: Fact
 
     def __init__(self, arrival: Arrival) -> None:
         self.arrival = arrival
+        self.line: Snapshot | None = None
         self.result: EventResult | None = None
+
+    def takes(self, told: Fact | Closing) -> None:
+        if isinstance(told, Closing):
+            self.command, self.line = told.closed, told.line
+        else:
+            self.command = told
+
+    def part(self, line: Snapshot) -> "_Work":
+        """Work of its own for a line that this arrival says beside its command."""
+        work = _Work(self.arrival)
+        work.command = line
+        return work
 
     def ends(self, status: Status, reason: str | None = None, seq: int = 0) -> None:
         command = self.command
@@ -99,6 +119,7 @@ class Facts:
         self._window_ms = dedupe_hours * 3_600_000 - 2 * AHEAD_MS
         self._clock = clock
         self._spoken_of: set[tuple[str, tuple[str, ...]]] = set()
+        self._under_way = UnderWay()
 
     async def apply(self, arrivals: Sequence[Arrival]) -> list[EventResult]:
         """What became of each arrival, in order.
@@ -108,12 +129,24 @@ class Facts:
         """
         now_ms = self._clock()
         works = [_Work(arrival) for arrival in arrivals]
-        await self._read(works, now_ms)
-        todo = [work for work in works if work.result is None]
-        await self._recognise(todo, now_ms)
-        for _, group in groupby(todo, lambda work: isinstance(work.command, Count)):
-            # A count adds up what came before it: that has to be in the journal by then.
-            await self._change(list(group), now_ms)
+        with self._under_way.call() as before:
+            try:
+                await self._read(works, now_ms)
+                todo = [work for work in works if work.result is None]
+                await self._recognise(todo, now_ms)
+                for kind, group in groupby(todo, _kind):
+                    alike = list(group)
+                    if kind == "closing":
+                        if before:
+                            await asyncio.wait(before)
+                        await self._close(alike, now_ms)
+                    else:
+                        # A count adds up what came before it: that has to be in the journal.
+                        await self._change(alike, now_ms)
+                        self._note(alike)
+            except BaseException:
+                self._note(works)
+                raise
         return _results(works)
 
     async def keep(self, arrival: Arrival, error: Exception) -> EventResult:
@@ -145,7 +178,7 @@ class Facts:
             if isinstance(told, Unfit) or self._is_first(event):
                 strangers.append((work, event))
             else:
-                work.command = told
+                work.takes(told)
         if not strangers:
             return
         try:
@@ -163,7 +196,7 @@ class Facts:
             elif isinstance(told, Unfit):
                 self._park(work, told, now_ms)
             else:
-                work.command = told
+                work.takes(told)
 
     def _event_of(self, work: _Work, now_ms: int) -> AnyEvent | None:
         """The event, if there is one that may be applied; else the work has what follows."""
@@ -242,10 +275,18 @@ class Facts:
             if (work.command.source, work.command.event_id) in recorded:
                 work.ends("duplicate")
 
+    def _note(self, works: Iterable[_Work]) -> None:
+        """Lines of snapshots that could not be taken are remembered until they come again."""
+        for work in works:
+            command = getattr(work, "command", None)  # it may not even have got that far
+            if isinstance(command, Snapshot):
+                taken = work.result is not None and work.result.status != "waiting"
+                self._under_way.note(command, taken=taken)
+
     # From command to result.
 
     async def _change(self, works: Sequence[_Work], now_ms: int) -> None:
-        """Through the door, in order; a count again as long as its level moves under it."""
+        """Through the door, in order; what was observed again as long as its level moves."""
         for _ in range(ROUNDS):
             await self._merge(works)
             todo = [work for work in works if work.result is None]
@@ -259,19 +300,73 @@ class Facts:
                 work.ends("waiting", "moved")
 
     async def _merge(self, works: Iterable[_Work]) -> None:
-        todo, counts = [], []
+        todo, observed = [], []
         for work in works:
-            if work.result is None and isinstance(work.command, Count):
+            if work.result is None and isinstance(work.command, Observed):
                 todo.append(work)
-                counts.append(work.command)
-        if not counts:
+                observed.append(work.command)
+        if not observed:
             return
-        whole = await merged(counts, self._store, self._ledger)
-        for work, count in zip(todo, whole, strict=True):
-            if count is None:
+        whole = await merged(observed, self._store, self._ledger)
+        for work, command in zip(todo, whole, strict=True):
+            if command is None:
                 work.ends("waiting", "ledger-away")
             else:
-                work.command = count
+                work.command = command
+
+    async def _close(self, works: Sequence[_Work], now_ms: int) -> None:
+        """Ends of snapshots: what a source left out is told to be 0, then that there is no more.
+
+        In this order a crash in between does no harm: it all comes again, and what was told is
+        known by its id, or no longer left out.
+        """
+        for work in works:
+            closed = work.command
+            if work.result is not None or not isinstance(closed, SnapshotClosed):
+                continue
+            try:
+                if await self._may_close(work, closed, now_ms):
+                    await self._tell_left_out(work, closed, now_ms)
+            except Unavailable:
+                work.ends("waiting", "ledger-away")
+            if work.result is None:
+                await self._change([work], now_ms)
+                self._under_way.forget(closed)
+
+    async def _may_close(self, work: _Work, closed: SnapshotClosed, now_ms: int) -> bool:
+        """Whether the ledger has all lines that came before. Raises the ledger's Unavailable."""
+        if work.line is not None and not await self._tell(work, [work.line], now_ms):
+            return False
+        seq = await self._store.last_seq()
+        await self._ledger.wait_for(self._store.epoch, seq, RECORDING_SECONDS)
+        put_off = self._under_way.put_off(closed)
+        known = await self._ledger.seen_events(
+            [(closed.source, event_id) for event_id in (closed.event_id, *put_off)]
+        )
+        if (closed.source, closed.event_id) in known:
+            work.ends("duplicate")
+        elif any((closed.source, event_id) not in known for event_id in put_off):
+            work.ends("waiting", "lines-waiting")
+        return work.result is None
+
+    async def _tell_left_out(self, work: _Work, closed: SnapshotClosed, now_ms: int) -> None:
+        pages = 0
+        async for lines in lines_left_out(closed, self._catalog, self._ledger):
+            if pages == CLOSING_PAGES:
+                work.ends("waiting", "closing")
+                return
+            if not await self._tell(work, lines, now_ms):
+                return
+            pages += 1
+
+    async def _tell(self, work: _Work, lines: Sequence[Snapshot], now_ms: int) -> bool:
+        """Lines that the end of a snapshot says; it waits if one of them has to."""
+        parts = [work.part(line) for line in lines]
+        await self._change(parts, now_ms)
+        for part in parts:
+            if part.result is not None and part.result.status == "waiting":
+                work.ends("waiting", part.result.reason)
+        return work.result is None
 
     def _settle(self, work: _Work, outcome: Outcome, now_ms: int) -> None:
         match outcome:
@@ -292,6 +387,13 @@ class Facts:
                 self._park(work, _stumbled(work.command, message), now_ms)
             case _:
                 raise AssertionError(f"no outcome of a fact: {outcome}")
+
+
+def _kind(work: _Work) -> Literal["plain", "observed", "closing"]:
+    """What is worked on together."""
+    if isinstance(work.command, Observed):
+        return "observed"
+    return "closing" if isinstance(work.command, SnapshotClosed) else "plain"
 
 
 def _results(works: Sequence[_Work]) -> list[EventResult]:

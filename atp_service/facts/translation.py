@@ -1,7 +1,7 @@
 """An event becomes a command: names as the catalog knows them, quantities in base units."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from msgspec import Struct
 
@@ -11,10 +11,17 @@ from atp_service.facts.events import AnyEvent, StockEvent, Unfit
 from atp_service.inventory import commands
 from atp_service.inventory.commands import Fact
 
-MOST_UNITS: Final = 1_000_000_000
+MOST_UNITS = 1_000_000_000
 
 RETURNS = "returns"
 Places = tuple[str, ...]
+
+
+class Closing(Struct, frozen=True):
+    """The end of a snapshot, and the line it carries, if any."""
+
+    closed: commands.SnapshotClosed
+    line: commands.Snapshot | None = None
 
 
 class Names(Struct, frozen=True):
@@ -29,9 +36,21 @@ def names_of(event: AnyEvent, catalog: Catalog) -> Names:
     if isinstance(event, events.Heartbeat):
         return Names(event.source, None, ())
     feed = catalog.feeds.get(event.source) or Feed(id=event.source)
-    sku = feed.sku_map.get(event.data.sku, event.data.sku)
-    known = catalog.skus.get(sku) or catalog.sku_by_alias(event.source, sku)
-    return Names(event.source, known.sku if known else sku, _places(event, feed))
+    told = event.data.sku
+    sku = None if told is None else our_sku(told, feed, catalog)
+    return Names(event.source, sku, _places(event, feed))
+
+
+def our_sku(told: str, feed: Feed, catalog: Catalog) -> str:
+    """What we call a SKU of the feed's; its own word where nobody knows it."""
+    name = feed.sku_map.get(told, told)
+    known = catalog.skus.get(name) or catalog.sku_by_alias(feed.id, name)
+    return known.sku if known else name
+
+
+def our_location(told: str, feed: Feed) -> str:
+    """What we call a location of the feed's."""
+    return feed.location_map.get(told, told)
 
 
 def places_told(event: AnyEvent) -> Places:
@@ -46,10 +65,10 @@ def places_told(event: AnyEvent) -> Places:
     return (data.location,)
 
 
-def translate(event: AnyEvent, catalog: Catalog) -> Fact | Unfit:
+def translate(event: AnyEvent, catalog: Catalog) -> Fact | Closing | Unfit:
     """The command, or what the catalog doesn't know: a feed, a location, a SKU, a unit.
 
-    A count's command is not whole yet: what happened since the count is still to be added up.
+    A count's or a snapshot's command is not whole yet: what happened since is still to be added up.
     """
     feed = catalog.feeds.get(event.source)
     if feed is None:
@@ -65,26 +84,38 @@ def translate(event: AnyEvent, catalog: Catalog) -> Fact | Unfit:
     for place in places:
         if place not in catalog.locations:
             return _unknown(event, "location", place)
-    data = event.data
-    name = feed.sku_map.get(data.sku, data.sku)
+    if isinstance(event, events.Snapshot):
+        return _snapshot(event, places, feed, catalog)
+    goods = _goods(event, event.data.sku, event.data.quantity, feed, catalog)
+    if isinstance(goods, Unfit):
+        return goods
+    sku, quantity = goods
+    return _COMMANDS[type(event)](event, sku, places, quantity)
+
+
+def _goods(
+    event: StockEvent, told: str, quantity: int, feed: Feed, catalog: Catalog
+) -> tuple[str, int] | Unfit:
+    """Our SKU and its units in the base unit; or which of them nobody knows."""
+    name = feed.sku_map.get(told, told)
     sku = catalog.skus.get(name) or catalog.sku_by_alias(event.source, name)
     if sku is None:
         return _unknown(event, "sku", name)
-    quantity = data.quantity
-    if data.unit is not None and data.unit != sku.base_unit:
-        converted = sku.in_base_units(quantity, data.unit)
+    unit = event.data.unit
+    if unit is not None and unit != sku.base_unit:
+        converted = sku.in_base_units(quantity, unit)
         if converted is None or abs(converted) > MOST_UNITS:
-            detail = f"{quantity} {data.unit} are no whole number of {sku.base_unit} within bounds"
-            return _unfit(event, "unknown-unit", f"{sku.sku} {data.unit}", detail)
+            detail = f"{quantity} {unit} are no whole number of {sku.base_unit} within bounds"
+            return _unfit(event, "unknown-unit", f"{sku.sku} {unit}", detail)
         quantity = converted
-    return _COMMANDS[type(event)](event, sku.sku, places, quantity)
+    return sku.sku, quantity
 
 
 def _places(event: StockEvent, feed: Feed) -> Places:
     """The event's locations in our words, in the same order."""
     places = places_told(event)
     if feed.location_map:
-        return tuple(feed.location_map.get(place, place) for place in places)
+        return tuple(our_location(place, feed) for place in places)
     return places
 
 
@@ -210,6 +241,46 @@ def _count(event: events.Count, sku: str, places: Places, quantity: int) -> comm
         deltas_after=0,
         moves=0,
     )
+
+
+def _snapshot(
+    event: events.Snapshot, places: Places, feed: Feed, catalog: Catalog
+) -> commands.Snapshot | Closing | Unfit:
+    data = event.data
+    closed = _closed(event, places)
+    if data.sku is None or data.quantity is None:
+        return Closing(closed)
+    goods = _goods(event, data.sku, data.quantity, feed, catalog)
+    if isinstance(goods, Unfit):
+        return goods
+    sku, quantity = goods
+    line = commands.Snapshot(
+        source=event.source,
+        event_id=part_id(closed, sku) if data.final else event.id,
+        occurred_at_ms=event.occurred_at_ms,
+        traceparent=event.traceparent,
+        sku=sku,
+        location=places[0],
+        quantity=quantity,
+        policy=feed.snapshot,
+        tolerance=feed.snapshot_tolerance,
+    )
+    return Closing(closed, line) if data.final else line
+
+
+def _closed(event: events.Snapshot, places: Places) -> commands.SnapshotClosed:
+    return commands.SnapshotClosed(
+        source=event.source,
+        event_id=event.id,
+        occurred_at_ms=event.occurred_at_ms,
+        traceparent=event.traceparent,
+        location=places[0],
+    )
+
+
+def part_id(closed: commands.SnapshotClosed, sku: str) -> str:
+    """What one line is known by, of those that the end of a snapshot says."""
+    return f"{closed.event_id}#{sku}"
 
 
 def _state_change(

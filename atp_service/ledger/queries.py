@@ -109,32 +109,41 @@ class Ledger:
             return dict(await cursor.fetchall())
 
     async def deltas_after(
-        self, sku: str, location: str, at_ms: int, *, partition: int = 0
-    ) -> tuple[int, int]:
-        """The units by which on_hand changed through what happened after the moment, and the
-        position they are true for: what the journal has beyond it is not in them."""
+        self, asked: Sequence[tuple[str, str, int]], *, partition: int = 0
+    ) -> tuple[int, list[int]]:
+        """For each (SKU, location, moment in ms) the units by which on_hand changed through what
+        happened after the moment; before them the position they are all true for: what the
+        journal has beyond it is not in them."""
+        skus, locations, moments = zip(*asked, strict=True)
         async with self.connection() as connection:
             cursor = await connection.execute(
                 """
-                SELECT
-                    positions.seq,
-                    (
-                        SELECT coalesce(sum(on_hand_delta), 0)::bigint
-                        FROM movements
-                        WHERE sku = %(sku)s
-                          AND location = %(location)s
-                          AND occurred_at > to_timestamp(%(at_ms)s / 1000.0)
-                          AND on_hand_delta <> 0
-                    )
+                SELECT positions.seq, moved.units
                 FROM positions
+                CROSS JOIN unnest(%(skus)s::text[], %(locations)s::text[], %(moments)s::bigint[])
+                    WITH ORDINALITY AS asked (sku, location, at_ms, place)
+                CROSS JOIN LATERAL (
+                    SELECT coalesce(sum(on_hand_delta), 0)::bigint AS units
+                    FROM movements
+                    WHERE movements.sku = asked.sku
+                      AND movements.location = asked.location
+                      AND occurred_at > to_timestamp(asked.at_ms / 1000.0)
+                      AND on_hand_delta <> 0
+                ) AS moved
                 WHERE partition = %(partition)s
+                ORDER BY asked.place
                 """,
-                {"sku": sku, "location": location, "at_ms": at_ms, "partition": partition},
+                {
+                    "skus": list(skus),
+                    "locations": list(locations),
+                    "moments": list(moments),
+                    "partition": partition,
+                },
             )
-            row = await cursor.fetchone()
-        if row is None:
+            rows = await cursor.fetchall()
+        if not rows:
             raise Unavailable(f"partition {partition} was never opened")
-        return row[0], row[1]
+        return rows[0][0], [units for _, units in rows]
 
     async def reservation(self, reservation_id: str) -> Reservation | None:
         """The reservation as it was last recorded; None if the ledger has none of this id."""

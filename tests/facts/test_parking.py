@@ -19,7 +19,6 @@ KINDS: dict[str, tuple[dict[str, Any], str, str]] = {
     "unknown-feed": (event("sale", source="pos/new", quantity=1), "pos/new", "integration"),
     "unknown-unit": (event("sale", quantity=1, unit="PALLET"), "SKU-1 PALLET", "ecommerce"),
     "unknown-type": (event("stocktake", quantity=1), "atp.stock.stocktake.v1", "integration"),
-    "unsupported-type": (event("snapshot", quantity=1), "atp.stock.snapshot.v1", "integration"),
 }
 
 

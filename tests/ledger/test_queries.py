@@ -30,10 +30,14 @@ async def test_a_count_learns_what_happened_after_it_and_up_to_which_entry(
         writer.sale("SKU-1", 7, occurred_at_ms=NOON + 2),
         writer.sale("SKU-1", 7, location="DC-2", occurred_at_ms=NOON + 2),
     )
-    assert await ledger.deltas_after("SKU-1", "DC-1", NOON - 1) == (5, -15)
-    assert await ledger.deltas_after("SKU-1", "DC-1", NOON) == (5, -12)
-    assert await ledger.deltas_after("SKU-1", "DC-1", NOON + 2) == (5, 0)
-    assert await ledger.deltas_after("SKU-2", "DC-1", NOON) == (5, 0)
+    asked = [
+        ("SKU-1", "DC-1", NOON - 1),
+        ("SKU-1", "DC-1", NOON),
+        ("SKU-2", "DC-1", NOON),
+        ("SKU-1", "DC-1", NOON + 2),
+        ("SKU-1", "DC-1", NOON),
+    ]
+    assert await ledger.deltas_after(asked) == (5, [-15, -12, 0, 0, -12])
 
 
 async def test_events_are_known_by_source_and_id_together(
@@ -83,7 +87,7 @@ async def test_everything_says_unavailable_when_postgres_is_away() -> None:
             ledger.open(1, "x"),
             ledger.seen_events([("a", "b")]),
             ledger.statuses_after("a", "b", 0),
-            ledger.deltas_after("a", "b", 0),
+            ledger.deltas_after([("a", "b", 0)]),
             ledger.reservation("a"),
             ledger.exceptions(),
             ledger.wait_for(1, 1, 0.1),
