@@ -47,6 +47,18 @@ class Walk:
         values: Values = (await self._ask(("HMGET", getattr(self._keys, kept), *names)))[0]
         return values
 
+    async def with_deadlines(
+        self, kept: Kept, names: Sequence[str], members: Sequence[str]
+    ) -> tuple[Values, list[float | None]]:
+        """As `values`, and the deadlines' times."""
+        if not names:
+            return [], []
+        values, scores = await self._ask(
+            ("HMGET", getattr(self._keys, kept), *names),
+            ("ZMSCORE", self._keys.deadlines, *members),
+        )
+        return values, [None if score is None else float(score) for score in scores]
+
     async def moment(
         self,
         *,

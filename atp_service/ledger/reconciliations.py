@@ -1,0 +1,261 @@
+"""Reconciliations: asked for by anybody, run one at a time by who has the lease, kept with what
+they found."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+import psycopg
+from msgspec import Struct
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+from psycopg.types.json import Jsonb
+
+from atp_service.ledger.queries import Ledger
+from atp_service.ledger.unavailable import unavailable_when_away
+
+RunStatus = Literal["requested", "running", "done", "failed"]
+Kind = Literal["level", "locations", "reservation", "deadline", "order"]
+
+BROKEN_OFF = "broken off: whoever ran it has gone"
+# A frozen holder must not keep the lease: Postgres ends a session that is silent for so long.
+SILENCE_SECONDS = 10
+_SESSION = f"""
+SET idle_session_timeout = '{SILENCE_SECONDS}s';
+SET statement_timeout = '{SILENCE_SECONDS}s';
+"""
+
+
+class Scope(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which levels are compared; all, and with them all else, where neither is named."""
+
+    skus: list[str] = []
+    locations: list[str] = []
+
+    @property
+    def whole(self) -> bool:
+        return not self.skus and not self.locations
+
+
+class Drift(Struct, frozen=True, kw_only=True):
+    """One thing that was not as the ledger has it. `entry` is that of its repair.
+
+    `found` and `expected` are null where there was, or should have been, nothing.
+    """
+
+    kind: Kind
+    sku: str | None = None
+    location: str | None = None
+    reservation_id: str | None = None
+    order_id: str | None = None
+    found: Any = None
+    expected: Any = None
+    repaired: bool = False
+    entry: int | None = None
+
+
+class Compared(Struct):
+    """How much has been compared so far."""
+
+    levels: int = 0
+    reservations: int = 0
+    orders: int = 0
+    deadlines: int = 0
+
+
+class Report(Struct, kw_only=True):
+    """What a run has compared and found; `drift` has the first thousand of `drift_total`.
+
+    `through_seq` is the last entry that was compared; `reason` says why a run failed.
+    """
+
+    compared: Compared = msgspec.field(default_factory=Compared)
+    drift: list[Drift] = []
+    drift_total: int = 0
+    repaired: int = 0
+    seconds: float = 0.0
+    through_seq: int = 0
+    reason: str | None = None
+
+
+class Reconciliation(Struct, frozen=True, kw_only=True):
+    """One run: what was asked, how it stands, what it found."""
+
+    id: int
+    status: RunStatus
+    scope: Scope
+    repair: bool
+    asked_by: str
+    requested_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    report: Report
+
+
+_COLUMNS = "id, status, scope, repair, asked_by, requested_at, started_at, finished_at, report"
+
+_REQUEST = f"""
+INSERT INTO reconciliations (status, scope, repair, asked_by)
+VALUES ('requested', %(scope)s, %(repair)s, %(asked_by)s)
+RETURNING {_COLUMNS}
+"""  # noqa: S608  # columns of ours, as below
+_TAKE = f"""
+UPDATE reconciliations
+SET status = 'running',
+    started_at = clock_timestamp()
+WHERE id = (SELECT min(id) FROM reconciliations WHERE status = 'requested')
+RETURNING {_COLUMNS}
+"""  # noqa: S608
+_PAGE = f"""
+SELECT {_COLUMNS}
+FROM reconciliations
+WHERE %(before)s::bigint IS NULL OR id < %(before)s
+ORDER BY id DESC
+LIMIT %(limit)s
+"""  # noqa: S608
+_ONE = f"SELECT {_COLUMNS} FROM reconciliations WHERE id = %(id)s"  # noqa: S608
+
+
+async def request(ledger: Ledger, scope: Scope, *, repair: bool, asked_by: str) -> Reconciliation:
+    """Ask for a run; a worker takes it up within a second or two."""
+    asked = {"scope": _json(scope), "repair": repair, "asked_by": asked_by}
+    async with ledger.connection() as connection:
+        cursor = await connection.execute(_REQUEST, asked)
+        row = await cursor.fetchone()
+    assert row is not None  # noqa: S101  # what was inserted is returned
+    return _reconciliation(row)
+
+
+async def page(ledger: Ledger, *, before: int | None, limit: int) -> list[Reconciliation]:
+    """Runs, the newest first, of those with ids below `before`."""
+    async with ledger.connection() as connection:
+        cursor = await connection.execute(_PAGE, {"before": before, "limit": limit})
+        return [_reconciliation(row) for row in await cursor.fetchall()]
+
+
+async def get(ledger: Ledger, run_id: int) -> Reconciliation | None:
+    """The run; None where there is none of this id."""
+    async with ledger.connection() as connection:
+        cursor = await connection.execute(_ONE, {"id": run_id})
+        row = await cursor.fetchone()
+    return None if row is None else _reconciliation(row)
+
+
+async def any_to_do(ledger: Ledger) -> bool:
+    """Whether a run waits to be taken, or was left running."""
+    async with ledger.connection() as connection:
+        cursor = await connection.execute(
+            "SELECT FROM reconciliations WHERE status IN ('requested', 'running') LIMIT 1"
+        )
+        return await cursor.fetchone() is not None
+
+
+async def seconds_since_whole(ledger: Ledger) -> float | None:
+    """How long ago a run without a scope was last asked for; None if never."""
+    async with ledger.connection() as connection:
+        cursor = await connection.execute(
+            """
+            SELECT extract(epoch FROM clock_timestamp() - requested_at)::float
+            FROM reconciliations
+            WHERE scope = '{"skus": [], "locations": []}'
+            ORDER BY id DESC
+            LIMIT 1
+            """
+        )
+        row = await cursor.fetchone()
+    return None if row is None else float(row[0])
+
+
+class Lease:
+    """The right to reconcile. A holder that was frozen finds it gone: `Unavailable`."""
+
+    def __init__(self, connection: AsyncConnection[Any]) -> None:
+        self._connection = connection
+
+    async def take(self) -> Reconciliation | None:
+        """The next run that was asked for; those that others left running have failed."""
+        with unavailable_when_away():
+            await self._connection.execute(
+                """
+                UPDATE reconciliations
+                SET status = 'failed',
+                    finished_at = clock_timestamp(),
+                    report = report || jsonb_build_object('reason', %(reason)s::text)
+                WHERE status = 'running'
+                """,
+                {"reason": BROKEN_OFF},
+            )
+            row = await (await self._connection.execute(_TAKE)).fetchone()
+        return None if row is None else _reconciliation(row)
+
+    async def hold(self) -> None:
+        """Make sure that it is still ours."""
+        with unavailable_when_away():
+            await self._connection.execute("SELECT")
+
+    async def tell(self, run_id: int, report: Report) -> None:
+        """How far the run is."""
+        with unavailable_when_away():
+            await self._connection.execute(
+                "UPDATE reconciliations SET report = %(report)s WHERE id = %(id)s",
+                {"id": run_id, "report": _json(report)},
+            )
+
+    async def finish(self, run_id: int, report: Report) -> None:
+        """The run is over; with a reason it has failed."""
+        with unavailable_when_away():
+            await self._connection.execute(
+                """
+                UPDATE reconciliations
+                SET status = %(status)s,
+                    finished_at = clock_timestamp(),
+                    report = %(report)s
+                WHERE id = %(id)s
+                """,
+                {
+                    "id": run_id,
+                    "status": "done" if report.reason is None else "failed",
+                    "report": _json(report),
+                },
+            )
+
+
+@asynccontextmanager
+async def lease(url: str) -> AsyncIterator[Lease | None]:
+    """The right to reconcile, on a connection of its own; None while another has it."""
+    with unavailable_when_away():
+        connection = await psycopg.AsyncConnection.connect(url, autocommit=True, connect_timeout=3)
+    async with connection:
+        with unavailable_when_away():
+            await connection.execute(_SESSION)
+            cursor = await connection.execute(
+                "SELECT pg_try_advisory_lock(hashtext('atp reconcile'), 0)"
+            )
+            row = await cursor.fetchone()
+        try:
+            yield Lease(connection) if row is not None and row[0] else None
+        finally:
+            # The session's end frees it too, but only some time after we have closed it.
+            with suppress(psycopg.Error):
+                await connection.execute("SELECT pg_advisory_unlock_all()")
+
+
+def _json(document: Struct) -> Jsonb:
+    return Jsonb(document, dumps=msgspec.json.encode)
+
+
+def _reconciliation(row: TupleRow) -> Reconciliation:
+    run_id, status, scope, repair, asked_by, requested_at, started_at, finished_at, report = row
+    return Reconciliation(
+        id=run_id,
+        status=status,
+        scope=msgspec.convert(scope, Scope),
+        repair=repair,
+        asked_by=asked_by,
+        requested_at=requested_at,
+        started_at=started_at,
+        finished_at=finished_at,
+        report=msgspec.convert(report, Report),
+    )
