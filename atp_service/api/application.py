@@ -18,6 +18,7 @@ import atp_service
 from atp_service.api import (
     availability,
     exceptions,
+    explain,
     health,
     master_data,
     reservations,
@@ -58,6 +59,9 @@ def create(
     numbers = availability.Availability(
         store=store, catalog=catalog, auto_create=auto_create, now_ms=now_ms
     )
+    reasons = explain.Explain(
+        store=store, ledger=ledger, catalog=catalog, auto_create=auto_create, now_ms=now_ms
+    )
     states = health.Health(store=store, ledger=ledger, nats_connected=nats_connected)
     shapes = Shapes()
     litestar = Litestar(
@@ -66,6 +70,7 @@ def create(
             availability.routes(numbers),
             stock_events.routes(stock_events.StockEvents(facts)),
             *master_data.routes(catalog, store),
+            explain.routes(reasons),
             exceptions.routes(ledger),
             health.routes(states),
         ],

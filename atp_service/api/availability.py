@@ -18,7 +18,7 @@ from atp_service.api.contract import StrictBody, problems, respond
 from atp_service.api.lane import Hot
 from atp_service.api.problems import Refused, invalid
 from atp_service.api.reading import body_reader, converted
-from atp_service.catalog import Catalog, Feed
+from atp_service.catalog import Catalog, Feed, Location
 from atp_service.catalog.words import Id, LocationId
 from atp_service.inventory.stock import StockLevel
 from atp_service.store import FeedSeen, Store
@@ -69,6 +69,36 @@ class DayAvailability(Struct, frozen=True):
 
     date: str
     atp: int
+
+
+class Terms(Struct, frozen=True):
+    """What a level's number is made of on a channel; `refusal` says why a hold would be refused
+    whatever stands there."""
+
+    on_hand: int
+    unavailable: dict[str, int]
+    reserved: int
+    allocated: int
+    safety_stock: int
+    atf: int
+    ats: int
+    refusal: str | None
+
+
+def terms_of(level: StockLevel, place: Location | None, channel: str, of_channel: int) -> Terms:
+    """The terms; `of_channel` is what the channel withholds, None a place nobody described."""
+    refusal = None if place is None else place.refusal(channel)
+    return Terms(
+        level.on_hand,
+        {state: units for state, units in level.extras.states.items() if units > 0},
+        level.reserved,
+        level.allocated,
+        level.safety_stock(of_channel),
+        level.atf,
+        # Where a hold would be refused nothing can be sold.
+        level.ats(of_channel) if refusal is None else 0,
+        refusal,
+    )
 
 
 class LocationAvailability(Struct, frozen=True):
@@ -233,31 +263,28 @@ class _View:
             ),
             key=lambda due: (due.eta or "9999", due.document),
         )
-        safety_stock = level.safety_stock(self._channel_safety_stock)
-        known = self._catalog.locations.get(location)
-        # Where a hold would be refused nothing can be sold, whatever stands there.
-        sells = known is None or known.refusal(self._channel) is None
+        place = self._catalog.locations.get(location)
+        terms = terms_of(level, place, self._channel, self._channel_safety_stock)
         return LocationAvailability(
             location,
-            level.ats(self._channel_safety_stock) if sells else 0,
-            level.atf,
-            level.on_hand,
-            {state: units for state, units in level.extras.states.items() if units > 0},
-            level.reserved,
-            level.allocated,
-            safety_stock,
+            terms.ats,
+            terms.atf,
+            terms.on_hand,
+            terms.unavailable,
+            terms.reserved,
+            terms.allocated,
+            terms.safety_stock,
             incoming,
             level.version,
             timestamp_or_none(level.updated_at),
             self._feed_ages(location),
-            days=self._by_day(level.atf - safety_stock, incoming, sells) if self._days else UNSET,
+            days=self._by_day(terms, incoming) if self._days else UNSET,
         )
 
-    def _by_day(
-        self, ats_before_flooring: int, incoming: Sequence[IncomingDocument], sells: bool
-    ) -> list[DayAvailability]:
+    def _by_day(self, terms: Terms, incoming: Sequence[IncomingDocument]) -> list[DayAvailability]:
         """ATP(day): the minimum from that day to the horizon, floored at 0 last."""
         # An eta may be a date or a moment; units without one are promised for no day.
+        ats_before_flooring = terms.atf - terms.safety_stock
         expected = [
             ats_before_flooring
             + sum(due.quantity for due in incoming if due.eta and due.eta[:10] <= day)
@@ -265,7 +292,7 @@ class _View:
         ]
         lowest = list(accumulate(reversed(expected), min))[::-1]
         return [
-            DayAvailability(day, max(0, units) if sells else 0)
+            DayAvailability(day, max(0, units) if terms.refusal is None else 0)
             for day, units in zip(self._days, lowest, strict=True)
         ]
 

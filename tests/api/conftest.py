@@ -1,7 +1,8 @@
 """The whole edge on real servers: a retailer with two locations and a channel, and a caller."""
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -9,12 +10,13 @@ import httpx
 import pytest
 from psycopg_pool import AsyncConnectionPool
 
-from atp_service import api
+from atp_service import api, record
 from atp_service.catalog import Catalog, Channel, Feed, Location, Sku
 from atp_service.embedded.postgres import Postgres
 from atp_service.facts import Facts
 from atp_service.ledger import Ledger
 from atp_service.store import Store
+from tests.facts.trade import fresh_database
 
 Stocked = Callable[..., Awaitable[None]]
 
@@ -90,17 +92,42 @@ def postgres(_postgres_server: Postgres) -> Postgres:
     return _postgres_server
 
 
+async def describe(catalog: Catalog) -> None:
+    """The retailer."""
+    await catalog.put(Location(id="DC-1", name="The warehouse", kind="dc"))
+    await catalog.put(Location(id="store-042", name="High Street"))
+    await catalog.put(Sku(sku="SKU-1"))
+    await catalog.put(Sku(sku="SKU-2"))
+    await catalog.put(Channel(id="web"))
+    await catalog.put(Feed(id="wms/dc-1", kind="wms", locations=["DC-1"]))
+
+
 @pytest.fixture
 async def service(redis_url: str, database_url: str) -> AsyncIterator[Service]:
     async with serving(redis_url, database_url) as running:
-        catalog = running.catalog
-        await catalog.put(Location(id="DC-1", name="The warehouse", kind="dc"))
-        await catalog.put(Location(id="store-042", name="High Street"))
-        await catalog.put(Sku(sku="SKU-1"))
-        await catalog.put(Sku(sku="SKU-2"))
-        await catalog.put(Channel(id="web"))
-        await catalog.put(Feed(id="wms/dc-1", kind="wms", locations=["DC-1"]))
+        await describe(running.catalog)
         yield running
+
+
+@pytest.fixture
+def own_database(postgres: Postgres) -> Iterator[str]:
+    """A ledger that nothing was written in yet."""
+    with fresh_database(postgres) as url:
+        yield url
+
+
+@pytest.fixture
+async def recorded_service(redis_url: str, own_database: str) -> AsyncIterator[Service]:
+    """As `service`, and its entries reach a ledger that is its own."""
+    async with serving(redis_url, own_database) as running:
+        await describe(running.catalog)
+        stop = asyncio.Event()
+        recorder = asyncio.create_task(record.run(running.store, own_database, stop=stop))
+        try:
+            yield running
+        finally:
+            stop.set()
+            await recorder
 
 
 @pytest.fixture

@@ -1,0 +1,341 @@
+"""Why a number is what it is, now or at a moment in the past: a waterfall from on_hand to ATS, term
+by term, with the entries behind each.
+
+For now the level is read where availability reads it; its past is in the ledger.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Any, Literal, TypeVar
+
+from litestar import Request, Router, get
+from litestar.params import QueryParameter
+from litestar.response import Response
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from atp_service.api.answers import Answer, Timestamp, timestamp
+from atp_service.api.availability import Terms, terms_of
+from atp_service.api.channels import find_channel
+from atp_service.api.contract import problems, respond
+from atp_service.api.problems import Refused, invalid, problem
+from atp_service.api.reading import converted
+from atp_service.api.recorded import recorded_now
+from atp_service.catalog import Catalog, Channel, Location, Unavailable
+from atp_service.catalog.words import Id, LocationId
+from atp_service.inventory.stock import StockLevel
+from atp_service.ledger import Ledger, history
+from atp_service.ledger.entries import milliseconds
+from atp_service.ledger.history import Change, Then
+from atp_service.store import Store
+
+R = TypeVar("R", Channel, Location)
+
+_NO_LEVEL = StockLevel()
+_ENTRIES = 5
+
+TermName = Literal[
+    "on_hand",
+    "unavailable",
+    "reserved",
+    "allocated",
+    "safety_stock",
+    "location_unavailable",
+    "ats",
+]
+
+
+class ExplainQuery(Struct, frozen=True, kw_only=True):
+    """What is asked; without `at`, about now."""
+
+    sku: Id
+    location: LocationId
+    channel: Id | None = None
+    at: Annotated[datetime, Meta(tz=True)] | None = None
+    limit: Annotated[int, Meta(ge=1, le=100)] = _ENTRIES
+
+
+class TermEntry(Struct, frozen=True, kw_only=True):
+    """An entry that changed the term by `units` to `after`; members it has no word of are left
+    out."""
+
+    seq: int
+    at: Timestamp
+    kind: str
+    units: int
+    after: int
+    version: int
+    occurred_at: Timestamp | UnsetType = UNSET
+    source: str | UnsetType = UNSET
+    event_id: str | UnsetType = UNSET
+    reservation_id: str | UnsetType = UNSET
+    order_id: str | UnsetType = UNSET
+    document: str | UnsetType = UNSET
+    erp_document: str | UnsetType = UNSET
+    shipment_id: str | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
+    traceparent: str | UnsetType = UNSET
+
+
+class Term(Struct, frozen=True, kw_only=True):
+    """A step of the waterfall: `units` are taken off, and `after` is left.
+
+    `states`: what `unavailable` is made of. `policy`: whose safety stock it is. `reason`: why the
+    location doesn't sell. `since`: since when master data says so.
+    """
+
+    term: TermName
+    units: int
+    after: int
+    states: dict[str, int] | UnsetType = UNSET
+    policy: Literal["level", "channel"] | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
+    since: Timestamp | UnsetType = UNSET
+    entries: list[TermEntry] = []
+
+
+class ExplainDocument(Struct, frozen=True):
+    """A number, and what it is made of."""
+
+    as_of: Timestamp
+    sku: str
+    location: str
+    channel: str | None
+    ats: int
+    atf: int
+    shortage: int
+    version: int
+    terms: list[Term]
+
+
+class _Scene(Struct, frozen=True):
+    """A level and the master data around it, at a moment; `until_ms` is None for now."""
+
+    as_of_ms: int
+    until_ms: int | None
+    level: StockLevel | None
+    channel: Then[Channel] | None
+    place: Then[Location] | None
+
+
+class Explain:
+    """Explains numbers."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        ledger: Ledger,
+        catalog: Catalog,
+        auto_create: bool,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._catalog = catalog
+        self._auto_create = auto_create
+        self._now_ms = now_ms
+
+    async def explain(self, asked: ExplainQuery) -> Answer:
+        at_ms = None if asked.at is None else milliseconds(asked.at)
+        scene = await (self._now(asked) if at_ms is None else self._then(asked, at_ms))
+        if scene.level is None:
+            await self._check_known(asked)
+        channel = scene.channel.record if scene.channel else None
+        of_channel = channel.safety_stock if channel else 0
+        level = scene.level or _NO_LEVEL
+        place = scene.place.record if scene.place else None
+        terms = terms_of(level, place, asked.channel or "", of_channel)
+        changes = await history.changes(
+            self._ledger,
+            asked.sku,
+            asked.location,
+            level.version,
+            of_channel=of_channel,
+            limit=asked.limit,
+            until_ms=scene.until_ms,
+        )
+        return Answer(
+            200,
+            ExplainDocument(
+                timestamp(scene.as_of_ms),
+                asked.sku,
+                asked.location,
+                asked.channel,
+                terms.ats,
+                terms.atf,
+                max(0, -terms.atf),
+                level.version,
+                list(_waterfall(terms, level, scene, changes)),
+            ),
+        )
+
+    async def _now(self, asked: ExplainQuery) -> _Scene:
+        if asked.channel is not None and asked.channel not in self._catalog.channels:
+            await find_channel(self._catalog, asked.channel, auto_create=self._auto_create)
+        (level,) = await self._store.levels([(asked.sku, asked.location)])
+        channel = self._catalog.channels.get(asked.channel or "")
+        place = self._catalog.locations.get(asked.location)
+        as_of_ms = self._now_ms()
+        await recorded_now(self._store, self._ledger)
+        return _Scene(
+            as_of_ms,
+            None,
+            level,
+            await self._as_known(channel, as_of_ms),
+            await self._as_known(place, as_of_ms),
+        )
+
+    async def _then(self, asked: ExplainQuery, at_ms: int) -> _Scene:
+        await self._check_reached(at_ms)
+        ledger, location = self._ledger, asked.location
+        channel = None
+        if asked.channel is not None:
+            channel = await history.master_data_at(ledger, Channel, asked.channel, at_ms)
+            if channel is None or channel.record is None:
+                await find_channel(self._catalog, asked.channel, auto_create=self._auto_create)
+        return _Scene(
+            at_ms,
+            at_ms,
+            await history.level_at(ledger, asked.sku, location, at_ms),
+            channel,
+            await history.master_data_at(ledger, Location, location, at_ms),
+        )
+
+    async def _as_known(self, record: R | None, at_ms: int) -> Then[R] | None:
+        """What memory has, which is what availability answers from, and since when it was so."""
+        if record is None:
+            return None
+        known = await history.master_data_at(self._ledger, type(record), record.key, at_ms)
+        return Then(record, None if known is None else known.since_ms)
+
+    async def _check_reached(self, at_ms: int) -> None:
+        """Refuses a moment that the ledger has nothing of; waits for it to have all of it."""
+        now_ms = self._now_ms()
+        span = await history.span(self._ledger)
+        if span is None or span.last_ms <= at_ms <= now_ms:
+            await recorded_now(self._store, self._ledger)
+            span = await history.span(self._ledger)
+        if span is None:
+            raise Refused(invalid(("/at", "the ledger has no entries yet")))
+        last_ms = max(now_ms, span.last_ms)  # clocks differ
+        if not span.first_ms <= at_ms <= last_ms:
+            first, last = timestamp(span.first_ms), timestamp(last_ms)
+            raise Refused(invalid(("/at", f"the ledger reaches from {first} to now, {last}")))
+
+    async def _check_known(self, asked: ExplainQuery) -> None:
+        """What was never heard of is refused; what is known and has no level is just zero."""
+        could_ask = await self._catalog.look_again(skus=[asked.sku], locations=[asked.location])
+        if not could_ask:
+            raise Unavailable("nobody can say whether the SKU and the location are known")
+        anywhere, here = await history.stocked(self._ledger, asked.sku, asked.location)
+        if asked.sku not in self._catalog.skus and not anywhere:
+            raise Refused(problem("not-found", f"There is no sku {asked.sku}."))
+        if asked.location not in self._catalog.locations and not here:
+            raise Refused(problem("not-found", f"There is no location {asked.location}."))
+
+
+def _waterfall(
+    terms: Terms, level: StockLevel, scene: _Scene, changes: Mapping[str, Sequence[Change]]
+) -> Iterator[Term]:
+    """The terms in order, and what is left after each."""
+
+    def entries(term: str) -> list[TermEntry]:
+        return [_entry(change) for change in changes.get(term, ())]
+
+    yield Term(term="on_hand", units=terms.on_hand, after=terms.on_hand, entries=entries("on_hand"))
+    left = terms.on_hand - level.unavailable
+    yield Term(
+        term="unavailable",
+        units=level.unavailable,
+        after=left,
+        states=terms.unavailable,
+        entries=entries("unavailable"),
+    )
+    left -= terms.reserved
+    yield Term(term="reserved", units=terms.reserved, after=left, entries=entries("reserved"))
+    left -= terms.allocated
+    yield Term(term="allocated", units=terms.allocated, after=left, entries=entries("allocated"))
+    left -= terms.safety_stock
+    own = level.extras.safety_stock is not None
+    channel = None if own else scene.channel
+    yield Term(
+        term="safety_stock",
+        units=terms.safety_stock,
+        after=left,
+        policy="level" if own else "channel" if channel else UNSET,
+        since=_since(channel),
+        entries=entries("safety_stock"),
+    )
+    if terms.refusal is not None:
+        units = max(0, left)
+        left -= units
+        yield Term(
+            term="location_unavailable",
+            units=units,
+            after=left,
+            reason=terms.refusal,
+            since=_since(scene.place),
+        )
+    yield Term(term="ats", units=terms.ats, after=max(0, left))
+
+
+def _since(then: Then[Any] | None) -> str | UnsetType:
+    return UNSET if then is None or then.since_ms is None else timestamp(then.since_ms)
+
+
+def _entry(change: Change) -> TermEntry:
+    account = change.account
+    said, head = account.said, account.head
+    (reservation_id, *others) = account.reservation_ids or [""]
+    order_ids = account.order_ids
+    return TermEntry(
+        seq=account.seq,
+        at=timestamp(head.at_ms),
+        kind=head.kind,
+        units=change.units,
+        after=change.after,
+        version=change.version,
+        occurred_at=UNSET if said.occurred_at_ms is None else timestamp(said.occurred_at_ms),
+        source=said.source or UNSET,
+        event_id=said.event_id or UNSET,
+        # An order's units may be in several reservations: then the order alone says whose.
+        reservation_id=reservation_id if reservation_id and not others else UNSET,
+        order_id=order_ids[0] if order_ids else UNSET,
+        document=said.document or UNSET,
+        erp_document=said.erp_document or UNSET,
+        shipment_id=said.shipment_id or UNSET,
+        reason=said.reason or UNSET,
+        traceparent=said.traceparent or UNSET,
+    )
+
+
+def routes(explain: Explain) -> Router:
+    @get(
+        "/",
+        summary="Why a number is what it is, now or at a moment in the past",
+        responses=problems("invalid", "not-found", "unknown-channel", "fenced"),
+    )
+    async def read(
+        request: Request[Any, Any, Any],
+        sku: Annotated[str, QueryParameter(description="a SKU")],
+        location: Annotated[str, QueryParameter(description="a location")],
+        channel: Annotated[str | None, QueryParameter(description="whose view")] = None,
+        at: Annotated[
+            str | None,
+            QueryParameter(
+                description="a moment in the past, RFC 3339; now, if left out",
+                schema_extra={"format": "date-time"},
+            ),
+        ] = None,
+        limit: Annotated[
+            int, QueryParameter(ge=1, le=100, description="entries behind each term")
+        ] = _ENTRIES,
+    ) -> Response[ExplainDocument]:
+        asked = {"sku": sku, "location": location, "channel": channel, "at": at, "limit": limit}
+        # Availability takes many of them: whoever asks so here must not hear about the last alone.
+        repeated = [name for name in asked if len(request.query_params.getall(name, [])) > 1]
+        if repeated:
+            return respond(invalid(*((f"/{name}", "asked more than once") for name in repeated)))
+        return respond(await explain.explain(converted(asked, ExplainQuery)))
+
+    return Router("/v1/explain", route_handlers=[read], tags=["Proof"])

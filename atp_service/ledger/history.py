@@ -1,0 +1,253 @@
+"""A level as it was at a moment, and the entries behind each of its terms.
+
+A level's versions have no gaps and their times never fall, so a moment is found among them by
+halving: a handful of looks at the index, however often the level has changed.
+"""
+
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+from typing import Final, Generic, TypeVar
+
+from msgspec import Struct
+from msgspec.json import decode
+from msgspec.msgpack import Decoder
+
+from atp_service.catalog import Channel, Location
+from atp_service.inventory.journal import Entry
+from atp_service.inventory.stock import StockLevel, level_field
+from atp_service.ledger.entries import EPOCH, Account, Place, accounts_of, milliseconds
+from atp_service.ledger.queries import Ledger
+
+R = TypeVar("R", Channel, Location)
+
+# Versions to look back through for what has changed; before them only on_hand is looked for.
+REACH: Final = 1_000
+# A fact's own time may be so much later than its entry's (facts allows for clocks that differ).
+_AHEAD: Final = timedelta(minutes=5)
+_END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC)
+
+
+class Span(Struct, frozen=True):
+    """From the ledger's first entry to its last; Unix milliseconds."""
+
+    first_ms: int
+    last_ms: int
+
+
+class Change(Struct, frozen=True):
+    """A term of a level changed by `units` to `after` in the entry that `account` tells of."""
+
+    units: int
+    after: int
+    version: int
+    account: Account
+
+
+class Then(Struct, Generic[R], frozen=True):
+    """Master data as it was, None where it wasn't there, and since when, where that is known."""
+
+    record: R | None
+    since_ms: int | None
+
+
+SPAN = """
+SELECT first.at, last.at
+FROM positions
+JOIN LATERAL (
+    SELECT at
+    FROM entries
+    WHERE entries.partition = positions.partition
+    ORDER BY seq
+    LIMIT 1
+) AS first ON true
+JOIN LATERAL (
+    SELECT at
+    FROM entries
+    WHERE entries.partition = positions.partition
+    ORDER BY seq DESC
+    LIMIT 1
+) AS last ON true
+WHERE positions.partition = %(partition)s
+"""
+
+# `low` was entered by then, `high` was not (or never).
+IMAGES_AT = """
+WITH RECURSIVE search (low, high) AS (
+    SELECT 0::bigint, max(version) + 1
+    FROM movements
+    WHERE sku = %(sku)s AND location = %(location)s
+  UNION ALL
+    SELECT
+        CASE WHEN probe.at < %(before)s THEN probe.version ELSE low END,
+        CASE WHEN probe.at < %(before)s THEN high ELSE probe.version END
+    FROM search
+    CROSS JOIN LATERAL (
+        SELECT version, at
+        FROM movements
+        WHERE sku = %(sku)s AND location = %(location)s AND version = (low + high) / 2
+    ) AS probe
+    WHERE high - low > 1
+)
+SELECT images
+FROM movements
+JOIN entries USING (partition, seq)
+WHERE sku = %(sku)s
+  AND location = %(location)s
+  AND version = (SELECT max(low) FROM search)
+"""
+
+# Each version beside the one before it, of which one more is read than is looked at. A level's own
+# safety stock may be none: then what the channel withholds is what the change is from or to.
+CHANGES = """
+WITH steps AS (
+    SELECT
+        partition, seq, version, on_hand_delta, on_hand, reserved, allocated, unavailable,
+        reserved - lag(reserved, 1, 0::bigint) OVER by_version AS reserved_delta,
+        allocated - lag(allocated, 1, 0::bigint) OVER by_version AS allocated_delta,
+        unavailable - lag(unavailable, 1, 0::bigint) OVER by_version AS unavailable_delta,
+        coalesce(safety_stock, %(of_channel)s) AS safety_stock,
+        coalesce(safety_stock, %(of_channel)s)
+            - coalesce(lag(safety_stock) OVER by_version, %(of_channel)s) AS safety_stock_delta
+    FROM movements
+    WHERE sku = %(sku)s
+      AND location = %(location)s
+      AND version BETWEEN %(version)s - %(reach)s AND %(version)s
+    WINDOW by_version AS (ORDER BY version)
+), ranked AS (
+    SELECT
+        term, units, after, version, partition, seq,
+        row_number() OVER (PARTITION BY term ORDER BY version DESC) AS place
+    FROM steps
+    CROSS JOIN LATERAL (
+        VALUES
+            ('on_hand', on_hand_delta, on_hand),
+            ('unavailable', unavailable_delta, unavailable),
+            ('reserved', reserved_delta, reserved),
+            ('allocated', allocated_delta, allocated),
+            ('safety_stock', safety_stock_delta, safety_stock)
+    ) AS change (term, units, after)
+    WHERE units <> 0
+      AND version > %(version)s - %(reach)s
+)
+SELECT term, units, after, version, partition, seq
+FROM ranked
+WHERE place <= %(limit)s
+ORDER BY version DESC
+"""
+
+# Holds don't move on_hand, and a level may see thousands of them between two deliveries.
+EARLIER_MOVES = """
+SELECT 'on_hand', on_hand_delta, on_hand, version, partition, seq
+FROM movements
+WHERE sku = %(sku)s
+  AND location = %(location)s
+  AND on_hand_delta <> 0
+  AND occurred_at <= %(until)s
+  AND version <= %(version)s - %(reach)s
+ORDER BY occurred_at DESC
+LIMIT %(limit)s
+"""
+
+
+async def span(ledger: Ledger, partition: int = 0) -> Span | None:
+    """What the ledger can be asked about; None before its first entry."""
+    async with ledger.connection() as connection:
+        cursor = await connection.execute(SPAN, {"partition": partition})
+        row = await cursor.fetchone()
+    return row and Span(milliseconds(row[0]), milliseconds(row[1]))
+
+
+async def level_at(ledger: Ledger, sku: str, location: str, at_ms: int) -> StockLevel | None:
+    """The level as it was at the end of that millisecond; None where there was none yet."""
+    async with ledger.connection() as connection:
+        cursor = await connection.execute(
+            IMAGES_AT, {"sku": sku, "location": location, "before": _after(at_ms)}
+        )
+        row = await cursor.fetchone()
+    if row is None:
+        return None
+    name = f"l{level_field(sku, location)}"
+    images = [image for image in _decode_images(row[0]) if image[0] == name]
+    ((_, _, level),) = Entry(0, b"", b"", "", images).levels()
+    return level
+
+
+async def changes(
+    ledger: Ledger,
+    sku: str,
+    location: str,
+    version: int,
+    *,
+    of_channel: int,
+    limit: int,
+    until_ms: int | None = None,
+) -> dict[str, list[Change]]:
+    """By term, the latest entries that changed it up to `version`; the latest first.
+
+    `of_channel` is what the channel withholds where the level has no safety stock of its own;
+    `until_ms` is the moment `version` was the latest at, None for now.
+    """
+    asked = {
+        "sku": sku,
+        "location": location,
+        "version": version,
+        "of_channel": of_channel,
+        "reach": REACH,
+        "until": _END_OF_TIME if until_ms is None else _after(until_ms) + _AHEAD,
+    }
+    async with ledger.connection() as connection:
+        cursor = await connection.execute(CHANGES, asked | {"limit": limit})
+        rows = await cursor.fetchall()
+        missing = limit - sum(row[0] == "on_hand" for row in rows)
+        if missing and version > REACH:
+            cursor = await connection.execute(EARLIER_MOVES, asked | {"limit": missing})
+            rows += sorted(await cursor.fetchall(), key=lambda row: -row[3])
+        places: set[Place] = {(row[4], row[5]) for row in rows}
+        accounts = {(a.partition, a.seq): a for a in await accounts_of(connection, places)}
+    found: defaultdict[str, list[Change]] = defaultdict(list)
+    for term, units, after, at_version, partition, seq in rows:
+        found[term].append(Change(units, after, at_version, accounts[partition, seq]))
+    return found
+
+
+async def stocked(ledger: Ledger, sku: str, location: str) -> tuple[bool, bool]:
+    """Whether the SKU has a level anywhere, and whether it has one at the location."""
+    async with ledger.connection() as connection:
+        cursor = await connection.execute(
+            """
+            SELECT
+                EXISTS (SELECT FROM levels WHERE sku = %(sku)s),
+                EXISTS (SELECT FROM levels WHERE sku = %(sku)s AND location = %(location)s)
+            """,
+            {"sku": sku, "location": location},
+        )
+        anywhere, here = await cursor.fetchone() or (False, False)
+    return anywhere, here
+
+
+async def master_data_at(ledger: Ledger, kind: type[R], key: str, at_ms: int) -> Then[R] | None:
+    """The record as it was at the end of that millisecond; None where nobody knew of it yet."""
+    async with ledger.connection() as connection:
+        cursor = await connection.execute(
+            """
+            SELECT document::text, at
+            FROM catalog_history
+            WHERE kind = %(kind)s AND id = %(id)s AND at < %(before)s
+            ORDER BY at DESC
+            LIMIT 1
+            """,
+            {"kind": kind.table, "id": key, "before": _after(at_ms)},
+        )
+        row = await cursor.fetchone()
+    if row is None:
+        return None
+    record = None if row[0] is None else decode(row[0], type=kind)
+    return Then(record, milliseconds(row[1]))
+
+
+_decode_images = Decoder(list[tuple[str, bytes]]).decode
+
+
+def _after(at_ms: int) -> datetime:
+    """The first moment that is later than the millisecond."""
+    return EPOCH + timedelta(milliseconds=at_ms + 1)
