@@ -22,7 +22,7 @@ from psycopg import AsyncConnection
 from psycopg.errors import UndefinedTable
 from psycopg_pool import AsyncConnectionPool
 
-from atp_service import api, catalog, expire, ingest, metrics, rebuild, record, store
+from atp_service import api, catalog, expire, ingest, metrics, rebuild, reconcile, record, store
 from atp_service.catalog import Catalog
 from atp_service.config import Settings, SettingsError, missing, unusable, variable
 from atp_service.facts import Facts
@@ -170,6 +170,13 @@ async def _work(settings: Settings, roles: Sequence[str]) -> int:
             "ingest": lambda: _ingest(parts, stop),
             "expire": lambda: expire.run(parts.store, stop=stop),
             "record": lambda: record.run(parts.store, settings.database_url or "", stop=stop),
+            "reconcile": lambda: reconcile.run(
+                parts.store,
+                parts.ledger,
+                settings.database_url or "",
+                stop=stop,
+                every_seconds=settings.reconcile_seconds,
+            ),
             "rebuild": lambda: rebuild.run(stop=stop),
         }
         log.info("working", roles=list(roles))

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
+Seconds = Annotated[int, Meta(ge=0, le=86_400 * 31)]
 Hours = Annotated[int, Meta(ge=1, le=24 * 31)]
 
 _PREFIX = "ATP_"
@@ -33,6 +34,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     # Decided where it is left out: on where we run the servers ourselves, off elsewhere.
     auto_create: bool | None = None
     dedupe_hours: Hours = 24
+    reconcile_seconds: Seconds = 900
     worker_metrics_port: Port | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     redis_server: str | None = None
@@ -55,6 +57,7 @@ _TO_SET = {
     "migration_url": "postgresql://user@host/database, as the role that owns the tables",
     "auto_create": "true or false",
     "dedupe_hours": "hours, 1 to 744",
+    "reconcile_seconds": "seconds between two comparisons of Redis with the ledger, 0 for none",
     "worker_metrics_port": "a port, 1 to 65535, or 0 for any that is free",
     "log_level": "debug, info, warning or error",
     "redis_server": "the path of a valkey-server or redis-server",

@@ -1,5 +1,6 @@
 """Puts the edge together: the lane in front, Litestar behind, the same functions in both."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -21,6 +22,7 @@ from atp_service.api import (
     explain,
     health,
     master_data,
+    reconciliations,
     reservations,
     stock_events,
 )
@@ -35,6 +37,8 @@ from atp_service.catalog import Catalog
 from atp_service.facts import Facts
 from atp_service.ledger import Ledger
 from atp_service.store import Store
+
+_MISSING = re.compile(r"Missing required \w+ parameter '(?P<name>[^']+)'")
 
 
 def create(
@@ -72,6 +76,7 @@ def create(
             *master_data.routes(catalog, store),
             explain.routes(reasons),
             exceptions.routes(ledger),
+            reconciliations.routes(ledger),
             health.routes(states),
         ],
         dependencies=CALL,
@@ -122,6 +127,8 @@ def _allowed(request: Request[Any, Any, Any]) -> Iterator[str]:
 def _invalid_parameters(error: ValidationException) -> Answer:
     extra = error.extra if isinstance(error.extra, list) else []
     fields = [(f"/{item.get('key', '')}", str(item.get("message", ""))) for item in extra]
+    if missing := _MISSING.match(error.detail):
+        fields = [(f"/{missing['name']}", "required, and missing")]
     if any(pointer == "/data" for pointer, _ in fields):
         return problem("malformed", "The call needs a body.")
     return invalid(*(fields or [("", error.detail)]))

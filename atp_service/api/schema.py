@@ -111,6 +111,7 @@ _STOCK_EVENTS = {
 
 
 _BODY_OPTIONAL = (
+    "/v1/reconciliations",
     "/v1/reservations/{reservation_id}/release",
     "/v1/reservations/{reservation_id}/fulfil",
 )

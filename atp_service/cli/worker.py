@@ -8,13 +8,13 @@ import rich_click as click
 from atp_service.cli.surroundings import settings_here
 from atp_service.config import SettingsError
 
-ROLES = ("ingest", "record", "expire", "rebuild")
+ROLES = ("ingest", "record", "expire", "reconcile", "rebuild")
 
 
 @click.command("worker")
 @click.option("--only", metavar="ROLES", help=f"Some of {','.join(ROLES)}; all, if left out.")
 def command(only: str | None) -> None:
-    """Take in events, record the journal, expire holds and mend Redis, until stopped."""
+    """Take in events, record the journal, expire holds, compare and mend Redis, until stopped."""
     roles = _roles(only)
     needed = ["redis_url", "database_url"]
     if "ingest" in roles:

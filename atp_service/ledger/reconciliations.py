@@ -1,7 +1,8 @@
 """Reconciliations: asked for by anybody, run one at a time by who has the lease, kept with what
 they found."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import Any, Literal
@@ -9,17 +10,17 @@ from typing import Any, Literal
 import msgspec
 import psycopg
 from msgspec import Struct
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncCursor
 from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
 
 from atp_service.ledger.queries import Ledger
-from atp_service.ledger.unavailable import unavailable_when_away
+from atp_service.ledger.unavailable import Unavailable, unavailable_when_away
 
 RunStatus = Literal["requested", "running", "done", "failed"]
 Kind = Literal["level", "locations", "reservation", "deadline", "order"]
 
-BROKEN_OFF = "broken off: whoever ran it has gone"
+BROKEN_OFF = "broken off: its worker ended, was frozen, or lost Postgres"
 # A frozen holder must not keep the lease: Postgres ends a session that is silent for so long.
 SILENCE_SECONDS = 10
 _SESSION = f"""
@@ -108,6 +109,21 @@ SET status = 'running',
 WHERE id = (SELECT min(id) FROM reconciliations WHERE status = 'requested')
 RETURNING {_COLUMNS}
 """  # noqa: S608
+_BREAK_OFF = """
+UPDATE reconciliations
+SET status = 'failed',
+    finished_at = clock_timestamp(),
+    report = report || jsonb_build_object('reason', %(reason)s::text)
+WHERE status = 'running'
+"""
+_TELL = "UPDATE reconciliations SET report = %(report)s WHERE id = %(id)s"
+_FINISH = """
+UPDATE reconciliations
+SET status = %(status)s,
+    finished_at = clock_timestamp(),
+    report = %(report)s
+WHERE id = %(id)s
+"""
 _PAGE = f"""
 SELECT {_COLUMNS}
 FROM reconciliations
@@ -176,50 +192,32 @@ class Lease:
 
     async def take(self) -> Reconciliation | None:
         """The next run that was asked for; those that others left running have failed."""
-        with unavailable_when_away():
-            await self._connection.execute(
-                """
-                UPDATE reconciliations
-                SET status = 'failed',
-                    finished_at = clock_timestamp(),
-                    report = report || jsonb_build_object('reason', %(reason)s::text)
-                WHERE status = 'running'
-                """,
-                {"reason": BROKEN_OFF},
-            )
-            row = await (await self._connection.execute(_TAKE)).fetchone()
+        await self._execute(_BREAK_OFF, {"reason": BROKEN_OFF})
+        row = await (await self._execute(_TAKE)).fetchone()
         return None if row is None else _reconciliation(row)
 
     async def hold(self) -> None:
         """Make sure that it is still ours."""
-        with unavailable_when_away():
-            await self._connection.execute("SELECT")
+        await self._execute("SELECT")
 
     async def tell(self, run_id: int, report: Report) -> None:
         """How far the run is."""
-        with unavailable_when_away():
-            await self._connection.execute(
-                "UPDATE reconciliations SET report = %(report)s WHERE id = %(id)s",
-                {"id": run_id, "report": _json(report)},
-            )
+        await self._execute(_TELL, {"id": run_id, "report": _json(report)})
 
     async def finish(self, run_id: int, report: Report) -> None:
         """The run is over; with a reason it has failed."""
+        status = "done" if report.reason is None else "failed"
+        await self._execute(_FINISH, {"id": run_id, "status": status, "report": _json(report)})
+
+    async def _execute(
+        self, statement: str, values: Mapping[str, Any] | None = None
+    ) -> AsyncCursor[TupleRow]:
         with unavailable_when_away():
-            await self._connection.execute(
-                """
-                UPDATE reconciliations
-                SET status = %(status)s,
-                    finished_at = clock_timestamp(),
-                    report = %(report)s
-                WHERE id = %(id)s
-                """,
-                {
-                    "id": run_id,
-                    "status": "done" if report.reason is None else "failed",
-                    "report": _json(report),
-                },
-            )
+            try:
+                async with asyncio.timeout(SILENCE_SECONDS):
+                    return await self._connection.execute(statement.encode(), values)
+            except TimeoutError as hung:
+                raise Unavailable("Postgres does not answer") from hung
 
 
 @asynccontextmanager

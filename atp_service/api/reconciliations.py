@@ -1,0 +1,123 @@
+"""Reconciliations: ask for Redis to be compared with the ledger, and read what was found."""
+
+from datetime import datetime
+from typing import Annotated
+
+from litestar import Router, get, post
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import FromPath, JSONBody
+from litestar.response import Response
+from msgspec import Meta, Struct
+
+from atp_service.api.answers import JSON, Answer, Timestamp, timestamp
+from atp_service.api.contract import StrictBody, problems, respond
+from atp_service.api.pages import Cursor, Limit
+from atp_service.api.problems import invalid, problem
+from atp_service.catalog.words import Id, LocationId
+from atp_service.ledger import Ledger, reconciliations
+from atp_service.ledger.reconciliations import Reconciliation, Report, RunStatus, Scope
+
+_PATH = "/v1/reconciliations"
+_LARGEST = 2**63 - 1
+
+
+class ScopeRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Only these levels; without a scope everything is compared."""
+
+    skus: Annotated[list[Id], Meta(max_length=1_000)] = []
+    locations: Annotated[list[LocationId], Meta(max_length=1_000)] = []
+
+
+class ReconciliationRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What to compare; with `repair` false differences are only reported."""
+
+    scope: ScopeRequest = ScopeRequest()
+    repair: bool = True
+
+
+class ReconciliationDocument(Struct, frozen=True):
+    """One run: requested, then running, then done or failed; a failed one's report says why."""
+
+    id: str
+    status: RunStatus
+    scope: Scope
+    repair: bool
+    asked_by: str
+    requested_at: Timestamp
+    started_at: Timestamp | None
+    finished_at: Timestamp | None
+    report: Report
+
+
+class ReconciliationPage(Struct, frozen=True):
+    """Runs, the newest first."""
+
+    items: list[ReconciliationDocument]
+    next_cursor: str | None
+
+
+def routes(ledger: Ledger) -> Router:
+    @post(
+        "/",
+        status_code=202,
+        dto=StrictBody[ReconciliationRequest],
+        return_dto=None,
+        summary="Have Redis compared with the ledger",
+        responses={
+            202: ResponseSpec(
+                ReconciliationDocument,
+                description="A worker takes it up; `Location` is where to read what it found",
+                generate_examples=False,
+            )
+        }
+        | problems("invalid", "too-large"),
+    )
+    async def ask(data: JSONBody[ReconciliationRequest]) -> Response[ReconciliationDocument]:
+        scope = Scope(skus=data.scope.skus, locations=data.scope.locations)
+        asked = await reconciliations.request(ledger, scope, repair=data.repair, asked_by="api")
+        location = f"{_PATH}/{asked.id}".encode()
+        return respond(Answer(202, _document(asked), (*JSON, (b"location", location))))
+
+    @get("/", summary="Reconciliations, newest first", responses=problems("invalid"))
+    async def page(limit: Limit = 100, cursor: Cursor = None) -> Response[ReconciliationPage]:
+        before = None if cursor is None else _number(cursor)
+        if cursor is not None and before is None:
+            return respond(invalid(("/cursor", "not a cursor of this list")))
+        runs = await reconciliations.page(ledger, before=before, limit=limit + 1)
+        shown = [_document(run) for run in runs[:limit]]
+        next_cursor = shown[-1].id if len(runs) > limit else None
+        return respond(Answer(200, ReconciliationPage(shown, next_cursor)))
+
+    @get("/{run_id:str}", summary="A reconciliation", responses=problems("invalid", "not-found"))
+    async def one(run_id: FromPath[str]) -> Response[ReconciliationDocument]:
+        number = _number(run_id)
+        run = None if number is None else await reconciliations.get(ledger, number)
+        if run is None:
+            return respond(problem("not-found", f"There is no reconciliation {run_id}."))
+        return respond(Answer(200, _document(run)))
+
+    return Router(_PATH, route_handlers=[ask, page, one], tags=["Reconciliations"])
+
+
+def _number(text: str) -> int | None:
+    """The id; None where it can be nobody's."""
+    number = int(text) if text.isdecimal() and text.isascii() and len(text) < 20 else _LARGEST + 1
+    return number if number <= _LARGEST else None
+
+
+def _document(run: Reconciliation) -> ReconciliationDocument:
+    return ReconciliationDocument(
+        id=str(run.id),
+        status=run.status,
+        scope=run.scope,
+        repair=run.repair,
+        asked_by=run.asked_by,
+        requested_at=_time(run.requested_at),
+        started_at=None if run.started_at is None else _time(run.started_at),
+        finished_at=None if run.finished_at is None else _time(run.finished_at),
+        report=run.report,
+    )
+
+
+def _time(at: datetime) -> str:
+    return timestamp(round(at.timestamp() * 1000))

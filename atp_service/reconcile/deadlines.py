@@ -1,0 +1,44 @@
+"""Deadlines that Redis has and that belong to nothing, or come too late."""
+
+from collections.abc import Sequence
+
+from atp_service.ledger import comparing
+from atp_service.ledger.reconciliations import Drift
+from atp_service.reconcile import orders, reservations
+from atp_service.reconcile.comparison import PAGE, Comparison, Difference
+from atp_service.reconcile.shown import name_in
+
+
+async def compare_back(run: Comparison) -> None:
+    """What is missing has been found with the reservations and orders that lack it."""
+    cursor = 0
+    while True:
+        cursor, found = await run.walk.scan_deadlines(cursor, PAGE)
+        of_reservations: dict[str, float] = {}
+        of_orders: dict[str, float] = {}
+        for raw, at_ms in found:
+            member = name_in(raw) or ""
+            match member[:1]:
+                case reservations.MEMBER:
+                    of_reservations[member[1:]] = at_ms
+                case orders.MEMBER:
+                    of_orders[member[1:]] = at_ms
+                case _:
+                    await run.settle([raw], _nobody_s)
+        kept = await comparing.kept_reservations(run.ledger, list(of_reservations))
+        late = reservations.doubtful_deadlines(run, of_reservations, kept)
+        await run.settle(late, lambda keys: reservations.look(run, keys))
+        odd = await orders.doubtful_deadlines(run, of_orders)
+        await run.settle(odd, lambda keys: orders.look(run, keys))
+        run.report.compared.deadlines += len(found)
+        await run.rest()
+        if not cursor:
+            return
+
+
+async def _nobody_s(members: Sequence[bytes]) -> list[tuple[bytes, Difference]]:
+    """Neither a reservation's nor an order's: only a person can take it away."""
+    return [
+        (raw, Difference(Drift(kind="deadline", found={"unreadable": raw[:64].hex()}), None))
+        for raw in members
+    ]
