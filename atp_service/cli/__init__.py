@@ -9,7 +9,7 @@ import rich_click as click
 from atp_service.config import SettingsError
 from atp_service.embedded.errors import CannotStart
 
-_COMMANDS = ("up", "serve", "worker", "migrate", "replay", "demo", "env")
+_COMMANDS = ("up", "serve", "worker", "migrate", "replay", "snapshot", "demo", "env")
 
 
 class _Commands(click.RichGroup):

@@ -151,6 +151,20 @@ async def left_out(ledger: Ledger, source: str, part: Part, *, after: str, limit
         return [sku for (sku,) in await cursor.fetchall()]
 
 
+async def statuses_of(ledger: Ledger, source: str, ids: Sequence[str]) -> dict[str, str]:
+    """What became of the source's events with these ids; those the ledger has."""
+    async with ledger.connection() as connection:
+        cursor = await connection.execute(
+            """
+            SELECT event_id, status
+            FROM events
+            WHERE source = %(source)s AND event_id = ANY(%(ids)s)
+            """,
+            {"source": source, "ids": list(ids)},
+        )
+        return dict(await cursor.fetchall())
+
+
 async def parked_of(ledger: Ledger, source: str, event_type: str, since_ms: int) -> list[bytes]:
     """Messages of the type that the source sent since then, and that could not be applied."""
     async with ledger.connection(PATIENCE_SECONDS) as connection:

@@ -60,11 +60,10 @@ class Reading:
         self._columns = {
             name: _column(header.index(name), column) for name, column in mapping.columns.items()
         }
-        self._width = 1 + max(header.index(name) for name in mapping.headers)
+        self._width = 1 + max((header.index(name) for name in mapping.headers), default=0)
         self._feed = mapping.feed
         self._prefix = f"{file_id}:"
-        self._time_at = header.index(mapping.time.column)
-        self._time = _times(mapping.time)
+        self._time = _times(mapping.time, header)
         self._ignore = [self._condition(condition) for condition in mapping.ignore]
         self._rules = [
             _Rule(
@@ -87,7 +86,7 @@ class Reading:
             id=f"{self._prefix}{number}",
             source=self._feed,
             type=rule.event_type,
-            time=self._time(row[self._time_at]),
+            time=self._time(row),
             data={name: value(row) for name, value in rule.data},
         )
 
@@ -153,18 +152,27 @@ def _written(text: str) -> str:
     return text
 
 
-def _times(time: Time) -> Callable[[str], str]:
-    zone = ZoneInfo(time.zone)
+def _times(time: Time, header: Sequence[str]) -> Callable[[Row], str]:
+    if time.at is not None:
+        always = _rfc3339(time.at)
+        return lambda _row: always
+    at, written, zone = (
+        header.index(time.column or ""),
+        time.format or "",
+        ZoneInfo(time.zone or ""),
+    )
 
     @lru_cache(_REMEMBERED)
     def read(text: str) -> str:
         try:
-            then = datetime.strptime(text.strip(), time.format)  # noqa: DTZ007 – the zone follows
+            then = datetime.strptime(text.strip(), written)  # noqa: DTZ007 – the zone follows
         except ValueError as error:
-            raise RowError(f"{text!r} is not a time written as {time.format}") from error
-        if then.tzinfo is None:
-            then = then.replace(tzinfo=zone)
-        moment = then.astimezone(UTC).isoformat(timespec="milliseconds")
-        return moment.removesuffix("+00:00") + "Z"
+            raise RowError(f"{text!r} is not a time written as {written}") from error
+        return _rfc3339(then.replace(tzinfo=zone) if then.tzinfo is None else then)
 
-    return read
+    return lambda row: read(row[at])
+
+
+def _rfc3339(time: datetime) -> str:
+    moment = time.astimezone(UTC).isoformat(timespec="milliseconds")
+    return moment.removesuffix("+00:00") + "Z"

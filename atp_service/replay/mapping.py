@@ -8,12 +8,16 @@ It is TOML, checked whole before the first row is read:
 - `[columns]`: every column used, by its name in the header, with how it is read: `strip` (edge
   spaces go; true), `case` (`upper`, `lower`), `number` (a whole number). What is empty is null.
 - `[time]`: `column`, `format` (as strptime's), and `zone` (IANA) for times that name none. Of the
-  hour that a clock set back shows twice, the first is meant.
+  hour that a clock set back shows twice, the first is meant. Or `at`: one time for the whole file
+  (RFC 3339, with its offset).
 - `[data]`: what every event says. A value stands for itself; `{ column = "…" }` is taken from the
   row, `{ column = "…", negate = true }` with its sign turned.
 - `[[ignore]]`: rows to leave out, each a condition.
 - `[[rules]]`: the first one whose `when` holds gives the event its `type` and adds its own `data`.
   `when` is a condition or several that must all hold; the last rule has none, and takes the rest.
+- `final` (false): at the end of the file an event for each location in it that closes its snapshot:
+  what the file does not mention there is 0 in the source. Rows left out by `[[ignore]]` mention
+  nothing.
 
 A condition names a column and one or more of `equals`, `in`, `starts_with`, `below`; it looks at
 the value as `[columns]` reads it.
@@ -23,6 +27,7 @@ import codecs
 import re
 import tomllib
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -30,6 +35,8 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 from msgspec import Meta, Struct, field
+
+from atp_service.facts.events import AHEAD_MS, milliseconds
 
 EventType = Literal[
     "sale",
@@ -40,6 +47,7 @@ EventType = Literal[
     "transfer_received",
     "adjustment",
     "count",
+    "snapshot",
     "state_change",
     "incoming",
 ]
@@ -107,11 +115,12 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Time(Struct, frozen=True, forbid_unknown_fields=True):
-    """When a row happened."""
+    """When a row happened: as its column says, or all of them at one time."""
 
-    column: str
-    format: str
-    zone: str
+    column: str | None = None
+    format: str | None = None
+    zone: str | None = None
+    at: Annotated[datetime, Meta(tz=True)] | None = None
 
 
 class File(Struct, frozen=True, forbid_unknown_fields=True):
@@ -126,12 +135,13 @@ class Mapping(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     feed: FeedId
     columns: dict[str, Column]
-    time: Time
     rules: Annotated[list[Rule], Meta(min_length=1)]
+    time: Time = Time()
     data: dict[DataField, str | int | FromColumn] = {}
     ignore: list[Condition] = []
     file: File = File()
     kind: Kind | None = None
+    final: bool = False
 
     @property
     def subject(self) -> str:
@@ -143,11 +153,15 @@ class Mapping(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     @property
     def headers(self) -> set[str]:
         """The columns the file must have."""
-        return {*self.columns, self.time.column}
+        columns = set(self.columns)
+        return columns if self.time.column is None else {*columns, self.time.column}
 
 
-def load_mapping(path: Path) -> Mapping:
-    """The mapping a file describes, or a `MappingError` that says what to mend."""
+def load_mapping(path: Path, at: datetime | None = None) -> Mapping:
+    """The mapping a file describes, or a `MappingError` that says what to mend.
+
+    `at` is the time of the whole file, whatever the mapping says of it.
+    """
     try:
         document = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
@@ -158,9 +172,20 @@ def load_mapping(path: Path) -> Mapping:
         mapping = msgspec.convert(document, Mapping)
     except msgspec.ValidationError as error:
         raise MappingError(f"{path}: {_spoken(str(error))}") from error
+    if at is not None:
+        mapping = msgspec.structs.replace(mapping, time=Time(at=at))
     for fault in _faults(mapping):
         raise MappingError(f"{path}: {fault}")
     return mapping
+
+
+def read_time(text: str) -> datetime:
+    """A time as RFC 3339 writes it, or a `MappingError`."""
+    with suppress(ValueError):
+        time = datetime.fromisoformat(text)
+        if time.tzinfo is not None:
+            return time
+    raise MappingError(f"{text!r} is not a time such as 2026-11-23T06:00:00Z")
 
 
 def _spoken(message: str) -> str:
@@ -193,15 +218,26 @@ def _faults(mapping: Mapping) -> Iterator[str]:
         for condition in rule.conditions:
             yield from _condition_faults(mapping, f"{here}, when", condition)
         yield from _data_faults(mapping, f"{here}, data", rule.data)
+    if mapping.final and all(rule.type != "snapshot" for rule in mapping.rules):
+        yield "final: no rule has the type snapshot"
 
 
 def _time_faults(time: Time) -> Iterator[str]:
+    now = datetime.now(UTC)
+    if time.at is not None:
+        if (time.column, time.format, time.zone) != (None, None, None):
+            yield "time: `at` is the time of every row, `column`, `format` and `zone` are not asked"
+        if milliseconds(time.at) > milliseconds(now) + AHEAD_MS:
+            yield f"time, at: {time.at.isoformat()} is yet to come"
+        return
+    if time.column is None or time.format is None or time.zone is None:
+        yield "time: needs `column`, `format` and `zone`, or `at`"
+        return
     try:
         ZoneInfo(time.zone)
     except (OSError, ValueError, KeyError):  # which of them depends on what was looked for
         yield f"time, zone: unknown time zone {time.zone!r}"
     try:
-        now = datetime.now(UTC)
         datetime.strptime(now.strftime(time.format), time.format)  # noqa: DTZ007 – only tried
     except ValueError as error:
         yield f"time, format: {error}"

@@ -4,7 +4,8 @@ import csv
 import gzip
 import zlib
 from collections.abc import Iterator
-from hashlib import sha256
+from datetime import UTC, datetime
+from hashlib import file_digest, sha256
 from io import TextIOWrapper
 from pathlib import Path
 from types import TracebackType
@@ -67,6 +68,14 @@ class Rows:
     def bytes_read(self) -> int:
         """How far into the file on disk the reading is."""
         return self._disk.tell()
+
+    def id_at(self, moment: datetime) -> str:
+        """The file's id where it is all of one time: the same stock of another day is other news,
+        and so is a file that differs further down only."""
+        with self._path.open("rb") as whole:
+            content = file_digest(whole, "sha256")
+        content.update(moment.astimezone(UTC).isoformat().encode())
+        return content.hexdigest()[:12]
 
     def _records(self) -> Iterator[list[str]]:
         try:

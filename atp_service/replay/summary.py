@@ -1,14 +1,20 @@
 """What a replay did, in numbers: for people and for programs."""
 
+from collections.abc import Iterator
+
 from msgspec import Struct
 from rich.table import Table
+
+from atp_service.ledger.snapshots import Comparison, DifferingLine
 
 
 class Summary(Struct, kw_only=True):
     """Every row is one of: an event, ignored, unreadable. Every event is one of: applied,
     absorbed, an exception, a duplicate.
 
-    `unreadable_rows` are the numbers of the first few.
+    `unreadable_rows` are the numbers of the first few. Where snapshots end with the file, `closed`
+    are their locations, `left_out` is how many levels were told to be 0 there, and `unclosed` says
+    of the other locations why not.
     """
 
     file: str
@@ -23,8 +29,18 @@ class Summary(Struct, kw_only=True):
     absorbed: int = 0
     duplicates: int = 0
     exceptions: int = 0
+    closed: list[str] = []
+    left_out: int = 0
+    unclosed: dict[str, str] = {}
     seconds: float = 0.0
     events_per_second: int = 0
+
+
+class SnapshotSummary(Summary, kw_only=True):
+    """The same of a snapshot's file, how it compared, and where it differs most."""
+
+    comparison: Comparison
+    largest: list[DifferingLine]
 
 
 def table(summary: Summary) -> Table:
@@ -49,7 +65,43 @@ def table(summary: Summary) -> Table:
     line("  absorbed", summary.absorbed)
     line("  duplicates", summary.duplicates)
     line("  exceptions", summary.exceptions, style="red" if summary.exceptions else None)
+    if summary.closed:
+        line("locations closed", len(summary.closed))
+        line("  levels left out", summary.left_out)
+    for location, reason in summary.unclosed.items():
+        lines.add_row(f"{location} not closed", reason, style="red")
+    if isinstance(summary, SnapshotSummary):
+        lines.add_section()
+        for words, number in _compared(summary.comparison):
+            line(words, number)
     lines.add_section()
     line("seconds", summary.seconds)
     line("events/s", summary.events_per_second)
+    return lines
+
+
+def _compared(comparison: Comparison) -> Iterator[tuple[str, int]]:
+    yield "lines compared", comparison.lines
+    if comparison.levels != comparison.lines:
+        yield "  levels", comparison.levels
+    yield "  within tolerance", comparison.within
+    yield "  corrected", comparison.corrected
+    yield "  for review", comparison.for_review
+    yield "  only reported", comparison.reported
+    yield "units more than ours", comparison.units_up
+    yield "units fewer than ours", comparison.units_down
+
+
+def largest_differences(summary: SnapshotSummary) -> Table:
+    """Where the source and we differ most."""
+    lines = Table(title="Largest differences", title_justify="left")
+    lines.add_column("SKU")
+    lines.add_column("location")
+    for heading in ("ours", "theirs", "difference"):
+        lines.add_column(heading, justify="right")
+    lines.add_column("policy")
+    for found in summary.largest:
+        ours = found.believed - found.difference
+        numbers = (f"{ours:,}", f"{found.believed:,}", f"{found.difference:+,}")
+        lines.add_row(found.sku, found.location, *numbers, found.policy)
     return lines

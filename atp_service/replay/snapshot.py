@@ -1,0 +1,49 @@
+"""A snapshot's file, compared with the ledger line by line, and what came of it."""
+
+from collections.abc import Mapping as Lookup
+from pathlib import Path
+
+import msgspec
+from nats.aio.client import Client
+
+from atp_service.catalog import Feed
+from atp_service.ledger import Ledger
+from atp_service.ledger.snapshots import compared, differing
+from atp_service.replay.arrival import patiently
+from atp_service.replay.mapping import Mapping, MappingError
+from atp_service.replay.parts import Parts
+from atp_service.replay.progress import View
+from atp_service.replay.run import replay
+from atp_service.replay.summary import SnapshotSummary
+from atp_service.store import Store
+
+LARGEST = 20
+
+
+async def compare(
+    path: Path,
+    mapping: Mapping,
+    *,
+    nats: Client,
+    store: Store,
+    ledger: Ledger,
+    feeds: Lookup[str, Feed],
+    view: View,
+) -> SnapshotSummary:
+    """Publish a file's rows as a snapshot, and say how it compared. Again says the same again.
+
+    Raises FileError, MappingError.
+    """
+    for rule in mapping.rules:
+        if rule.type != "snapshot":
+            raise MappingError(f"rules: type {rule.type} is for `atp replay`, here it is snapshot")
+    parts = Parts()
+    summary = await replay(
+        path, mapping, nats=nats, store=store, ledger=ledger, view=view, parts=parts
+    )
+    known = parts.as_compared(mapping.feed, feeds)
+    comparison = await patiently(lambda: compared(ledger, mapping.feed, known), view)
+    largest = await patiently(lambda: differing(ledger, mapping.feed, known, limit=LARGEST), view)
+    return SnapshotSummary(
+        **msgspec.structs.asdict(summary), comparison=comparison, largest=largest
+    )
