@@ -25,6 +25,7 @@ from atp_service.api import (
     reconciliations,
     reservations,
     stock_events,
+    trace,
 )
 from atp_service.api.answers import Answer, Call
 from atp_service.api.contract import CALL, prepare, respond
@@ -75,6 +76,7 @@ def create(
             stock_events.routes(stock_events.StockEvents(facts)),
             *master_data.routes(catalog, store),
             explain.routes(reasons),
+            trace.routes(store, ledger),
             exceptions.routes(ledger),
             reconciliations.routes(ledger),
             health.routes(states),

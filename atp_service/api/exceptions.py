@@ -69,7 +69,7 @@ def routes(ledger: Ledger) -> Router:
             Answer(
                 200,
                 ExceptionPage(
-                    [_document(row) for row in shown],
+                    [document_of(row) for row in shown],
                     str(shown[-1].id) if len(rows) > limit else None,
                 ),
             )
@@ -78,7 +78,7 @@ def routes(ledger: Ledger) -> Router:
     return Router("/v1/exceptions", route_handlers=[page], tags=["Exceptions"])
 
 
-def _document(row: ExceptionRow) -> ExceptionDocument:
+def document_of(row: ExceptionRow) -> ExceptionDocument:
     return ExceptionDocument(
         str(row.id),
         row.kind,

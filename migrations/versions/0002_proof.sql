@@ -53,6 +53,10 @@ CREATE INDEX reservations_closed ON reservations (closed_at, reservation_id)
 
 CREATE INDEX orders_by_seq ON orders (partition, seq);
 
+-- A trace asks for what was opened about an order, reservation or document.
+
+CREATE INDEX exceptions_by_reference ON exceptions (reference) WHERE reference <> '';
+
 -- Reconciliations: asked for, run, and what they found.
 
 CREATE TABLE reconciliations (

@@ -1,0 +1,173 @@
+"""Everything that is tied to an id, whatever it is the id of, in the order of time."""
+
+from contextlib import suppress
+from typing import Annotated, Any
+
+from litestar import Router, get
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import PathParameter
+from litestar.response import Response
+from msgspec import UNSET, Struct, UnsetType
+
+from atp_service import store as stock
+from atp_service.api.answers import Answer, Timestamp, timestamp
+from atp_service.api.contract import problems, respond
+from atp_service.api.exceptions import ExceptionDocument, document_of
+from atp_service.api.problems import problem
+from atp_service.api.reading import path_id
+from atp_service.api.recorded import recorded_now
+from atp_service.inventory.reservations import ConfirmOutcome, Status
+from atp_service.ledger import Ledger
+from atp_service.ledger.entries import Account, Touched
+from atp_service.ledger.trace import FoundAs, Trace, trace
+from atp_service.store import Store
+
+
+class TracedLevel(Struct, frozen=True):
+    """A level as the entry left it."""
+
+    sku: str
+    location: str
+    on_hand_delta: int
+    on_hand: int
+    reserved: int
+    allocated: int
+    unavailable: int
+    version: int
+
+
+class TracedEntry(Struct, frozen=True, kw_only=True):
+    """One entry: what was asked for, and what it left behind; members it has no word of are left
+    out.
+
+    `status` is the reservation's afterwards; where the entry touched several, `statuses` has each.
+    """
+
+    seq: int
+    epoch: int
+    at: Timestamp
+    kind: str
+    occurred_at: Timestamp | UnsetType = UNSET
+    reservation_id: str | UnsetType = UNSET
+    status: Status | UnsetType = UNSET
+    outcome: ConfirmOutcome | UnsetType = UNSET
+    statuses: dict[str, Status] | UnsetType = UNSET
+    order_id: str | UnsetType = UNSET
+    shipment_id: str | UnsetType = UNSET
+    erp_document: str | UnsetType = UNSET
+    document: str | UnsetType = UNSET
+    source: str | UnsetType = UNSET
+    event_id: str | UnsetType = UNSET
+    channel: str | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
+    traceparent: str | UnsetType = UNSET
+    line_id: str | UnsetType = UNSET
+    quantity: int | UnsetType = UNSET
+    lines: list[dict[str, Any]] | UnsetType = UNSET
+    levels: list[TracedLevel]
+
+
+class TraceDocument(Struct, frozen=True):
+    """What the id was found as, and its story; `truncated` where there is more of it."""
+
+    id: str
+    found_as: list[FoundAs]
+    reservations: list[str]
+    orders: list[str]
+    traceparents: list[str]
+    entries: list[TracedEntry]
+    exceptions: list[ExceptionDocument]
+    truncated: bool
+
+
+async def traced(store: Store, ledger: Ledger, id_: str) -> Answer:
+    # Without Redis the ledger answers alone: it has all but the last moments.
+    with suppress(stock.Unavailable, stock.Fenced):
+        await recorded_now(store, ledger)
+    found = await trace(ledger, id_)
+    if found is None:
+        return problem("not-found", f"The ledger has nothing of {id_}.")
+    return Answer(200, _document(id_, found))
+
+
+def _document(id_: str, found: Trace) -> TraceDocument:
+    traceparents = (account.said.traceparent for account in found.accounts)
+    return TraceDocument(
+        id_,
+        found.found_as,
+        found.reservations,
+        found.orders,
+        list(dict.fromkeys(filter(None, traceparents))),
+        [_entry(account) for account in found.accounts],
+        [document_of(row) for row in found.exceptions],
+        found.truncated,
+    )
+
+
+def _entry(account: Account) -> TracedEntry:
+    said, head = account.said, account.head
+    ids = account.reservation_ids
+    order_ids = account.order_ids
+    after = dict(account.reservations)
+    reservation = after.get(ids[0]) if len(ids) == 1 else None
+    return TracedEntry(
+        seq=account.seq,
+        epoch=head.epoch,
+        at=timestamp(head.at_ms),
+        kind=head.kind,
+        occurred_at=UNSET if said.occurred_at_ms is None else timestamp(said.occurred_at_ms),
+        reservation_id=ids[0] if len(ids) == 1 else said.reservation_id or UNSET,
+        status=reservation.status if reservation else UNSET,
+        outcome=reservation.outcome if reservation and head.kind == "confirm" else UNSET,
+        statuses={key: each.status for key, each in after.items()} if len(ids) > 1 else UNSET,
+        order_id=order_ids[0] if order_ids else UNSET,
+        shipment_id=said.shipment_id or UNSET,
+        erp_document=said.erp_document or UNSET,
+        document=said.document or UNSET,
+        source=said.source or UNSET,
+        event_id=said.event_id or UNSET,
+        channel=said.channel or UNSET,
+        reason=said.reason or UNSET,
+        traceparent=said.traceparent or UNSET,
+        line_id=said.line_id or UNSET,
+        quantity=UNSET if said.quantity is None else said.quantity,
+        lines=UNSET if said.lines is None else said.lines,
+        levels=[_level(touched) for touched in account.levels],
+    )
+
+
+def _level(touched: Touched) -> TracedLevel:
+    level = touched.level
+    return TracedLevel(
+        touched.sku,
+        touched.location,
+        touched.on_hand_delta,
+        level.on_hand,
+        level.reserved,
+        level.allocated,
+        level.unavailable,
+        level.version,
+    )
+
+
+def routes(store: Store, ledger: Ledger) -> Router:
+    @get(
+        # Ids may hold slashes; they needn't be escaped.
+        "/{key:path}",
+        summary="Everything tied to an id",
+        responses={
+            200: ResponseSpec(TraceDocument, generate_examples=False, description="Its story")
+        }
+        | problems("invalid", "not-found"),
+    )
+    async def read(
+        key: Annotated[
+            str,
+            PathParameter(
+                description="of a reservation, order, shipment, document or event", max_length=200
+            ),
+        ],
+    ) -> Response[Any]:
+        return respond(await traced(store, ledger, path_id("id", key.removeprefix("/"))))
+
+    return Router("/v1/trace", route_handlers=[read], tags=["Proof"])
