@@ -26,6 +26,7 @@ class Extras(Struct, omit_defaults=True):
 
     counted_at: int | None = None
     safety_stock: int | None = None
+    repaired_at: int | None = None  # the version that a repair made
     states: dict[str, int] = {}
     documents: dict[str, Document] = {}
 

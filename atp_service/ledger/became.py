@@ -47,6 +47,9 @@ def _absorbed(told: Told, head: Head, level: StockLevel | None) -> bool:
         return not head.on_hand_deltas
     if head.kind == "return":
         return not head.on_hand_deltas and told.disposition not in _ON_ITS_WAY
+    if head.kind == "snapshot":
+        # One that was compared differs, or settles what differed before.
+        return not head.noted and not head.settled
     if level is None:
         return False
     if head.kind == "count":

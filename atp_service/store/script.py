@@ -6,7 +6,16 @@ from hashlib import sha1
 from importlib.resources import files
 
 CLOCK = "clock"
-PARTS = ("stock", "lapses", "reservations", "fulfilment", "facts", "batch")
+PARTS = (
+    "shapes",
+    "stock",
+    "lapses",
+    "reservations",
+    "fulfilment",
+    "facts",
+    "repair",
+    "batch",
+)
 
 
 def part(name: str) -> str:

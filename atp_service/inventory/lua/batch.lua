@@ -6,6 +6,9 @@ local HANDLERS = {
   transfer_shipped = transfer_shipped, transfer_received = transfer_received,
   adjustment = adjustment, count = count, state_change = state_change, incoming = incoming,
   heartbeat = heartbeat, safety_stock = safety_stock, park = park,
+  snapshot = snapshot, snapshot_closed = snapshot_closed,
+  repair_level = repair_level, repair_reservation = repair_reservation,
+  repair_order = repair_order,
 }
 
 local function each_slice(values, call)
@@ -31,7 +34,7 @@ local function read_ahead(commands)
     end
     if command.event_id then
       note(keys, event_key(command), seen)
-      if command.location then
+      if command.sku and command.location then
         note(level_names, level_name(command.sku, command.location), levels)
       end
     elseif command.type == 'hold' or command.type == 'replace' then
@@ -48,7 +51,11 @@ local function read_ahead(commands)
   each_slice(level_names, function(...)
     local blobs = redis.call('HMGET', STOCK, ...)
     for i = 1, #blobs do
-      levels[level_names[place + i]] = blobs[i] and unpack_blob(blobs[i])
+      if blobs[i] then
+        -- A damaged level stays unknown: whoever needs it reads it again, and fails by itself.
+        local sound, level = pcall(unpack_level, blobs[i])
+        levels[level_names[place + i]] = sound and level or nil
+      end
     end
     place = place + VALUES_AT_ONCE
   end)
@@ -148,7 +155,11 @@ local function write()
     redis.call('HSET', SEEN, ...)
   end)
   for sku, known in pairs(new_locations) do
-    redis.call('HSET', STOCK, sku, pack(known))
+    if #known > 0 then
+      redis.call('HSET', STOCK, sku, pack(known))
+    else
+      redis.call('HDEL', STOCK, sku)
+    end
   end
   write_hash(STOCK, new_levels, level_blobs)
   write_hash(RESERVATIONS, new_reservations, reservation_blobs)

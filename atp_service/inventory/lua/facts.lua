@@ -132,25 +132,82 @@ local function adjustment(command, blob)
   return settle_fact(command, blob, move_on_hand(level, command.quantity, command.occurred_at_ms))
 end
 
+-- on_hand has changed since the command's deltas were added up.
+local function has_moved(level, command)
+  return (level and level[MOVES] or 0) ~= (command.moves or 0)
+end
+
+-- Units were counted later than this: it says nothing new.
+local function is_outdated(level, command)
+  local counted_at = level and level[EXTRAS] and level[EXTRAS].counted_at
+  return counted_at and command.occurred_at_ms < counted_at
+end
+
+-- on_hand as it was told for then, and what has happened since.
+local function correct(level, command)
+  touch_extras(level).counted_at = min(command.occurred_at_ms, now)
+  level[ON_HAND] = command.quantity + (command.deltas_after or 0)
+  level[MOVES] = level[MOVES] + 1
+end
+
 -- The counted units, and what has happened since; an older count says nothing new.
 local function count(command, blob)
   if is_seen(event_key(command)) then
     return { 'duplicate' }
   end
   local name = level_name(command.sku, command.location)
-  local known = level_of(name)
-  if (known and known[MOVES] or 0) ~= command.moves then
+  if has_moved(level_of(name), command) then
     return { 'moved' }
   end
   hear(command)
   local level = touch_level(name)
-  local extras = touch_extras(level)
-  if extras.counted_at and command.occurred_at_ms < extras.counted_at then
+  if is_outdated(level, command) then
     return settle_fact(command, blob, false)
   end
-  extras.counted_at = min(command.occurred_at_ms, now)
-  level[ON_HAND] = command.quantity + command.deltas_after
-  level[MOVES] = level[MOVES] + 1
+  correct(level, command)
+  return settle_fact(command, blob, true)
+end
+
+-- What the source believed, beside what we had then. The feed's policy decides on a difference;
+-- none, or one that was corrected, settles what an earlier one has opened.
+local function snapshot(command, blob)
+  if is_seen(event_key(command)) then
+    return { 'duplicate' }
+  end
+  local name = level_name(command.sku, command.location)
+  local known = level_of(name)
+  if has_moved(known, command) then
+    return { 'moved' }
+  end
+  hear(command)
+  if is_outdated(known, command) then
+    return settle_fact(command, blob, false)
+  end
+  local difference = command.quantity + (command.deltas_after or 0)
+    - (known and known[ON_HAND] or 0)
+  local beyond = difference > (command.tolerance or 0) or -difference > (command.tolerance or 0)
+  if beyond and command.policy == 'correct' then
+    correct(touch_level(name), command)
+  end
+  local notice = { 'snapshot-difference', command.sku, command.location, command.source,
+    difference }
+  if not beyond or command.policy == 'correct' then
+    settled[1] = notice
+  elseif command.policy == 'review' then
+    opened[1] = notice
+  end
+  if difference ~= 0 then
+    noted[1] = { 'snapshot-difference', command.sku, command.location, command.policy,
+      difference }
+  end
+  return settle_fact(command, blob, true)
+end
+
+-- The source has told all it has at the location.
+local function snapshot_closed(command, blob)
+  if is_known(command) then
+    return { 'duplicate' }
+  end
   return settle_fact(command, blob, true)
 end
 

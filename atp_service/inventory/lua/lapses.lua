@@ -67,6 +67,11 @@ end
 local function meet_deadline(member)
   local id = string.sub(member, 2)
   if string.sub(member, 1, 1) == 'o' then
+    local order = order_of(id)
+    if order and #order[RESERVATION_IDS] > 0 then
+      new_deadlines[member] = false
+      return
+    end
     return forget_order(id)
   end
   local reservation = reservation_of(id)
@@ -105,7 +110,11 @@ local function reap(limit)
     local member = due[due_place]
     -- The batch may have moved the deadline since: what it has in hand decides.
     if new_deadlines[member] == nil then
-      meet_deadline(member)
+      if not pcall(meet_deadline, member) then
+        -- Something behind it is damaged. Nobody waits for that: it is looked at again later.
+        begin()
+        new_deadlines[member] = now + DAMAGED_REST_MS
+      end
       reaped = reaped + 1
     end
   end

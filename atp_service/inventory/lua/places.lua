@@ -46,3 +46,4 @@ SETTLED_DOCUMENTS_KEPT = 16 -- of a level, for news that comes late
 DUE_READ = 101 -- deadlines read once per batch: what one call reaps at most, and one to see more
 REAPED_FOR_PROMISES = 50 -- so that a refusal stays within a few ms; beyond it: again
 VALUES_AT_ONCE = 1000 -- per call: unpack fails near 8,000
+DAMAGED_REST_MS = 60000 -- until a deadline is looked at again behind which something is damaged

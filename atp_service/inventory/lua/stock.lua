@@ -16,7 +16,7 @@ local JOURNAL, SEEN, SEEN_BEFORE, META = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local SEPARATOR = '\31'
 
 local pack, unpack_blob = cmsgpack.pack, cmsgpack.unpack
-local format, min, max = string.format, math.min, math.max
+local format, find, min, max = string.format, string.find, math.min, math.max
 
 local epoch, promises_refused, window_ms = tonumber(ARGV[1]), ARGV[2] == '1', tonumber(ARGV[3])
 local now, seq, digest, rotated_at
@@ -31,7 +31,7 @@ local plain_heads = {}
 -- The command in hand: what it has touched, in the order of touching, and what it gives notice of.
 local staged_kinds, staged_names = {}, {}
 local staged_levels, staged_were, staged_reservations, staged_orders = {}, {}, {}, {}
-local staged_deadlines, staged_seen, opened, settled, deltas = {}, {}, {}, {}, {}
+local staged_deadlines, staged_seen, opened, settled, noted, deltas = {}, {}, {}, {}, {}, {}
 
 local function integer(number)
   return format('%d', number)
@@ -58,6 +58,7 @@ local function begin()
   empty(deltas)
   empty(opened)
   empty(settled)
+  empty(noted)
 end
 
 local function level_name(sku, location)
@@ -65,7 +66,7 @@ local function level_name(sku, location)
 end
 
 local function split_name(name)
-  local at = string.find(name, SEPARATOR, 1, true)
+  local at = find(name, SEPARATOR, 1, true)
   return string.sub(name, 1, at - 1), string.sub(name, at + 1)
 end
 
@@ -105,7 +106,7 @@ local function level_of(name)
   level = levels[name]
   if level == nil then
     local blob = redis.call('HGET', STOCK, name)
-    level = blob and unpack_blob(blob)
+    level = blob and unpack_level(blob)
     levels[name] = level
   end
   return level
@@ -192,13 +193,14 @@ local function reservation_of(id)
   reservation = reservations[id]
   if reservation == nil then
     local blob = redis.call('HGET', RESERVATIONS, id)
-    reservation = blob and unpack_blob(blob)
+    reservation = blob and unpack_reservation(blob)
     reservations[id], reservation_blobs[id] = reservation, blob
   end
   return reservation
 end
 
--- Read several reservations at once, as far as the batch doesn't know them.
+-- Read several reservations at once, as far as the batch doesn't know them. A damaged one stays
+-- unknown: whoever needs it reads it again, and fails by itself.
 local function read_reservations(ids)
   local wanted = {}
   for i = 1, #ids do
@@ -212,7 +214,10 @@ local function read_reservations(ids)
     local blobs = redis.call('HMGET', RESERVATIONS, unpack(wanted, from, to))
     for i = 1, #blobs do
       local id, blob = wanted[from + i - 1], blobs[i]
-      reservations[id], reservation_blobs[id] = blob and unpack_blob(blob), blob
+      if blob then
+        local sound, reservation = pcall(unpack_reservation, blob)
+        reservations[id], reservation_blobs[id] = sound and reservation or nil, blob
+      end
     end
   end
 end
@@ -245,7 +250,7 @@ local function order_of(id)
   order = orders[id]
   if order == nil then
     local blob = redis.call('HGET', ORDERS, id)
-    order = blob and unpack_blob(blob)
+    order = blob and unpack_order(blob)
     orders[id] = order
   end
   return order
@@ -300,17 +305,37 @@ local function hear(command)
   new_feeds[command.source] = max(new_feeds[command.source] or 0, occurred_at)
 end
 
--- A new level joins its SKU's list of locations.
-local function index_level(name)
-  local sku, location = split_name(name)
+local function locations_of(sku)
   local known = locations[sku]
   if not known then
     local blob = redis.call('HGET', STOCK, sku)
-    known = blob and unpack_blob(blob) or {}
+    known = blob and unpack_locations(blob) or {}
     locations[sku] = known
+  end
+  return known
+end
+
+-- A new level joins its SKU's list of locations. It may stand there: who deletes a level by hand
+-- leaves its place.
+local function index_level(name)
+  local sku, location = split_name(name)
+  local known = locations_of(sku)
+  for i = 1, #known do
+    if known[i] == location then
+      return
+    end
   end
   known[#known + 1] = location
   new_locations[sku] = known
+end
+
+-- on_hand falls below 0, or is there again.
+local function note_sign(name, was, on_hand)
+  if (was < 0) ~= (on_hand < 0) then
+    local sku, location = split_name(name)
+    local notices = on_hand < 0 and opened or settled
+    notices[#notices + 1] = { 'negative-stock', sku, location, '', on_hand }
+  end
 end
 
 -- A staged level as it will be kept: one version on, and within what a number can carry.
@@ -320,19 +345,20 @@ local function finish_level(name)
   if on_hand > LARGEST or on_hand < -LARGEST then
     error('on_hand out of range')
   end
-  if (was < 0) ~= (on_hand < 0) then
-    local sku, location = split_name(name)
-    local notices = on_hand < 0 and opened or settled
-    notices[#notices + 1] = { 'negative-stock', sku, location, '', on_hand }
-  end
+  note_sign(name, was, on_hand)
   level[VERSION], level[UPDATED_AT] = level[VERSION] + 1, now
+  if level[VERSION] == 1 then
+    locations_of((split_name(name))) -- a damaged list fails the command here, while it can fail
+  end
   return pack_level(level), on_hand - was
 end
 
 -- Most entries of a batch have the same head but for their kind.
 local function pack_head(type, moved)
-  if moved or #opened > 0 or #settled > 0 then
-    return pack({ epoch, now, type, moved and deltas or {}, opened, settled })
+  if moved or #opened > 0 or #settled > 0 or #noted > 0 then
+    local head = { epoch, now, type, moved and deltas or {}, opened, settled }
+    head[7] = #noted > 0 and noted or nil
+    return pack(head)
   end
   plain_heads[type] = plain_heads[type] or pack({ epoch, now, type })
   return plain_heads[type]
