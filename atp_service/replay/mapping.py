@@ -231,7 +231,7 @@ def _time_faults(time: Time) -> Iterator[str]:
             yield f"time, at: {time.at.isoformat()} is yet to come"
         return
     if time.column is None or time.format is None or time.zone is None:
-        yield "time: needs `column`, `format` and `zone`, or `at`"
+        yield "time: needs `column`, `format` and `zone`, or `at` (or a snapshot's --at)"
         return
     try:
         ZoneInfo(time.zone)
