@@ -87,15 +87,21 @@ async def connections(settings: Settings, name: str = "atp") -> AsyncIterator[Co
             connecting = asyncio.create_task(_connect(bus, settings.nats_url, name))
             stack.push_async_callback(_disconnect, bus, connecting)
             await asyncio.wait({connecting}, timeout=_PATIENCE_SECONDS)
-        facts = Facts(
-            stock,
-            ledger,
-            master_data,
-            auto_create=bool(settings.auto_create),
-            dedupe_hours=settings.dedupe_hours,
-            clock=_now_ms,
-        )
+        facts = _facts(settings, stock, ledger, master_data)
         yield Connections(pool, ledger, master_data, stock, facts, bus)
+
+
+def rebuild_tools(settings: Settings, parts: Connections) -> rebuild.Tools:
+    """What a rebuild works with, beside a store of its own."""
+    return rebuild.Tools(
+        redis_url=settings.redis_url or "",
+        database_url=settings.database_url or "",
+        ledger=parts.ledger,
+        facts_on=lambda stock: _facts(settings, stock, parts.ledger, parts.catalog),
+        nats=parts.nats if settings.nats_url is not None else None,
+        stream=ingest.STREAM,
+        window_ms=settings.dedupe_hours * 3_600_000,
+    )
 
 
 def serve(settings: Settings, *, share_port: bool = False) -> int:
@@ -177,7 +183,7 @@ async def _work(settings: Settings, roles: Sequence[str]) -> int:
                 stop=stop,
                 every_seconds=settings.reconcile_seconds,
             ),
-            "rebuild": lambda: rebuild.run(stop=stop),
+            "rebuild": lambda: rebuild.run(rebuild_tools(settings, parts), parts.facts, stop=stop),
         }
         log.info("working", roles=list(roles))
         try:
@@ -204,6 +210,17 @@ def _listener(settings: Settings, share_port: bool) -> socket.socket:
         )
     except OSError as fault:
         raise unusable("port", settings.port, str(fault.strerror)) from None
+
+
+def _facts(settings: Settings, stock: Store, ledger: Ledger, master_data: Catalog) -> Facts:
+    return Facts(
+        stock,
+        ledger,
+        master_data,
+        auto_create=bool(settings.auto_create),
+        dedupe_hours=settings.dedupe_hours,
+        clock=_now_ms,
+    )
 
 
 async def _begin(stock: Store, ledger: Ledger, master_data: Catalog) -> None:

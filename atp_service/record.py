@@ -48,6 +48,8 @@ class Journal(Protocol):
 
     async def trim(self, through_seq: int) -> None: ...
 
+    async def fence(self, epoch: int) -> bool: ...
+
 
 async def run(
     journal: Journal, database_url: str, *, stop: asyncio.Event, partition: int = 0
@@ -98,11 +100,11 @@ class _Recording:
 
     async def run(self, stop: asyncio.Event) -> None:
         position = self._appender.position
-        await self._compare(position)
-        await self._journal.trim(position.seq)  # a crash may have come between commit and trim
-        log.info("recording_started", partition=self._appender.partition, seq=position.seq)
         writing: asyncio.Task[None] | None = None
         try:
+            await self._compare(position)
+            await self._journal.trim(position.seq)  # a crash may have come between commit and trim
+            log.info("recording_started", partition=self._appender.partition, seq=position.seq)
             while not stop.is_set():
                 entries = await self._journal.journal(position.seq, AT_ONCE, WAIT_MS)
                 batch = await self._prepare(position, entries)
@@ -113,6 +115,11 @@ class _Recording:
                 if len(entries) < AT_ONCE:
                     # No backlog: what comes while this is written makes up the next batch.
                     await writing
+        except Forked:
+            if writing is not None:
+                await _finish(writing)
+            await self._fence()
+            raise
         finally:
             if writing is not None:
                 await _finish(writing)
@@ -121,9 +128,20 @@ class _Recording:
         """The journal keeps the last recorded entry, to be compared."""
         if position.seq == 0:
             return
-        for entry in await self._journal.journal(position.seq - 1, 1):
-            if entry.seq == position.seq and entry.digest != position.digest:
-                raise Forked(f"entry {entry.seq} of the journal is not the ledger's")
+        entries = await self._journal.journal(position.seq - 1, 1, WAIT_MS)
+        if not entries:
+            raise Forked(f"the journal ends before entry {position.seq}")
+        if entries[0].seq == position.seq and entries[0].digest != position.digest:
+            raise Forked(f"entry {position.seq} of the journal is not the ledger's")
+
+    async def _fence(self) -> None:
+        """Nobody may promise on a Redis that has left the ledger; unless it is this recorder that
+        was left behind. Raises Stale then."""
+        position = self._appender.position
+        if await self._appender.position_now() != position:
+            raise Stale(f"the ledger is no longer at entry {position.seq}")
+        if await self._journal.fence(position.epoch):
+            log.error("redis_fenced_off", epoch=position.epoch, seq=position.seq)
 
     async def _prepare(self, after: Position, entries: Sequence[Entry]) -> Batch:
         batch = Batch(self._appender.partition, after)

@@ -16,7 +16,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from prometheus_client import Counter, Gauge
 
-from atp_service.facts import Arrival, EventResult, Facts
+from atp_service.facts import Arrival, EventResult, Facts, arrival_of, delivery_of
 from atp_service.ingest.pull import Gone, Pull
 from atp_service.ingest.stream import (
     CONSUMER,
@@ -107,7 +107,7 @@ class _Ingest:
         except nats.errors.Error as fault:
             log.warning("acknowledgement_failed", reason=str(fault) or type(fault).__name__)
         _messages.inc(len(group))
-        _pending.set(int(_told(group[-1])[_PENDING]))
+        _pending.set(delivery_of(group[-1].reply).pending)
 
     async def _until_applied(self, arrivals: Sequence[Arrival]) -> Sequence[EventResult]:
         """The results; while Redis is away, the same again and again, until told to stop."""
@@ -134,25 +134,13 @@ class _Ingest:
             return [(await self._results([arrival]))[0] for arrival in arrivals]
 
 
-# A message's reply subject tells of its delivery:
-# $JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<deliveries>.<seq>.<seq>.<time>.<pending>[.<any>]
-_STREAM, _DELIVERIES, _STREAM_SEQ, _TIME, _PENDING = 0, 2, 3, 5, 6
-
-
-def _told(message: Msg) -> list[str]:
-    tokens = message.reply.split(".")
-    return tokens[2:] if len(tokens) == 9 else tokens[4:]
-
-
 def _arrival(message: Msg) -> Arrival:
-    told = _told(message)
-    arrival_id = f"{told[_STREAM]}/{told[_STREAM_SEQ]}/{told[_TIME]}"
-    return Arrival(message.data, message.subject, arrival_id)
+    return arrival_of(message.data, message.subject, delivery_of(message.reply))
 
 
 def _delay_seconds(message: Msg) -> float:
     """Longer with each delivery, so that many that wait don't keep a worker busy."""
-    return min(2.0 ** int(_told(message)[_DELIVERIES]), LONGEST_DELAY_SECONDS)
+    return min(2.0 ** delivery_of(message.reply).deliveries, LONGEST_DELAY_SECONDS)
 
 
 async def rest(stop: asyncio.Event, seconds: float) -> bool:

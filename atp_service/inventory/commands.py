@@ -26,9 +26,13 @@ def _tag(name: str) -> str:
 
 
 class Command(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag=_tag):
-    """One change asked of a partition; `traceparent` is carried into the journal."""
+    """One change asked of a partition; `traceparent` is carried into the journal.
+
+    `forked` is the digest of the entry of a lost Redis that a rebuild applies again by this.
+    """
 
     traceparent: str | None = None
+    forked: str | None = None
 
 
 class HoldLine(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -90,6 +90,11 @@ class Appender:
             raise Refused(str(error)) from error
         self.position = batch.position
 
+    async def position_now(self) -> Position | None:
+        """Where the ledger is, whoever has brought it there."""
+        with unavailable_when_away():
+            return await read_position(self._connection, self.partition)
+
     async def renew(self) -> None:
         """Show that this recorder lives; `Unavailable` if the lease is gone."""
         with unavailable_when_away():

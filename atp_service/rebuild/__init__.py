@@ -1,8 +1,7 @@
 """A Redis that lost writes is rebuilt from the ledger, with nobody awake."""
 
-import asyncio
+from atp_service.rebuild.need import NotToBeRebuilt, why
+from atp_service.rebuild.rebuilder import Report, Stage, Tools, View, rebuild
+from atp_service.rebuild.watch import run
 
-
-async def run(*, stop: asyncio.Event) -> None:
-    """Look after the partition until told to stop."""
-    await stop.wait()
+__all__ = ["NotToBeRebuilt", "Report", "Stage", "Tools", "View", "rebuild", "run", "why"]

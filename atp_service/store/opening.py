@@ -5,9 +5,10 @@ old copy, or failed over to a replica that missed writes. Its tail is compared w
 position; whoever does not continue the ledger is fenced.
 """
 
-from typing import Any, Protocol
+from typing import Protocol
 
 import structlog
+from msgspec import Struct
 
 from atp_service.store.faults import Fenced, Unavailable
 from atp_service.store.keys import Keys
@@ -16,6 +17,8 @@ from atp_service.store.wire import Wire
 log = structlog.get_logger()
 
 FIRST_EPOCH = 1
+SOON_SECONDS = 1  # when to ask again during a rebuild
+_LATER_SECONDS = 2  # … before it has begun
 
 
 class Position(Protocol):
@@ -39,6 +42,74 @@ class Witness(Protocol):
     async def open(self, epoch: int, run_id: str) -> None: ...
 
 
+class Sight(Struct, frozen=True):
+    """What a Redis says of itself. No epoch: it is empty or fenced; no seq: empty, or being
+    filled by the rebuild named."""
+
+    run_id: str
+    epoch: int | None
+    seq: int | None
+    digest: str
+    rebuilding: str
+
+
+async def look(wire: Wire, keys: Keys) -> Sight:
+    """What the Redis at the other end of the wire says of itself."""
+    request = ("HMGET", keys.meta, "epoch", "seq", "digest", "rebuilding")
+    meta, server = await wire.exchange([request, ("INFO", "server")])
+    if not isinstance(meta, list) or not isinstance(server, bytes):
+        raise Unavailable(str(meta))
+    epoch, seq, digest, rebuilding = meta
+    lines = server.decode().splitlines()
+    return Sight(
+        next(line.partition(":")[2] for line in lines if line.startswith("run_id:")),
+        None if epoch is None else int(epoch),
+        None if seq is None else int(seq),
+        (digest or b"").decode(),
+        (rebuilding or b"").decode(),
+    )
+
+
+async def compare(wire: Wire, keys: Keys, sight: Sight, position: Position | None) -> None:
+    """Raises Fenced unless this Redis, which is not empty, continues what the ledger has."""
+    recorded = position.seq if position else 0
+    if sight.rebuilding:
+        raise Fenced("Redis is being rebuilt", SOON_SECONDS, cause="lost")
+    if sight.seq is None:
+        raise _lost(f"Redis is empty, the ledger has {recorded} entries")
+    if position and sight.epoch is not None and sight.epoch > position.epoch:
+        raise _behind(f"Redis is in epoch {sight.epoch}, the ledger in {position.epoch}")
+    if sight.seq > recorded:
+        await _compare_tail(wire, keys, position)
+    if sight.epoch is None:
+        raise _lost("Redis is fenced")
+    if position and sight.epoch < position.epoch:
+        raise _lost(f"Redis is in epoch {sight.epoch}, the ledger in {position.epoch}")
+    if sight.seq < recorded:
+        raise _lost(f"Redis lost writes: it ends at {sight.seq}, the ledger at {recorded}")
+    if position and sight.seq == recorded and sight.digest != position.digest:
+        raise _lost(f"Redis and the ledger differ at entry {recorded}")
+
+
+async def _compare_tail(wire: Wire, keys: Keys, position: Position | None) -> None:
+    """The recorder leaves the last entry it recorded, so that it can be compared."""
+    recorded = position.seq if position else 0
+    start = f"{max(1, recorded)}-0"
+    (first,) = await wire.exchange([("XRANGE", keys.journal, start, "+", "COUNT", 1)])
+    if not first or first[0][0] != start.encode():
+        raise _behind(f"the journal does not reach back to entry {max(1, recorded)}")
+    if position and recorded and first[0][1][-1].decode() != position.digest:
+        raise _lost(f"Redis and the ledger differ at entry {recorded}")
+
+
+def _lost(reason: str) -> Fenced:
+    return Fenced(reason, _LATER_SECONDS, cause="lost")
+
+
+def _behind(reason: str) -> Fenced:
+    return Fenced(f"the ledger is behind: {reason}", cause="ledger-behind")
+
+
 class Opening:
     """Greets new connections; remembers which Redis it has compared."""
 
@@ -46,7 +117,7 @@ class Opening:
         self._keys = keys
         self._run_id = ""
         self._witness: Witness | None = None
-        self._refused: str | None = None
+        self._refused: Fenced | None = None
         self.epoch = 0
 
     def trust(self, witness: Witness) -> None:
@@ -68,77 +139,54 @@ class Opening:
     def check(self) -> None:
         """Raises Fenced while the last Redis looked at was refused."""
         if self._refused is not None:
-            raise Fenced(self._refused)
+            fence = self._refused
+            raise Fenced(fence.reason, fence.retry_after_seconds, cause=fence.cause)
 
     async def greet(self, wire: Wire) -> None:
         """Raises Fenced unless this Redis continues what the ledger has."""
         try:
             await self._meet(wire)
         except Fenced as fence:
-            if self._refused != fence.reason:
-                log.error("redis_fenced", reason=fence.reason)
-            self._refused = fence.reason
+            if self._refused is None or self._refused.reason != fence.reason:
+                log.error("redis_fenced", reason=fence.reason, cause=fence.cause)
+            self._refused = fence
             raise
         self._refused = None
 
     async def _meet(self, wire: Wire) -> None:
-        meta, run_id = await self._look(wire)
-        if run_id == self._run_id and meta[0] is not None and int(meta[0]) == self.epoch:
+        sight = await look(wire, self._keys)
+        if sight.rebuilding:
+            raise Fenced("Redis is being rebuilt", SOON_SECONDS, cause="lost")
+        if sight.run_id == self._run_id and sight.epoch is not None and sight.epoch == self.epoch:
             return
         if self._witness is None:
             raise Fenced("the ledger has not been asked yet")
         try:
             position = await self._witness.position()
         except Exception as fault:
-            if meta[0] is None:
-                raise Fenced("Redis is empty, and the ledger can't be asked") from fault
-            if self._run_id and self._run_id != run_id:
+            if sight.epoch is None:
+                raise Fenced("Redis is empty or fenced, and the ledger can't be asked") from fault
+            if self._run_id and self._run_id != sight.run_id:
                 raise Fenced("another Redis answers, and the ledger can't be asked") from fault
-            log.warning("opened_without_ledger", run_id=run_id, reason=str(fault))
-            self._run_id, self.epoch = run_id, int(meta[0])
+            log.warning("opened_without_ledger", run_id=sight.run_id, reason=str(fault))
+            self._run_id, self.epoch = sight.run_id, sight.epoch
             return
-        if meta[0] is None:
-            if position is not None and position.seq > 0:
-                raise Fenced(f"Redis is empty, the ledger has {position.seq} entries")
-            meta = await self._initialise(wire, position.epoch if position else FIRST_EPOCH)
-        await self._compare(wire, meta, position)
+        # Once more, now that the position is known: Redis may only be ahead of it.
+        sight = await look(wire, self._keys)
+        if sight.seq is None and not sight.rebuilding and (position is None or position.seq == 0):
+            sight = await self._initialise(wire, position.epoch if position else FIRST_EPOCH)
+        await compare(wire, self._keys, sight, position)
+        epoch = sight.epoch or 0
         try:
-            await self._witness.open(int(meta[0]), run_id)
+            await self._witness.open(epoch, sight.run_id)
         except Exception as fault:
             raise Unavailable("the ledger went away while Redis was compared") from fault
-        self._run_id, self.epoch = run_id, int(meta[0])
-        log.info("redis_opened", run_id=run_id, epoch=self.epoch, seq=int(meta[1]))
+        self._run_id, self.epoch = sight.run_id, epoch
+        log.info("redis_opened", run_id=sight.run_id, epoch=epoch, seq=sight.seq)
 
-    async def _look(self, wire: Wire) -> tuple[list[Any], str]:
-        request = ("HMGET", self._keys.meta, "epoch", "seq", "digest")
-        meta, server = await wire.exchange([request, ("INFO", "server")])
-        if not isinstance(meta, list):
-            raise Unavailable(str(meta))
-        lines = server.decode().splitlines()
-        return meta, next(x.partition(":")[2] for x in lines if x.startswith("run_id:"))
-
-    async def _initialise(self, wire: Wire, epoch: int) -> list[Any]:
+    async def _initialise(self, wire: Wire, epoch: int) -> Sight:
         """A first start: an empty Redis and a ledger without entries."""
         fields = {"seq": 0, "digest": "", "time": 0, "rotated_at": 0, "epoch": epoch}
         requests = [("HSETNX", self._keys.meta, name, value) for name, value in fields.items()]
         await wire.exchange([("MULTI",), *requests, ("EXEC",)])
-        return (await self._look(wire))[0]
-
-    async def _compare(self, wire: Wire, meta: list[Any], position: Position | None) -> None:
-        epoch, seq, digest = int(meta[0]), int(meta[1]), meta[2].decode()
-        recorded = position.seq if position else 0
-        if position and position.epoch != epoch:
-            raise Fenced(f"Redis is in epoch {epoch}, the ledger in {position.epoch}")
-        if seq < recorded:
-            raise Fenced(f"Redis lost writes: it ends at {seq}, the ledger at {recorded}")
-        if position and seq == recorded and digest != position.digest:
-            raise Fenced(f"Redis and the ledger differ at entry {seq}")
-        if seq == recorded:
-            return
-        # The recorder leaves the last entry it recorded, so that it can be compared.
-        start = f"{max(1, recorded)}-0"
-        (first,) = await wire.exchange([("XRANGE", self._keys.journal, start, "+", "COUNT", 1)])
-        if not first or first[0][0] != start.encode():
-            raise Fenced(f"the journal does not reach back to entry {max(1, recorded)}")
-        if position and recorded and first[0][1][-1].decode() != position.digest:
-            raise Fenced(f"Redis and the ledger differ at entry {recorded}")
+        return await look(wire, self._keys)

@@ -17,6 +17,7 @@ from atp_service.store.door import BatchObserver, Door
 from atp_service.store.faults import Fenced, Unavailable
 from atp_service.store.keys import Keys, keys_of
 from atp_service.store.opening import Opening, Witness
+from atp_service.store.rebuilding import Site
 from atp_service.store.script import Script, production_script
 from atp_service.store.walk import Walk
 from atp_service.store.wire import Reader, Request, Wire
@@ -57,13 +58,14 @@ class Store:
         window_ms: int = 86_400_000,
         script: Script | None = None,
         keys: Keys | None = None,
+        opening: Opening | None = None,
         observe: BatchObserver | None = None,
     ) -> None:
         self._redis_url = redis_url
         self._name = name
         self._window_ms = window_ms
         self._keys = keys or keys_of(0)
-        self._opening = Opening(self._keys)
+        self._opening = opening or Opening(self._keys)
         self._door = Door(
             Wire(redis_url, name=f"{name}-door", greet=self._opening.greet),
             self._opening,
@@ -73,7 +75,9 @@ class Store:
             observe=observe,
         )
         self._reader = Reader(Wire(redis_url, name=f"{name}-read", greet=self._opening.greet))
+        # The recorder's: what the journal has is recorded whether or not anybody may promise.
         self._journal_wire = Wire(redis_url, name=f"{name}-journal")
+        self._trimming = Reader(Wire(redis_url, name=f"{name}-trim"))
         self._probe = Wire(redis_url, name=f"{name}-probe", greet=self._opening.greet)
         self._looking = asyncio.Lock()
         self._looked_at = -LOOK_AGAIN_SECONDS
@@ -163,7 +167,15 @@ class Store:
 
     async def trim(self, through_seq: int) -> None:
         """Let go of recorded entries. The last one stays, so that its digest can be compared."""
-        await self._reader.ask(("XTRIM", self._keys.journal, "MINID", f"{through_seq}-0"))
+        await self._trimming.ask(("XTRIM", self._keys.journal, "MINID", f"{through_seq}-0"))
+
+    async def fence(self, epoch: int) -> bool:
+        """Take Redis's epoch away, if it is still this one: nobody can promise on it any more."""
+        site = Site(self._redis_url, name=self._name)
+        try:
+            return await site.fence(epoch)
+        finally:
+            await site.close()
 
     def walk(self) -> Walk:
         """Raw reads on a wire of their own; to be closed."""
@@ -242,6 +254,7 @@ class Store:
         await self._door.close()
         await self._reader.close()
         await self._journal_wire.close()
+        await self._trimming.close()
 
 
 def as_expired(reservation: Reservation) -> Reservation:

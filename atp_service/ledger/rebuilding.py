@@ -1,0 +1,265 @@
+"""Rebuilds in the ledger: one at a time, an epoch each, and what a fork had acknowledged, saved.
+
+A fork's commands are kept until a rebuild that has applied them again has opened: whatever dies in
+between, the next one finds them here.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+import psycopg
+from msgspec import Struct
+from psycopg import AsyncConnection
+from psycopg.types.json import Jsonb
+
+from atp_service.inventory.journal import Entry
+from atp_service.ledger.pages import pages
+from atp_service.ledger.position import Position, Stale, read_position
+from atp_service.ledger.unavailable import unavailable_when_away
+
+# As the recorder's: Postgres ends the session of a rebuilder that is frozen, and with it its lock.
+_SILENCE_SECONDS: Final = 10
+_ALIVE_EVERY_SECONDS: Final = 2.0
+_SESSION: Final = f"""
+SET idle_session_timeout = '{_SILENCE_SECONDS}s';
+SET idle_in_transaction_session_timeout = '{_SILENCE_SECONDS}s';
+SET synchronous_commit = on;
+"""
+_encode_images = msgspec.msgpack.Encoder().encode
+
+
+class Rebuild(Struct, frozen=True):
+    """A rebuild that has raised the epoch; `from_seq` is the ledger's last entry before it."""
+
+    id: int
+    epoch: int
+    from_seq: int
+
+
+class ForkEntry(Struct, frozen=True):
+    """An entry of a fork, as it was saved; `epoch` is the one raised because of it."""
+
+    epoch: int
+    seq: int
+    digest: str
+    command: bytes
+    images: bytes
+
+
+class Guard:
+    """The right to rebuild a partition, as long as it is kept."""
+
+    def __init__(self, connection: AsyncConnection[Any]) -> None:
+        self._connection = connection
+
+    async def keep(self) -> None:
+        """Show that this rebuilder lives, for ever; raises Unavailable when the right is gone."""
+        while True:
+            with unavailable_when_away():
+                await self._connection.execute("SELECT 1")
+            await asyncio.sleep(_ALIVE_EVERY_SECONDS)
+
+
+@asynccontextmanager
+async def only_rebuild(url: str, partition: int) -> AsyncIterator[Guard | None]:
+    """The right to rebuild, on a connection of its own; None while somebody else has it."""
+    async with session(url) as connection:
+        with unavailable_when_away():
+            await connection.execute(_SESSION)
+            cursor = await connection.execute(
+                "SELECT pg_try_advisory_lock(hashtext('atp rebuild'), %s)", (partition,)
+            )
+            row = await cursor.fetchone()
+        try:
+            yield Guard(connection) if row is not None and row[0] else None
+        finally:
+            with suppress(psycopg.Error):
+                await connection.execute("SELECT pg_advisory_unlock_all()")
+
+
+@asynccontextmanager
+async def session(url: str) -> AsyncIterator[AsyncConnection[Any]]:
+    """A connection for long work. Raises Unavailable, whenever Postgres goes away."""
+    with unavailable_when_away():
+        connection = await psycopg.AsyncConnection.connect(url, autocommit=True)
+        async with connection:
+            yield connection
+
+
+async def position_of(connection: AsyncConnection[Any], partition: int) -> Position | None:
+    return await read_position(connection, partition)
+
+
+async def digests(
+    connection: AsyncConnection[Any], partition: int, seqs: Sequence[int]
+) -> dict[int, str]:
+    """The ledger's entries' digests, of those seqs that it has."""
+    cursor = await connection.execute(
+        "SELECT seq, digest FROM entries WHERE partition = %s AND seq = ANY(%s)",
+        (partition, list(seqs)),
+    )
+    return dict(await cursor.fetchall())
+
+
+async def raise_epoch(
+    connection: AsyncConnection[Any],
+    partition: int,
+    position: Position,
+    reason: str,
+    fork: AsyncIterator[Sequence[Entry]],
+) -> Rebuild:
+    """Begin the next epoch from exactly this position, with the fork's own entries saved: all of
+    it, or nothing. Raises Stale where the ledger has moved on."""
+    async with connection.transaction():
+        moved = await connection.execute(
+            """
+            UPDATE positions
+            SET epoch = epoch + 1
+            WHERE (partition, epoch, seq, digest)
+                = (%(partition)s, %(epoch)s, %(seq)s, %(digest)s)
+            RETURNING epoch
+            """,
+            {
+                "partition": partition,
+                "epoch": position.epoch,
+                "seq": position.seq,
+                "digest": position.digest,
+            },
+        )
+        raised = await moved.fetchone()
+        if raised is None:
+            raise Stale(f"the ledger is no longer at entry {position.seq}")
+        begun = await connection.execute(
+            """
+            INSERT INTO rebuilds (partition, epoch, from_seq, reason)
+            VALUES (%(partition)s, %(epoch)s, %(from_seq)s, %(reason)s)
+            RETURNING id
+            """,
+            {
+                "partition": partition,
+                "epoch": raised[0],
+                "from_seq": position.seq,
+                "reason": reason,
+            },
+        )
+        row = await begun.fetchone()
+        await _save(connection, partition, raised[0], fork)
+    return Rebuild(row[0] if row else 0, raised[0], position.seq)
+
+
+async def _save(
+    connection: AsyncConnection[Any],
+    partition: int,
+    epoch: int,
+    fork: AsyncIterator[Sequence[Entry]],
+) -> None:
+    """What a rebuild that was broken off has saved before is not saved again."""
+    cursor = await connection.execute(
+        """
+        SELECT digest
+        FROM forks
+        JOIN rebuilds USING (partition, epoch)
+        WHERE partition = %s AND opened_at IS NULL
+        """,
+        (partition,),
+    )
+    known = {digest for (digest,) in await cursor.fetchall()}
+    statement = "COPY forks (partition, epoch, seq, digest, command, head, images) FROM STDIN"
+    async with connection.cursor().copy(f"{statement} (FORMAT BINARY)") as copy:
+        copy.set_types(["int4", "int8", "int8", "text", "bytea", "bytea", "bytea"])
+        async for entries in fork:
+            for entry in entries:
+                if entry.digest not in known:
+                    images = _encode_images(entry.images)
+                    values = (entry.seq, entry.digest, entry.command, entry.head, images)
+                    await copy.write_row((partition, epoch, *values))
+
+
+async def unopened_forks(
+    connection: AsyncConnection[Any], partition: int
+) -> AsyncIterator[list[ForkEntry]]:
+    """What forks had acknowledged and no rebuild that has opened has applied again; in order."""
+    query = """
+        SELECT epoch, seq, digest, command, images
+        FROM forks
+        JOIN rebuilds USING (partition, epoch)
+        WHERE partition = %s AND opened_at IS NULL
+        ORDER BY epoch, seq
+    """
+    async for rows in pages(connection, query, (partition,)):
+        yield [ForkEntry(*row) for row in rows]
+
+
+async def commands_since_fork(
+    connection: AsyncConnection[Any], partition: int
+) -> AsyncIterator[list[bytes]]:
+    """Commands recorded since the first of the rebuilds that have not opened."""
+    query = """
+        SELECT command
+        FROM entries
+        WHERE partition = %(partition)s
+          AND seq > (
+              SELECT min(from_seq)
+              FROM rebuilds
+              WHERE partition = %(partition)s AND opened_at IS NULL
+          )
+        ORDER BY seq
+    """
+    async for rows in pages(connection, query, {"partition": partition}):
+        yield [command for (command,) in rows]
+
+
+async def opened(
+    connection: AsyncConnection[Any], partition: int, epoch: int, report: dict[str, Any]
+) -> None:
+    """The partition is open in this epoch, and with it those rebuilds that were broken off."""
+    await connection.execute(
+        """
+        UPDATE rebuilds
+        SET opened_at = now(),
+            report = CASE
+                WHEN epoch = %(epoch)s THEN report || %(report)s
+                ELSE report || jsonb_build_object('finished_in_epoch', %(epoch)s::bigint)
+            END
+        WHERE partition = %(partition)s AND epoch <= %(epoch)s AND opened_at IS NULL
+        """,
+        {"partition": partition, "epoch": epoch, "report": Jsonb(report)},
+    )
+
+
+async def to_replay_from(
+    connection: AsyncConnection[Any], partition: int
+) -> tuple[int, datetime | None] | None:
+    """The epoch of the latest rebuild whose events are still to be replayed, and the time of the
+    last entry before the first such; None where there is nothing to replay."""
+    cursor = await connection.execute(
+        """
+        SELECT max(rebuilds.epoch), min(entries.at)
+        FROM rebuilds
+        LEFT JOIN entries
+            ON (entries.partition, entries.seq) = (rebuilds.partition, rebuilds.from_seq)
+        WHERE rebuilds.partition = %s AND replayed_at IS NULL
+        """,
+        (partition,),
+    )
+    row = await cursor.fetchone()
+    return None if row is None or row[0] is None else (row[0], row[1])
+
+
+async def replayed(
+    connection: AsyncConnection[Any], partition: int, epoch: int, events: int
+) -> None:
+    """What had to be replayed up to this epoch's rebuild has been."""
+    await connection.execute(
+        """
+        UPDATE rebuilds
+        SET replayed_at = now(),
+            report = report || jsonb_build_object('events_replayed', %(events)s::bigint)
+        WHERE partition = %(partition)s AND epoch <= %(epoch)s AND replayed_at IS NULL
+        """,
+        {"partition": partition, "epoch": epoch, "events": events},
+    )

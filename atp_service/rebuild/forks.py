@@ -1,0 +1,77 @@
+"""What a Redis had beyond the ledger: what continues it is recorded, the rest is a fork's own."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final
+
+from psycopg import AsyncConnection
+
+from atp_service import ledger
+from atp_service.inventory.journal import Entry, decode_head
+from atp_service.ledger import Batch, Position, Unavailable
+from atp_service.ledger.rebuilding import digests, position_of
+from atp_service.store.rebuilding import Site
+
+_PATIENCE_SECONDS: Final = 20.0  # a frozen recorder keeps its lease for ten
+_LOOK_SECONDS: Final = 0.05
+
+
+async def secure(
+    site: Site, connection: AsyncConnection[Any], database_url: str, partition: int
+) -> Position:
+    """The ledger's position, once it has all of the journal that continues it.
+
+    By the recorder that is running: it reads the journal whether or not anybody may write; where
+    none is, here. Raises Unavailable where neither gets there.
+    """
+    give_up = time.monotonic() + _PATIENCE_SECONDS
+    while time.monotonic() < give_up:
+        position = await position_of(connection, partition)
+        if position is None:
+            raise Unavailable(f"partition {partition} was never opened")
+        entries = await site.journal(position.seq)
+        if not entries or not _continues(entries[0], position):
+            return position
+        async with ledger.lease(database_url, partition) as appender:
+            if appender is not None:
+                await appender.append(_batch(partition, appender.position, entries))
+                continue
+        await asyncio.sleep(_LOOK_SECONDS)
+    raise Unavailable(f"the journal was not recorded within {_PATIENCE_SECONDS} s")
+
+
+async def own(
+    site: Site, connection: AsyncConnection[Any], partition: int
+) -> AsyncIterator[Sequence[Entry]]:
+    """The fork's own entries, in order: from the first that isn't the ledger's of its seq."""
+    seq, forked = 0, False
+    while entries := await site.journal(seq):
+        seq = entries[-1].seq
+        if not forked:
+            recorded = await digests(connection, partition, [entry.seq for entry in entries])
+            first = next(
+                (i for i, e in enumerate(entries) if recorded.get(e.seq) != e.digest), len(entries)
+            )
+            entries = entries[first:]
+        if entries:
+            forked = True
+            yield entries
+
+
+def _continues(entry: Entry, position: Position) -> bool:
+    return (
+        entry.seq == position.seq + 1
+        and decode_head(entry.head).epoch == position.epoch
+        and entry.digest_after(position.digest) == entry.digest
+    )
+
+
+def _batch(partition: int, position: Position, entries: Sequence[Entry]) -> Batch:
+    """As many of the entries as continue the position; none where it has moved on meanwhile."""
+    batch = Batch(partition, position)
+    for entry in entries:
+        if not _continues(entry, batch.position):
+            break
+        batch.add(entry)
+    return batch

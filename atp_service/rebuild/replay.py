@@ -1,0 +1,161 @@
+"""Events that NATS still has are applied again: Redis had taken them and then lost them.
+
+The same way in as ingest's, so that what is known is a duplicate. From well before the ledger's
+last entry: an event may have been on its way for a while.
+"""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import nats.errors
+import structlog
+from msgspec import Struct
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from nats.js.errors import NotFoundError
+
+from atp_service.facts import Arrival, EventResult, Facts, arrival_of, delivery_of
+from atp_service.store import Fenced, Unavailable
+
+log = structlog.get_logger()
+
+BACK: Final = timedelta(minutes=15)
+_FIRST: Final = datetime(1970, 1, 2, tzinfo=UTC)
+_AT_ONCE: Final = 500
+_ANSWER_SECONDS: Final = 5.0
+_IDLE_SECONDS: Final = 60.0  # then the server forgets a consumer whose rebuild has died
+_TOLD_EVERY: Final = 50_000
+_ATTEMPTS: Final = 5
+_AGAIN_SECONDS: Final = 0.3
+
+
+class Away(Exception):
+    """NATS can't be asked now."""
+
+
+class Replayed(Struct):
+    """How many events were given again, how many of them were news, and how many still wait."""
+
+    events: int = 0
+    news: int = 0
+    waiting: int = 0
+
+
+async def replay(client: Client, facts: Facts, stream: str, last_at: datetime | None) -> Replayed:
+    """Replay from 15 minutes before the ledger's last entry to the stream's end as of now.
+
+    Raises Away; and Unavailable or Fenced as the store does.
+    """
+    since = _FIRST if last_at is None else max(_FIRST, last_at - BACK)
+    done = Replayed()
+    try:
+        jetstream = client.jetstream(timeout=_ANSWER_SECONDS)
+        try:
+            last_seq = (await jetstream.stream_info(stream)).state.last_seq
+        except NotFoundError:
+            return done
+        consumer = await jetstream.add_consumer(
+            stream,
+            ConsumerConfig(
+                deliver_policy=DeliverPolicy.BY_START_TIME,
+                opt_start_time=since,
+                ack_policy=AckPolicy.NONE,
+                inactive_threshold=_IDLE_SECONDS,
+                mem_storage=True,
+            ),
+        )
+        try:
+            await _replay(client, facts, stream, consumer.name, last_seq, done)
+        finally:
+            with suppress(nats.errors.Error, TimeoutError, OSError):
+                await jetstream.delete_consumer(stream, consumer.name)
+    except (nats.errors.Error, TimeoutError, OSError) as fault:
+        raise Away(str(fault) or type(fault).__name__) from fault
+    return done
+
+
+async def _replay(
+    client: Client, facts: Facts, stream: str, consumer: str, last_seq: int, done: Replayed
+) -> None:
+    pull = _Pull(client, f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}")
+    coming = asyncio.create_task(pull.group())
+    try:
+        while group := await coming:
+            arrived = [(message, delivery_of(message.reply)) for message in group]
+            coming = asyncio.create_task(pull.group())
+            arrivals = [arrival_of(m.data, m.subject, d) for m, d in arrived if d.seq <= last_seq]
+            results = await _until_settled(facts, arrivals)
+            before, done.events = done.events, done.events + len(results)
+            done.news += sum(r.status not in ("duplicate", "waiting") for r in results)
+            done.waiting += sum(r.status == "waiting" for r in results)
+            if before // _TOLD_EVERY != done.events // _TOLD_EVERY:
+                log.info("events_being_replayed", events=done.events, news=done.news)
+            if arrived[-1][1].seq >= last_seq:
+                break
+    finally:
+        coming.cancel()
+        await asyncio.gather(coming, return_exceptions=True)
+
+
+async def _until_settled(facts: Facts, arrivals: Sequence[Arrival]) -> list[EventResult]:
+    """What became of them; those that have to wait are given a few more times."""
+    results = await _applied(facts, arrivals)
+    for _ in range(_ATTEMPTS):
+        waiting = [i for i, result in enumerate(results) if result.status == "waiting"]
+        if not waiting:
+            break
+        await asyncio.sleep(_AGAIN_SECONDS)
+        again = await _applied(facts, [arrivals[i] for i in waiting])
+        for i, result in zip(waiting, again, strict=True):
+            results[i] = result
+    return results
+
+
+async def _applied(facts: Facts, arrivals: Sequence[Arrival]) -> list[EventResult]:
+    """As ingest does: one that facts stumble over doesn't hold up the others."""
+    try:
+        return list(await facts.apply(arrivals))
+    except (Unavailable, Fenced):
+        raise
+    except Exception as fault:
+        if len(arrivals) == 1:
+            log.exception("event_faulted", arrival_id=arrivals[0].arrival_id)
+            return [await facts.keep(arrivals[0], fault)]
+        return [(await _applied(facts, [arrival]))[0] for arrival in arrivals]
+
+
+class _Pull:
+    """Asks for messages by the group, without acknowledging any."""
+
+    def __init__(self, client: Client, subject: str) -> None:
+        self._client = client
+        self._subject = subject
+
+    async def group(self) -> list[Msg]:
+        """The next messages, in order; none at the end. Raises TimeoutError."""
+        inbox = self._client.new_inbox()
+        group: list[Msg] = []
+        ended = asyncio.Event()
+
+        async def take(message: Msg) -> None:
+            if message.subject == inbox:
+                ended.set()  # the server's own words: there is no more
+                return
+            group.append(message)
+            if len(group) == _AT_ONCE:
+                ended.set()
+
+        subscription = await self._client.subscribe(inbox, cb=take)
+        try:
+            request = json.dumps({"batch": _AT_ONCE, "no_wait": True}).encode()
+            await self._client.publish(self._subject, request, inbox)
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                await ended.wait()
+        finally:
+            await subscription.unsubscribe()
+        return group

@@ -1,0 +1,140 @@
+"""What the dedupe window remembers, derived from the window's entries.
+
+The keys are those the script writes (`event_key`, `shipment_key` and `caller_key` of stock.lua).
+"""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+from msgspec import Struct
+
+from atp_service.inventory.model.stock import shipment_key
+from atp_service.inventory.reservations import decode_order
+from atp_service.inventory.stock import SEPARATOR, level_field, split_field
+
+_SOLD = ("sale", "shipment")
+
+
+class Told(Struct, frozen=True):
+    """What a command may be known by; the rest is skipped unread."""
+
+    source: str | None = None
+    event_id: str | None = None
+    occurred_at_ms: int = 0
+    key: str | None = None
+    reservation_id: str | None = None
+    order_id: str | None = None
+    shipment_id: str | None = None
+    sku: str = ""
+    location: str | None = None
+    quantity: int = 0
+
+
+class Shipped(Struct, frozen=True):
+    """Units that left with a shipment, as a fact told it."""
+
+    seq: int
+    at_ms: int
+    shipment_id: str
+    sku: str
+    location: str
+    reservation_id: str | None
+    order_id: str | None
+    touched: list[str]
+
+
+_decode_told = msgspec.msgpack.Decoder(Told).decode
+_decode_images = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
+
+
+class Seen:
+    """Reads entries in order, and keeps what only later ones, or other tables, make whole."""
+
+    def __init__(self) -> None:
+        self.feeds: dict[str, tuple[int, int]] = {}  # latest event's time, when last heard of
+        self.shipments: list[Shipped] = []
+        self.sold_early: dict[str, int] = {}  # orders, and when they began to be waited for
+        self._confirmed: dict[str, int] = {}
+
+    def keys_of(
+        self, seq: int, kind: str, at_ms: int, command: bytes, images: bytes | None
+    ) -> list[str]:
+        """The keys an entry has left in the window."""
+        told = _decode_told(command)
+        keys = []
+        if told.event_id is not None and told.source is not None:
+            keys.append(f"e{told.source}{SEPARATOR}{told.event_id}")
+            if kind != "park":
+                self._hear(told.source, min(told.occurred_at_ms, at_ms), at_ms)
+        if told.key is not None:
+            subject = told.reservation_id or level_field(told.sku, told.location or "")
+            keys.append(f"k{kind}{SEPARATOR}{subject}{SEPARATOR}{told.key}")
+        if kind == "confirm":
+            self._confirmed[told.reservation_id or ""] = seq
+        elif images is not None and (told.shipment_id or told.order_id):
+            touched = _decode_images(images)
+            if kind == "fulfil":
+                keys += _fulfilled(told, touched)
+            elif kind in _SOLD:
+                self._sell(seq, at_ms, told, touched)
+        return keys
+
+    def shipment_keys(
+        self,
+        shipment: Shipped,
+        listed: Mapping[str, Sequence[str]],
+        created: Mapping[str, int],
+    ) -> list[str]:
+        """`listed` are the orders' reservations, `created` when reservations were made: it is
+        remembered by those that were known when it came, else by its order."""
+        mine = shipment.reservation_id
+        if mine is not None and created.get(mine, shipment.at_ms + 1) <= shipment.at_ms:
+            holders = [mine]
+        else:
+            of_order = listed.get(shipment.order_id or "", ())
+            known = [name for name in of_order if self._confirmed.get(name, 0) < shipment.seq]
+            holders = known or shipment.touched or [shipment.order_id or ""]
+        return [
+            shipment_key(shipment.shipment_id, shipment.sku, shipment.location, holder)
+            for holder in holders
+        ]
+
+    def _hear(self, feed: str, occurred_at_ms: int, at_ms: int) -> None:
+        before = self.feeds.get(feed)
+        latest = occurred_at_ms if before is None else max(before[0], occurred_at_ms)
+        self.feeds[feed] = (latest, at_ms)
+
+    def _sell(self, seq: int, at_ms: int, told: Told, touched: Sequence[tuple[str, bytes]]) -> None:
+        location = told.location or ""
+        if told.shipment_id:
+            reservations = [name[1:] for name, _ in touched if name[0] == "r"]
+            self.shipments.append(
+                Shipped(
+                    seq,
+                    at_ms,
+                    told.shipment_id,
+                    told.sku,
+                    location,
+                    told.reservation_id,
+                    told.order_id,
+                    reservations,
+                )
+            )
+        if told.order_id:
+            image = dict(touched).get(f"o{told.order_id}")
+            order = decode_order(image) if image is not None else None
+            alone = [(told.sku, location, told.quantity)]
+            if order is not None and not order.reservations and order.early == alone:
+                self.sold_early[told.order_id] = at_ms
+
+
+def _fulfilled(told: Told, touched: Sequence[tuple[str, bytes]]) -> list[str]:
+    """A fulfil's units left from the levels it touched; from another location, if it named one."""
+    if not told.shipment_id:
+        return []
+    levels = [split_field(name[1:]) for name, _ in touched if name[0] == "l"]
+    return [
+        shipment_key(told.shipment_id, sku, location, told.reservation_id or "")
+        for sku, location in levels
+        if told.location in (None, location)
+    ]
