@@ -9,7 +9,19 @@ import rich_click as click
 from atp_service.config import SettingsError
 from atp_service.embedded.errors import CannotStart
 
-_COMMANDS = ("up", "serve", "worker", "migrate", "replay", "snapshot", "demo", "env")
+_COMMANDS = (
+    "up",
+    "serve",
+    "worker",
+    "migrate",
+    "explain",
+    "trace",
+    "replay",
+    "snapshot",
+    "rehearse",
+    "demo",
+    "env",
+)
 
 
 class _Commands(click.RichGroup):

@@ -1,0 +1,92 @@
+"""`atp explain`: why a number is what it is."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from atp_service.cli.asking import api_option, ask, json_option
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+# What tells of an entry whose it was, the most telling first.
+_WHOSE = ("order_id", "reservation_id", "document", "erp_document", "shipment_id", "reason")
+
+
+@click.command("explain")
+@click.argument("sku")
+@click.argument("location")
+@click.option("--channel", metavar="ID", help="Whose view; nobody's in particular, if left out.")
+@click.option("--at", metavar="TIME", help="A moment in the past (RFC 3339); now, if left out.")
+@click.option("--limit", type=click.IntRange(1, 100), default=5, show_default=True)
+@api_option
+@json_option
+def command(
+    sku: str,
+    location: str,
+    channel: str | None,
+    at: str | None,
+    limit: int,
+    api: str | None,
+    as_json: bool,
+) -> None:
+    """Take the number that can be sold apart: the terms, and the entries behind each.
+
+    Exits with 1 for a SKU or location nobody knows, with 2 where nobody can answer.
+    """
+    asked = {"sku": sku, "location": location, "channel": channel, "at": at, "limit": str(limit)}
+    answer = ask(api, "/v1/explain", {name: value for name, value in asked.items() if value})
+
+    import msgspec
+    from rich.console import Console
+
+    if as_json:
+        click.echo(msgspec.json.encode(answer).decode())
+    else:
+        Console().print(_table(answer))
+
+
+def _table(answer: dict[str, Any]) -> "Table":
+    from rich.markup import escape
+    from rich.table import Table
+
+    where = f"{answer['sku']} at {answer['location']}"
+    view = f" on {answer['channel']}" if answer["channel"] else ""
+    title = f"{where}{view}, {answer['as_of']}: {answer['ats']:,} to sell"
+    table = Table(title=escape(title), title_justify="left")
+    table.add_column("term")
+    table.add_column("units", justify="right")
+    table.add_column("after", justify="right")
+    table.add_column("behind it", overflow="fold")
+    for place, term in enumerate(answer["terms"]):
+        sign = "-" if term["units"] and 0 < place < len(answer["terms"]) - 1 else ""
+        table.add_row(
+            term["term"],
+            f"{sign}{term['units']:,}",
+            f"{term['after']:,}",
+            escape("\n".join([*_grounds(term), *map(_line, term["entries"])])),
+            style="bold" if term["term"] == "ats" else None,
+        )
+    if answer["shortage"]:
+        table.caption = f"{answer['shortage']:,} short"
+    return table
+
+
+def _grounds(term: dict[str, Any]) -> Iterator[str]:
+    """What master data or the states have to say of a term."""
+    since = f", since {term['since']}" if "since" in term else ""
+    if "policy" in term:
+        yield f"the {term['policy']}'s{since}"
+    if "reason" in term:
+        yield f"{term['reason']}{since}"
+    for state, units in term.get("states", {}).items():
+        yield f"{state} {units:,}"
+
+
+def _line(entry: dict[str, Any]) -> str:
+    source = f" {entry['source']} {entry['event_id']}" if "source" in entry else ""
+    whose = "".join(f" {entry[name]}" for name in _WHOSE if name in entry)
+    return (
+        f"{entry['at']} {entry['units']:+,} {entry['kind']}{source}{whose} (entry {entry['seq']})"
+    )

@@ -1,0 +1,88 @@
+"""`atp trace`: everything that is tied to an id."""
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import rich_click as click
+
+from atp_service.cli.asking import api_option, ask, json_option
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_NAMED = (
+    "reservation_id",
+    "order_id",
+    "shipment_id",
+    "document",
+    "erp_document",
+    "source",
+    "event_id",
+    "reason",
+)
+
+
+@click.command("trace")
+@click.argument("id_", metavar="ID")
+@api_option
+@json_option
+def command(id_: str, api: str | None, as_json: bool) -> None:
+    """Tell the story of an id, whatever it is: reservation, order, shipment, document or event.
+
+    Exits with 1 for an id the ledger has nothing of, with 2 where nobody can answer.
+    """
+    answer = ask(api, f"/v1/trace/{quote(id_, safe='')}")
+
+    import msgspec
+    from rich.console import Console
+
+    if as_json:
+        click.echo(msgspec.json.encode(answer).decode())
+        return
+    console = Console()
+    console.print(_table(answer))
+    for exception in answer["exceptions"]:
+        line = (
+            f"{exception['status']} exception {exception['id']} for {exception['owner']}: "
+            f"{exception['kind']} {exception['reference'] or ''} {exception['detail']}"
+        )
+        console.print(line, style="red", markup=False, highlight=False)
+    if answer["truncated"]:
+        console.print("There is more: only the first entries are shown.", style="yellow")
+
+
+def _table(answer: dict[str, Any]) -> "Table":
+    from rich.markup import escape
+    from rich.table import Table
+
+    found_as = " and ".join(answer["found_as"])
+    table = Table(title=escape(f"{answer['id']}: {found_as}"), title_justify="left")
+    table.add_column("at")
+    table.add_column("entry", justify="right")
+    table.add_column("what")
+    table.add_column("of", overflow="fold")
+    table.add_column("left behind", overflow="fold")
+    for entry in answer["entries"]:
+        table.add_row(
+            entry["at"],
+            f"{entry['seq']:,}",
+            escape(entry["kind"]),
+            escape("\n".join(f"{name} {entry[name]}" for name in _NAMED if name in entry)),
+            escape("\n".join([*_statuses(entry), *map(_level, entry["levels"])])),
+        )
+    return table
+
+
+def _statuses(entry: dict[str, Any]) -> list[str]:
+    if "status" in entry:
+        outcome = f" ({entry['outcome']})" if entry.get("outcome") else ""
+        return [f"{entry['status']}{outcome}"]
+    return [f"{key} {status}" for key, status in entry.get("statuses", {}).items()]
+
+
+def _level(level: dict[str, Any]) -> str:
+    moved = f" {level['on_hand_delta']:+,}" if level["on_hand_delta"] else ""
+    return (
+        f"{level['sku']} at {level['location']}{moved}: on_hand {level['on_hand']:,}, "
+        f"reserved {level['reserved']:,}, allocated {level['allocated']:,}"
+    )
