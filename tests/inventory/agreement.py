@@ -4,6 +4,8 @@ A history is a list of batches over small pools of names, so that commands meet 
 batch first sets the clock, aimed at the edges of the deadlines that stand at that moment.
 """
 
+import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -29,11 +31,16 @@ from atp_service.inventory.commands import (
     Park,
     Receipt,
     Release,
+    RepairLevel,
+    RepairOrder,
+    RepairReservation,
     Replace,
     Return,
     SafetyStock,
     Sale,
     Shipment,
+    Snapshot,
+    SnapshotClosed,
     StateChange,
     TransferReceived,
     TransferShipped,
@@ -44,8 +51,13 @@ from atp_service.inventory.commands import (
 from atp_service.inventory.journal import Entry, decode_head, entry_from_stream
 from atp_service.inventory.model import ModelEntry, Partition, apply_batch
 from atp_service.inventory.outcomes import Faulted, decode_outcome
-from atp_service.inventory.reservations import decode_order, decode_reservation
-from atp_service.inventory.stock import SEPARATOR, decode_level, level_field
+from atp_service.inventory.reservations import (
+    Order,
+    Reservation,
+    decode_order,
+    decode_reservation,
+)
+from atp_service.inventory.stock import SEPARATOR, Extras, StockLevel, decode_level, level_field
 from atp_service.store.keys import keys_of
 from atp_service.store.script import join
 
@@ -57,13 +69,37 @@ WINDOW_MS = 20_000
 Aim = Literal["stay", "tick", "before", "at", "after", "last", "back", "window"]
 
 
+@dataclass(frozen=True)
+class Damage:
+    """What somebody does to a value behind the script's back; `image` names it as an entry does,
+    `i<sku>` is a SKU's list of locations, and `d<member>` a deadline.
+    """
+
+    image: str
+    how: Literal["gone", "unreadable", "other"]
+    units: int = 0
+
+
+@dataclass(frozen=True)
+class Mend:
+    """A repair, made out of what is there when it is sent, or was there at the last damage."""
+
+    image: str
+    found: Literal["now", "then", "nothing"] = "now"
+    right: Literal["then", "now", "nothing"] = "then"
+
+
 @dataclass
 class Step:
     """A batch, and where the clock stands for it."""
 
     aim: Aim
     promises_refused: bool
-    commands: list[AnyCommand]
+    commands: Sequence[AnyCommand | Mend]
+    damages: Sequence[Damage] = ()
+
+
+Value = StockLevel | Reservation | Order | list[str]
 
 
 class Disagreement(AssertionError):
@@ -84,14 +120,19 @@ class Pair:
         self.model = Partition(window_ms=WINDOW_MS)
         self.clock = START
         self.digest = ""
-        self.images: dict[str, Any] = {}
+        self.images: dict[str, bytes] = {}
+        self.found: dict[str, Value | None] = {}  # at the last damage
+        self.right: dict[str, Value | None] = {}  # just before it
+        self.was_damaged = False
         first: Any = {"epoch": 1, "seq": 0, "digest": "", "time": 0, "rotated_at": 0}
         self.redis.hset(KEYS.meta, mapping=first)
 
     def run(self, step: Step) -> None:
         self.clock = max(0, aimed(step.aim, self.clock, self.model))
         self.redis.hset(KEYS.meta, "clock", self.clock)
-        commands = [with_moves(command, self.model) for command in step.commands]
+        for damage in step.damages:
+            self.damage(damage)
+        commands = [self.completed(command) for command in step.commands]
         refused = "1" if step.promises_refused else "0"
         replies = self.redis.evalsha(
             self.script, len(KEYS), *KEYS, 1, refused, WINDOW_MS, *map(encode_command, commands)
@@ -109,21 +150,91 @@ class Pair:
         self.compare_journal(self.model.journal[seq:])
         self.check_invariants()
 
+    def damage(self, damage: Damage) -> None:
+        """The same in Redis and in the model."""
+        self.was_damaged = True
+        image, name = damage.image, damage.image[1:]
+        if image[0] == "d":
+            if damage.how == "gone":
+                self.redis.zrem(KEYS.deadlines, name)
+                self.model.deadlines.pop(name, None)
+            else:
+                at = self.clock + damage.units * 1_000
+                self.redis.zadd(KEYS.deadlines, {name: at})
+                self.model.deadlines[name] = at
+            return
+        key, kept = self.place_of(image)
+        if image not in self.model.damaged:
+            self.right[image] = self.value_now(image)
+        was = kept.pop(name, None)
+        self.model.damaged.discard(image)
+        blob: bytes | None = self.redis.hget(key, name)
+        if damage.how == "gone" or blob is None:
+            self.redis.hdel(key, name)
+        elif damage.how == "unreadable" or was is None:
+            self.redis.hset(key, name, unreadable(blob, damage.units))
+            self.model.damaged.add(image)
+        else:
+            kept[name] = other(was, damage.units)
+            self.redis.hset(key, name, msgspec.msgpack.encode(kept[name]))
+        self.found[image] = self.value_now(image)
+
+    def place_of(self, image: str) -> tuple[str, dict[str, Any]]:
+        """Where the value stands: the key in Redis, and in the model."""
+        match image[0]:
+            case "r":
+                return KEYS.reservations, self.model.reservations
+            case "o":
+                return KEYS.orders, self.model.orders
+            case "i":
+                return KEYS.stock, self.model.locations
+        return KEYS.stock, self.model.levels
+
+    def value_now(self, image: str) -> "Value | None":
+        """A copy of the value as it can be read."""
+        _, kept = self.place_of(image)
+        return copy.deepcopy(kept.get(image[1:]))
+
+    def completed(self, command: AnyCommand | Mend) -> AnyCommand:
+        """As it is sent: with what whoever sends it has read before."""
+        if not isinstance(command, Mend):
+            return with_what_was_read(command, self.model)
+        image, name = command.image, command.image[1:]
+        now = self.value_now(image)
+        found: Any = {"now": now, "then": self.found.get(image), "nothing": None}[command.found]
+        right: Any = {"now": now, "then": self.right.get(image, now), "nothing": None}[
+            command.right
+        ]
+        if image[0] == "l":
+            sku, _, location = name.partition(SEPARATOR)
+            return RepairLevel(sku=sku, location=location, found=found, right=right)
+        if image[0] == "o":
+            return RepairOrder(order_id=name, found=found, right=right)
+        seq = found.seq if found else None
+        return RepairReservation(reservation_id=name, found_seq=seq, right=right)
+
     def compare_state(self) -> None:
         stock = self.hash(KEYS.stock)
-        agree(
-            "levels",
-            {k: decode_level(v) for k, v in stock.items() if SEPARATOR in k},
-            self.model.levels,
-        )
-        agree(
-            "locations",
-            {k: decode(v) for k, v in stock.items() if SEPARATOR not in k},
-            self.model.locations,
-        )
-        reservations = {k: decode_reservation(v) for k, v in self.hash(KEYS.reservations).items()}
+        readable = {name: blob for name, blob in stock.items() if SEPARATOR in name}
+        levels = {k: v for k, v in readable.items() if f"l{k}" not in self.model.damaged}
+        agree("levels", {k: decode_level(v) for k, v in levels.items()}, self.model.levels)
+        lists = {
+            k: v
+            for k, v in stock.items()
+            if SEPARATOR not in k and f"i{k}" not in self.model.damaged
+        }
+        agree("locations", {k: decode(v) for k, v in lists.items()}, self.model.locations)
+        reservations = {
+            k: decode_reservation(v)
+            for k, v in self.hash(KEYS.reservations).items()
+            if f"r{k}" not in self.model.damaged
+        }
         agree("reservations", reservations, self.model.reservations)
-        orders = {k: decode_order(v) for k, v in self.hash(KEYS.orders).items()}
+        orders = {
+            k: decode_order(v)
+            for k, v in self.hash(KEYS.orders).items()
+            if f"o{k}" not in self.model.damaged
+        }
         agree("orders", orders, self.model.orders)
         deadlines = self.redis.zrange(KEYS.deadlines, 0, -1, withscores=True)
         agree("deadlines", {m.decode(): int(at) for m, at in deadlines}, self.model.deadlines)
@@ -155,7 +266,12 @@ class Pair:
         agree("the partition's digest", self.hash(KEYS.meta)["digest"].decode(), self.digest)
 
     def check_invariants(self) -> None:
-        """Entries fold to levels; what is promised is what live reservations say, to the unit."""
+        """Entries fold to levels; what is promised is what live reservations say, to the unit.
+
+        Not where somebody has been at it.
+        """
+        if self.was_damaged:
+            return
         for name, blob in self.hash(KEYS.stock).items():
             if SEPARATOR in name:
                 agree(f"the entries' fold of {name!r}", self.images[f"l{name}"], blob)
@@ -188,6 +304,7 @@ def decoded(entry: Entry) -> ModelEntry:
         on_hand_deltas=head.on_hand_deltas,
         opened=head.opened,
         settled=head.settled,
+        noted=head.noted,
         levels={level_field(sku, location): level for sku, location, level in entry.levels()},
         reservations=dict(entry.reservations()),
         orders=dict(entry.orders()),
@@ -221,12 +338,46 @@ def aimed(aim: Aim, clock: int, model: Partition) -> int:
             return max(clock, model.rotated_at + model.window_ms)
 
 
-def with_moves(command: AnyCommand, model: Partition) -> AnyCommand:
-    """A count says what it read of the level's moves; -1 stands for the truth."""
-    if isinstance(command, Count) and command.moves == -1:
-        level = model.levels.get(level_field(command.sku, command.location))
-        return msgspec.structs.replace(command, moves=level.moves if level else 0)
-    return command
+def with_what_was_read(command: AnyCommand, model: Partition) -> AnyCommand:
+    """A count or snapshot says what it read of the level's moves; -1 stands for the truth. A
+    snapshot's units are around what the level has.
+    """
+    if not isinstance(command, Count | Snapshot) or command.moves != -1:
+        return command
+    level = model.levels.get(level_field(command.sku, command.location)) or StockLevel()
+    if isinstance(command, Snapshot):
+        command = msgspec.structs.replace(
+            command, quantity=max(0, level.on_hand + command.quantity - 3)
+        )
+    return msgspec.structs.replace(command, moves=level.moves)
+
+
+def unreadable(blob: bytes, way: int) -> bytes:
+    """Nothing that was ever packed: cut off, more than one value, no value, another value."""
+    ways = [blob[:-1], blob + b"\x01", b"", b"*", b"\x97" + 7 * b"\xa1x", b"\x92\xc0\x90", b"\xc1"]
+    return ways[way % len(ways)]
+
+
+def other(value: Any, units: int) -> Any:
+    """As it might have been, had somebody meant it well."""
+    match value:
+        case StockLevel():
+            ways: list[dict[str, Any]] = [
+                {"on_hand": value.on_hand + units},
+                {"on_hand": -units},
+                {"reserved": value.reserved + units},
+                {"allocated": value.allocated + 1, "on_hand": value.on_hand + 2},
+                {"version": max(1, value.version + units - 2)},
+                {"extras": Extras(safety_stock=1)},
+            ]
+            return msgspec.structs.replace(value, **ways[units % len(ways)])
+        case Reservation():
+            return msgspec.structs.replace(
+                value, expires_at=value.expires_at + units * 1_000, channel=f"ch{units}"
+            )
+        case Order():
+            return Order([*value.reservations, "r9"], value.early[:-1])
+    return [*value, "DC"] if units % 2 else value[1:]
 
 
 def play(redis: Redis, source: str, history: list[Step]) -> None:
@@ -400,6 +551,17 @@ facts: st.SearchStrategy[AnyCommand] = st.one_of(
         moves=st.sampled_from([-1, -1, -1, 1]),
     ),
     _fact(
+        Snapshot,
+        sku=skus,
+        location=places,
+        quantity=st.integers(0, 6),
+        policy=st.sampled_from(["correct", "review", "report"]),
+        tolerance=st.sampled_from([0, 0, 1, 2, 3]),
+        deltas_after=st.sampled_from([0, 0, 1, -1]),
+        moves=st.sampled_from([-1, -1, -1, 1]),
+    ),
+    _fact(SnapshotClosed, location=places),
+    _fact(
         StateChange,
         sku=skus,
         location=places,
@@ -438,11 +600,36 @@ aims = st.sampled_from(
     + ["tick"] * 3
     + ["before", "before", "at", "at", "after", "last", "back", "window"]
 )
+levels = st.builds(lambda sku, place: f"l{level_field(sku, place)}", skus, places)
+images = levels | levels | reservation_ids.map("r{}".format) | order_ids.map("o{}".format)
+mends = st.builds(
+    Mend,
+    image=images,
+    found=st.sampled_from(["now", "now", "then", "then", "nothing"]),
+    right=st.sampled_from(["then", "then", "then", "now", "nothing"]),
+)
+damages = st.builds(
+    Damage,
+    image=images
+    | images
+    | skus.map("i{}".format)
+    | reservation_ids.map("dr{}".format)
+    | order_ids.map("do{}".format),
+    how=st.sampled_from(["gone", "unreadable", "other", "other"]),
+    units=st.integers(0, 6),
+)
 steps = st.builds(
     Step,
     aim=aims,
     promises_refused=st.sampled_from([False] * 19 + [True]),
     commands=st.lists(promises | promises | facts, min_size=1, max_size=5),
+)
+damaged_steps = st.builds(
+    Step,
+    aim=aims,
+    promises_refused=st.just(False),
+    commands=st.lists(promises | facts | mends | mends, min_size=1, max_size=5),
+    damages=st.lists(damages, max_size=2),
 )
 
 
@@ -462,7 +649,11 @@ def _histories(draw: st.DrawFn) -> list[Step]:
         for place in ("DC", "S1")
     ]
     carts = [draw(_hold(Hold)), draw(_simple_hold)]
-    following = draw(st.lists(steps, min_size=4, max_size=14))
+    following = draw(
+        st.lists(steps, min_size=4, max_size=14)
+        | st.lists(steps, min_size=4, max_size=14)
+        | st.lists(steps | damaged_steps, min_size=4, max_size=14)
+    )
     return [Step("stay", False, opening + carts), *following]
 
 

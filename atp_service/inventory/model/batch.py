@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from atp_service.inventory.commands import AnyCommand
-from atp_service.inventory.model import facts, fulfilment, lapses, reservations
+from atp_service.inventory.model import facts, fulfilment, lapses, repair, reservations
 from atp_service.inventory.model.stock import Batch, Partition, Refuse, caller_key, is_seen
 from atp_service.inventory.outcomes import Faulted, NotFound, Outcome, Repeated, Unchanged
 
@@ -31,6 +31,11 @@ HANDLERS: dict[str, Callable[[Batch, Any], Outcome]] = {
     "heartbeat": facts.heartbeat,
     "safety_stock": facts.safety_stock,
     "park": facts.park,
+    "snapshot": facts.snapshot,
+    "snapshot_closed": facts.snapshot_closed,
+    "repair_level": repair.repair_level,
+    "repair_reservation": repair.repair_reservation,
+    "repair_order": repair.repair_order,
 }
 
 

@@ -13,6 +13,8 @@ from atp_service.inventory.commands import (
     Receipt,
     Return,
     SafetyStock,
+    Snapshot,
+    SnapshotClosed,
     StateChange,
     TransferReceived,
     TransferShipped,
@@ -160,22 +162,71 @@ def adjustment(b: Batch, command: Adjustment) -> Outcome:
     return settle_fact(b, command, move_on_hand(level, command.quantity, command.occurred_at_ms))
 
 
+def has_moved(level: StockLevel | None, command: Count | Snapshot) -> bool:
+    """on_hand has changed since the command's deltas were added up."""
+    return (level.moves if level else 0) != command.moves
+
+
+def is_outdated(level: StockLevel | None, command: Count | Snapshot) -> bool:
+    """Units were counted later than this: it says nothing new."""
+    counted_at = level.extras.counted_at if level else None
+    return counted_at is not None and command.occurred_at_ms < counted_at
+
+
+def correct(b: Batch, level: StockLevel, command: Count | Snapshot) -> None:
+    """on_hand as it was told for then, and what has happened since."""
+    level.extras.counted_at = min(command.occurred_at_ms, b.now)
+    level.on_hand = command.quantity + command.deltas_after
+    level.moves += 1
+
+
 def count(b: Batch, command: Count) -> Outcome:
     """The counted units, and what has happened since; an older count says nothing new."""
     if is_seen(b, event_key(command)):
         return Duplicate()
     name = level_field(command.sku, command.location)
-    known = level_of(b, name)
-    if (known.moves if known else 0) != command.moves:
+    if has_moved(level_of(b, name), command):
         return Moved()
     hear(b, command)
     level = touch_level(b, name)
-    counted_at = level.extras.counted_at
-    if counted_at is not None and command.occurred_at_ms < counted_at:
+    if is_outdated(level, command):
         return settle_fact(b, command, False)
-    level.extras.counted_at = min(command.occurred_at_ms, b.now)
-    level.on_hand = command.quantity + command.deltas_after
-    level.moves += 1
+    correct(b, level, command)
+    return settle_fact(b, command, True)
+
+
+def snapshot(b: Batch, command: Snapshot) -> Outcome:
+    """What the source believed, beside what we had then. The feed's policy decides on a
+    difference; none, or one that was corrected, settles what an earlier one has opened.
+    """
+    if is_seen(b, event_key(command)):
+        return Duplicate()
+    name = level_field(command.sku, command.location)
+    known = level_of(b, name)
+    if has_moved(known, command):
+        return Moved()
+    hear(b, command)
+    if is_outdated(known, command):
+        return settle_fact(b, command, False)
+    difference = command.quantity + command.deltas_after - (known.on_hand if known else 0)
+    beyond = abs(difference) > command.tolerance
+    if beyond and command.policy == "correct":
+        correct(b, touch_level(b, name), command)
+    subject = ("snapshot-difference", command.sku, command.location)
+    notice = Notice(*subject, command.source, difference)
+    if not beyond or command.policy == "correct":
+        b.settled.append(notice)
+    elif command.policy == "review":
+        b.opened.append(notice)
+    if difference:
+        b.noted.append(Notice(*subject, command.policy, difference))
+    return settle_fact(b, command, True)
+
+
+def snapshot_closed(b: Batch, command: SnapshotClosed) -> Outcome:
+    """The source has told all it has at the location."""
+    if is_known(b, command):
+        return Duplicate()
     return settle_fact(b, command, True)
 
 

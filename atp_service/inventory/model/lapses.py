@@ -6,6 +6,7 @@ Mirrors `lua/lapses.lua`.
 from atp_service.inventory.commands import Expire, Lapse
 from atp_service.inventory.model.stock import (
     Batch,
+    Refuse,
     append_entry,
     order_of,
     reservation_of,
@@ -19,6 +20,7 @@ from atp_service.inventory.stock import level_field
 
 DUE_READ = 101
 REAPED_FOR_PROMISES = 50
+DAMAGED_REST_MS = 60_000
 
 
 def lapse(b: Batch, reservation_id: str) -> None:
@@ -36,7 +38,7 @@ def lapse(b: Batch, reservation_id: str) -> None:
 
 def forget_reservation(b: Batch, reservation_id: str) -> None:
     """A closed reservation is forgotten, and with its last one the order."""
-    reservation = b.partition.reservations.pop(reservation_id)
+    reservation = b.partition.reservations[reservation_id]
     order = order_of(b, reservation.order_id) if reservation.order_id else None
     if order:
         kept = [other for other in order.reservations if other != reservation_id]
@@ -44,6 +46,7 @@ def forget_reservation(b: Batch, reservation_id: str) -> None:
             b.partition.orders[reservation.order_id] = Order(kept, order.early)
         else:
             del b.partition.orders[reservation.order_id]
+    del b.partition.reservations[reservation_id]
     b.new_deadlines[f"r{reservation_id}"] = None
 
 
@@ -76,7 +79,11 @@ def meet_deadline(b: Batch, member: str) -> None:
     """What a deadline means depends on what stands behind it now."""
     name = member[1:]
     if member[0] == "o":
-        forget_order(b, name)
+        order = order_of(b, name)
+        if order and order.reservations:
+            b.new_deadlines[member] = None
+        else:
+            forget_order(b, name)
         return
     reservation = reservation_of(b, name)
     if reservation is None or reservation.status == "confirmed":
@@ -103,7 +110,12 @@ def reap(b: Batch, limit: int) -> tuple[int, bool]:
         b.due_place += 1
         # The batch may have moved the deadline since: what it has in hand decides.
         if member not in b.new_deadlines:
-            meet_deadline(b, member)
+            try:
+                meet_deadline(b, member)
+            except Refuse:
+                # Something behind it is damaged. Nobody waits for that: it is looked at later.
+                b.begin()
+                b.new_deadlines[member] = b.now + DAMAGED_REST_MS
             reaped += 1
     # All that was read is met: there may be more that was not read.
     return reaped, b.due_place < len(b.due) or len(b.due) == DUE_READ

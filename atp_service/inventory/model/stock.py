@@ -31,6 +31,7 @@ class ModelEntry:
     on_hand_deltas: list[int]
     opened: list[Notice]
     settled: list[Notice]
+    noted: list[Notice]
     levels: dict[str, StockLevel]
     reservations: dict[str, Reservation]
     orders: dict[str, Order]
@@ -38,7 +39,11 @@ class ModelEntry:
 
 @dataclass
 class Partition:
-    """All of a partition's state; what Redis keeps under one hash tag."""
+    """All of a partition's state; what Redis keeps under one hash tag.
+
+    `damaged` names values that can't be read: as an entry's images are named, and `i<sku>` for a
+    SKU's list of locations.
+    """
 
     epoch: int = 1
     window_ms: int = 86_400_000
@@ -54,6 +59,7 @@ class Partition:
     seen_before: set[str] = field(default_factory=set)
     feeds: dict[str, tuple[int, int]] = field(default_factory=dict)
     journal: list[ModelEntry] = field(default_factory=list)
+    damaged: set[str] = field(default_factory=set)
 
 
 class Refuse(Exception):
@@ -83,6 +89,7 @@ class Batch:
         self.seen: list[str] = []
         self.opened: list[Notice] = []
         self.settled: list[Notice] = []
+        self.noted: list[Notice] = []
 
     def keep(self, entry: ModelEntry) -> None:
         """What was staged is what the next command of the batch sees."""
@@ -124,15 +131,22 @@ def copy_order(order: Order) -> Order:
     return Order(list(order.reservations), list(order.early))
 
 
+def check(b: Batch, image: str) -> None:
+    """What is read must have the shape in which it was packed, or the command fails."""
+    if image in b.partition.damaged:
+        raise Refuse(f"damaged: {image}")
+
+
 def level_of(b: Batch, name: str) -> StockLevel | None:
     """The level as the command in hand sees it, or None where there is none."""
+    check(b, f"l{name}")
     return b.levels.get(name) or b.partition.levels.get(name)
 
 
 def touch_level(b: Batch, name: str) -> StockLevel:
     """The level, to be changed: a copy until the command is known to succeed."""
     if name not in b.levels:
-        known = b.partition.levels.get(name)
+        known = level_of(b, name)
         b.levels[name] = copy_level(known) if known else StockLevel()
         b.was[name] = b.levels[name].on_hand
     return b.levels[name]
@@ -170,6 +184,7 @@ def change_state(b: Batch, level: StockLevel, name: str, state: str, units: int)
 
 
 def reservation_of(b: Batch, reservation_id: str) -> Reservation | None:
+    check(b, f"r{reservation_id}")
     return b.reservations.get(reservation_id) or b.partition.reservations.get(reservation_id)
 
 
@@ -186,12 +201,13 @@ def touch_reservation(b: Batch, reservation_id: str) -> Reservation:
 
 
 def order_of(b: Batch, order_id: str) -> Order | None:
+    check(b, f"o{order_id}")
     return b.orders.get(order_id) or b.partition.orders.get(order_id)
 
 
 def touch_order(b: Batch, order_id: str) -> Order:
     if order_id not in b.orders:
-        known = b.partition.orders.get(order_id)
+        known = order_of(b, order_id)
         b.orders[order_id] = copy_order(known) if known else Order([], [])
     return b.orders[order_id]
 
@@ -236,10 +252,26 @@ def hear(b: Batch, command: Fact) -> None:
     b.partition.feeds[command.source] = (max(before, min(command.occurred_at_ms, b.now)), b.now)
 
 
+def locations_of(b: Batch, sku: str) -> list[str]:
+    check(b, f"i{sku}")
+    return b.partition.locations.get(sku, [])
+
+
 def index_level(b: Batch, name: str) -> None:
-    """A new level joins its SKU's list of locations."""
+    """A new level joins its SKU's list of locations. It may stand there: who deletes a level by
+    hand leaves its place.
+    """
     sku, location = split_field(name)
-    b.partition.locations.setdefault(sku, []).append(location)
+    known = locations_of(b, sku)
+    if location not in known:
+        b.partition.locations[sku] = [*known, location]
+
+
+def note_sign(b: Batch, name: str, was: int, on_hand: int) -> None:
+    """on_hand falls below 0, or is there again."""
+    if (was < 0) != (on_hand < 0):
+        notices = b.opened if on_hand < 0 else b.settled
+        notices.append(Notice("negative-stock", *split_field(name), "", on_hand))
 
 
 def append_entry(b: Batch, command: AnyCommand) -> None:
@@ -251,16 +283,26 @@ def append_entry(b: Batch, command: AnyCommand) -> None:
             raise Refuse("on_hand out of range")
         level.version, level.updated_at = level.version + 1, b.now
         deltas.append(level.on_hand - b.was[name])
-        if (b.was[name] < 0) != (level.on_hand < 0):
-            notices = b.opened if level.on_hand < 0 else b.settled
-            notices.append(Notice("negative-stock", *split_field(name), "", level.on_hand))
+        note_sign(b, name, b.was[name], level.on_hand)
+        if level.version == 1:
+            check(b, f"i{split_field(name)[0]}")
     for reservation in b.reservations.values():
         reservation.seq = at
     if not any(deltas):
         deltas = []
     kind = str(command.__struct_config__.tag)
     entry = ModelEntry(
-        at, b.now, kind, command, deltas, b.opened, b.settled, b.levels, b.reservations, b.orders
+        seq=at,
+        at_ms=b.now,
+        kind=kind,
+        command=command,
+        on_hand_deltas=deltas,
+        opened=b.opened,
+        settled=b.settled,
+        noted=b.noted,
+        levels=b.levels,
+        reservations=b.reservations,
+        orders=b.orders,
     )
     b.keep(entry)
     b.begin()
