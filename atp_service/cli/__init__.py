@@ -14,6 +14,7 @@ _COMMANDS = (
     "serve",
     "worker",
     "migrate",
+    "verify",
     "explain",
     "trace",
     "replay",

@@ -1,0 +1,91 @@
+"""`atp rehearse`: a flash sale before it happens, with a verdict."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+
+from atp_service.config import read_settings
+
+
+@click.command("rehearse")
+@click.argument("scenario", type=click.Path(path_type=Path))
+@click.option(
+    "--scale",
+    type=click.FloatRange(min=0, min_open=True, max=100),
+    default=1.0,
+    show_default=True,
+    help="Shrinks buyers, units and rates alike; times stay.",
+)
+@click.option(
+    "--fault",
+    type=click.Choice(("kill-redis", "kill-worker", "kill-api", "pause-postgres", "pause-nats")),
+    help="What goes wrong, early in the plateau.",
+)
+@click.option("--api", metavar="URL", help="Where the API is; the running one, if left out.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="All figures, as JSON.")
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path),
+    metavar="FILE.html",
+    help="One page with plots that needs nothing else, and the plots as FILE.png beside it.",
+)
+def command(
+    scenario: Path,
+    scale: float,
+    fault: Any,
+    api: str | None,
+    json_path: Path | None,
+    report: Path | None,
+) -> None:
+    """Sell a scenario's goods to its buyers, then audit every unit from the ledger.
+
+    Uses the service that runs on ATP_DATA, or the one that ATP_HOST, ATP_PORT and ATP_DATABASE_URL
+    name; where there is none, one of its own for as long as it takes. Exits with 0 if the verdict
+    is good, with 1 if it isn't, with 2 if there is none.
+    """
+    settings = read_settings(os.environ)
+
+    from rich.console import Console
+
+    from atp_service.rehearse.errors import CannotRehearse
+    from atp_service.rehearse.progress import view
+    from atp_service.rehearse.run import rehearse
+    from atp_service.rehearse.scenario import ScenarioError, load_scenario
+    from atp_service.rehearse.table import as_json, shown
+    from atp_service.rehearse.target import target
+
+    console = Console(stderr=True)
+    try:
+        sale = load_scenario(scenario).scaled(scale)
+        with view(console) as watching, target(settings, os.environ, api) as found:
+            rehearsal = rehearse(sale, found, scale=scale, fault=fault, view=watching)
+    except (ScenarioError, CannotRehearse) as error:
+        click.echo(f"atp: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        click.echo("atp: stopped: there is no verdict", err=True)
+        sys.exit(130)
+    Console().print(shown(rehearsal))
+    if json_path is not None:
+        json_path.write_bytes(as_json(rehearsal))
+    if report is not None:
+        _write(rehearsal, report)
+    sys.exit(0 if rehearsal.verdict.held else 1)
+
+
+def _write(rehearsal: Any, report: Path) -> None:
+    """The page and its picture; without the plots' library only a word about it."""
+    try:
+        from atp_service.rehearse.plots import drawn
+        from atp_service.rehearse.report import page
+    except ImportError:
+        click.echo(
+            f"atp: {report} was not written: pip install 'atp-service[rehearse]' draws it", err=True
+        )
+        return
+    svg, png = drawn(rehearsal)
+    report.write_text(page(rehearsal, svg), "utf-8")
+    report.with_suffix(".png").write_bytes(png)

@@ -1,0 +1,221 @@
+"""The audit: two witnesses, the ledger and the buyers, and no word of the service.
+
+Every figure counts what must not be. Each has its own way of going wrong, so each is worked out
+from the rawest thing there is: the ledger's entries, and what the clients wrote down.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from msgspec import Struct
+
+from atp_service.rehearse.books import Books, Place, Promise, units_of
+from atp_service.rehearse.goods import Goods
+from atp_service.rehearse.history import FACTS, Call, History
+from atp_service.rehearse.reading import Numbers, Projections
+from atp_service.rehearse.witness import promised_beyond
+
+_EXAMPLES = 10
+_TAKEN_IN = ("applied", "duplicate")
+# Entries that a buyer's call leaves, by the call.
+_ENTRY_OF = {"hold": "hold", "change": "replace", "confirm": "confirm"}
+
+Finding = tuple[str, int]  # in words, and the units or effects it is about
+
+
+class Figure(Struct, frozen=True):
+    """Something that must be 0, and the first findings where it isn't."""
+
+    key: str
+    words: str
+    count: int
+    examples: list[str]
+
+
+class Audit(Struct, frozen=True, kw_only=True):
+    """The figures, and how much was looked at."""
+
+    figures: list[Figure]
+    entries: int
+    promises: int
+    answers: int
+
+    @property
+    def clean(self) -> bool:
+        return not any(figure.count for figure in self.figures)
+
+    def count(self, key: str) -> int:
+        return next(figure.count for figure in self.figures if figure.key == key)
+
+
+def audit(
+    history: History, books: Books, projections: Projections, redis: Iterable[Finding]
+) -> Audit:
+    """All figures; `redis` are the levels where Redis doesn't say what the ledger says."""
+    findings: dict[str, tuple[str, Iterable[Finding]]] = {
+        "oversold": ("units oversold, by the ledger", _oversold(history, books)),
+        "promised_beyond": (
+            "units oversold, by what buyers were told",
+            (
+                (f"{sku}: {units} more than there were", units)
+                for sku, units in promised_beyond(history).items()
+            ),
+        ),
+        "lost": ("answers given that the ledger doesn't have", _lost(history, books)),
+        "doubled": ("effects counted twice", _doubled(history, books)),
+        "unaccounted": ("units unaccounted for", _unaccounted(history, books, projections)),
+        "redis": ("levels where Redis differs from the ledger", redis),
+    }
+    figures = []
+    for key, (words, found) in findings.items():
+        ours = list(found)
+        count = sum(size for _, size in ours)
+        figures.append(Figure(key, words, count, [said for said, _ in ours[:_EXAMPLES]]))
+    return Audit(
+        figures=figures,
+        entries=books.entries,
+        promises=len(books.promises),
+        answers=sum(call.status > 0 for call in history.calls),
+    )
+
+
+def differing(service: dict[Place, Numbers], ledger: dict[Place, Numbers]) -> Iterator[Finding]:
+    """Levels that Redis has otherwise than the ledger had them at the same version."""
+    for place, ours in service.items():
+        theirs = ledger.get(place)
+        if theirs != ours:
+            yield f"{place[0]} at {place[1]}: Redis {ours}, the ledger {theirs}", 1
+
+
+def _oversold(history: History, books: Books) -> Iterator[Finding]:
+    """Beyond what was there at any moment; or in all, beyond what ever came."""
+    promised: Counter[str] = Counter()
+    for promise in books.promises.values():
+        promised.update(units_of(promise.now))
+    for sku, received in history.received.items():
+        account = books.accounts.get((sku, history.goods.shop))
+        units = max(account.beyond if account else 0, promised[sku] - received, 0)
+        if units:
+            yield f"{sku}: {received} received, {units} more promised", units
+
+
+def _lost(history: History, books: Books) -> Iterator[Finding]:
+    for call in history.calls:
+        if not call.accepted:
+            continue
+        if call.kind in _ENTRY_OF:
+            promise = books.promises.get(call.reference)
+            if promise is None:
+                yield f"{call.kind} of {call.reference}: answered {call.status}, not recorded", 1
+            elif missing := _missing(call, promise):
+                yield f"{call.kind} of {call.reference}: {missing}", 1
+        elif call.kind in FACTS and call.told in _TAKEN_IN:
+            key = (_source(call, history.goods), call.reference)
+            if not books.events[key]:
+                yield f"{call.kind} {call.reference}: {call.told}, not recorded", 1
+
+
+def _missing(call: Call, promise: Promise) -> str:
+    """What of an answered promise the ledger doesn't have, in words; empty if nothing."""
+    if call.kind == "hold":
+        short = _asked(call) - Counter(promise.first)
+        return f"{dict(short)} missing from the hold" if short else ""
+    if call.kind == "change":
+        behind = promise.now.generation < call.generation
+        return f"generation {call.generation} answered, {promise.now.generation} kept" * behind
+    if promise.now.order_id != f"{call.reference}-order":
+        return f"answered as confirmed, recorded as {promise.now.status}"
+    short = _asked(call) - units_of(promise.now)
+    return f"{dict(short)} missing from the order" if short else ""
+
+
+def _doubled(history: History, books: Books) -> Iterator[Finding]:
+    for key, times in books.events.items():
+        if times > 1:
+            yield f"event {key[1]} of {key[0]} was applied {times} times", times - 1
+    asked: dict[str, Counter[str]] = {}
+    for call in history.calls:
+        if call.kind in _ENTRY_OF:
+            # Repeats and retries are one effect, however often they were sent.
+            asked.setdefault(call.reference, Counter())[_ENTRY_OF[call.kind]] = 1
+            promise = books.promises.get(call.reference)
+            if promise is not None and call.accepted and (extra := _extra(call, promise)):
+                yield f"{call.kind} of {call.reference}: {dict(extra)} too many", extra.total()
+    for reservation_id, promise in books.promises.items():
+        for kind in _ENTRY_OF.values():
+            times = promise.effects[kind] - asked.get(reservation_id, Counter())[kind]
+            if times > 0:
+                yield f"{kind} of {reservation_id} took effect {promise.effects[kind]} times", times
+
+
+def _extra(call: Call, promise: Promise) -> Counter[str]:
+    """Units beyond what was asked."""
+    if call.kind == "hold":
+        return Counter(promise.first) - _asked(call)
+    if call.kind == "confirm":
+        return units_of(promise.now) - _asked(call)
+    return Counter()
+
+
+def _unaccounted(history: History, books: Books, projections: Projections) -> Iterator[Finding]:
+    """Steps that lose units, levels that don't add up, and tables that say something else."""
+    yield from books.faults
+    expected = _expected_on_hand(history, books)
+    reserved: Counter[Place] = Counter()
+    allocated: Counter[Place] = Counter()
+    for promise in books.promises.values():
+        for line in promise.now.lines:
+            reserved[line.sku, line.location] += line.reserved
+            allocated[line.sku, line.location] += line.allocated
+    for place in {*expected, *books.accounts, *projections.levels}:
+        account = books.accounts.get(place)
+        level = account.level if account else None
+        folded = (level.on_hand, level.reserved, level.allocated) if level else (0, 0, 0)
+        due = (expected[place], reserved[place], allocated[place])
+        yield from _difference(place, "the entries", folded, "what happened", due)
+        kept = projections.levels.get(place, (0, 0, 0))
+        yield from _difference(place, "the table of levels", kept, "the entries", folded)
+        moved = projections.moved.get(place, 0)
+        if moved != folded[0]:
+            words = f"{place[0]} at {place[1]}: movements come to {moved}, on_hand is {folded[0]}"
+            yield words, abs(moved - folded[0])
+    for reservation_id, promise in books.promises.items():
+        if projections.reservations.get(reservation_id) != promise.image:
+            yield f"{reservation_id}: the table of reservations has another image", 1
+
+
+def _difference(
+    place: Place, what: str, found: Numbers, other: str, due: Numbers
+) -> Iterator[Finding]:
+    if found != due:
+        words = f"{place[0]} at {place[1]}: {what} say {found}, {other} {due}"
+        yield words, sum(abs(a - b) for a, b in zip(found, due, strict=True))
+
+
+def _expected_on_hand(history: History, books: Books) -> Counter[Place]:
+    """What came less what went, by the clients' record; of a fact that nobody ever answered, the
+    ledger says whether it happened."""
+    goods = history.goods
+    units: Counter[Place] = Counter()
+    for sku, received in history.received.items():
+        units[sku, goods.shop] += received
+    happened: dict[tuple[str, str], Call] = {}
+    for call in history.calls:
+        if call.kind in FACTS:
+            key = (_source(call, goods), call.reference)
+            if call.told in _TAKEN_IN or (not call.status and books.events[key]):
+                happened[key] = call
+    for call in happened.values():
+        location = goods.shop if call.kind == "shipment" else goods.store
+        for line in call.cart:
+            sign = 1 if call.kind == "receipt" else -1
+            units[line.sku, location] += sign * line.quantity
+    return units
+
+
+def _asked(call: Call) -> Counter[str]:
+    return Counter({line.sku: line.quantity for line in call.cart})
+
+
+def _source(call: Call, goods: Goods) -> str:
+    return goods.warehouse if call.kind == "shipment" else goods.till

@@ -1,0 +1,73 @@
+"""A buyer's clicks and the operations' facts, as HTTP requests."""
+
+from typing import Any
+
+import msgspec
+
+from atp_service.rehearse.goods import Goods
+from atp_service.rehearse.journey import Ask, Cart
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What goes over the wire; `route` names the call without ids."""
+
+    method: str
+    path: str
+    body: bytes
+    route: str
+
+
+def click_request(ask: Ask, goods: Goods, hold_seconds: int) -> Request:
+    """The call behind a click."""
+    reservation = f"/v1/reservations/{ask.reservation_id}"
+    match ask.click:
+        case "browse":
+            asked = {
+                "skus": [line.sku for line in ask.cart],
+                "locations": [goods.shop],
+                "channel": goods.channel,
+            }
+            return Request("POST", "/v1/availability", _encode(asked), "availability")
+        case "hold":
+            held = {
+                "reservation_id": ask.reservation_id,
+                "channel": goods.channel,
+                "ttl_seconds": hold_seconds,
+                "lines": _lines(ask.cart, goods),
+            }
+            return Request("POST", "/v1/reservations", _encode(held), "hold")
+        case "change":
+            changed = {"ttl_seconds": hold_seconds, "lines": _lines(ask.cart, goods)}
+            return Request("PUT", reservation, _encode(changed), "change")
+        case "confirm":
+            order = {"order_id": order_id(ask.reservation_id)}
+            return Request("POST", f"{reservation}/confirm", _encode(order), "confirm")
+
+
+def order_id(reservation_id: str) -> str:
+    return f"{reservation_id}-order"
+
+
+def event(source: str, event_id: str, kind: str, time: str, data: dict[str, Any]) -> dict[str, Any]:
+    """A CloudEvent."""
+    return {
+        "specversion": "1.0",
+        "id": event_id,
+        "source": source,
+        "type": f"atp.stock.{kind}.v1",
+        "time": time,
+        "data": data,
+    }
+
+
+def fact_request(events: list[dict[str, Any]]) -> Request:
+    return Request("POST", "/v1/stock-events", _encode(events), "facts")
+
+
+def _lines(cart: Cart, goods: Goods) -> list[dict[str, Any]]:
+    return [
+        {"line_id": str(place), "sku": line.sku, "location": goods.shop, "quantity": line.quantity}
+        for place, line in enumerate(cart, 1)
+    ]

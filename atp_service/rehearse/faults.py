@@ -1,0 +1,113 @@
+"""Faults: a child of a running `atp up` is killed, or stopped for a while, in mid-sale."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal, get_args
+
+from atp_service.rehearse.errors import CannotRehearse
+
+Fault = Literal["kill-redis", "kill-worker", "kill-api", "pause-postgres", "pause-nats"]
+FAULTS: tuple[Fault, ...] = get_args(Fault)
+
+_PATIENCE_SECONDS = 60.0
+_LOOK_EVERY_SECONDS = 0.05
+
+
+class Victim:
+    """The child of a supervisor that a fault strikes."""
+
+    def __init__(self, fault: Fault, supervisor: int | None) -> None:
+        """Raises CannotRehearse where there is no such child."""
+        self.fault = fault
+        self._supervisor = supervisor
+        if supervisor is None or self._find() is None:
+            raise CannotRehearse(
+                f"--fault {fault} needs an `atp up` that runs it as a child of its own, on this"
+                " machine"
+            )
+
+    def strike(self, seconds: float, ready: Callable[[], bool]) -> float | None:
+        """Kill it, or stop it for so many seconds. Returns when the service is ready again: after
+        how many seconds, or None if it wasn't in time."""
+        began = time.monotonic()
+        pid = self._find()
+        if pid is None:
+            return None
+        if self.fault.startswith("kill"):
+            os.kill(pid, signal.SIGKILL)
+        else:
+            _pause(pid, seconds)
+        while time.monotonic() < began + _PATIENCE_SECONDS:
+            if self._is_back(pid) and ready():
+                return time.monotonic() - began
+            time.sleep(_LOOK_EVERY_SECONDS)
+        return None
+
+    def _is_back(self, struck: int) -> bool:
+        found = self._find()
+        return found is not None and (found != struck or self.fault.startswith("pause"))
+
+    def _find(self) -> int | None:
+        wanted = self.fault.partition("-")[2]
+        for pid in _children(self._supervisor or 0):
+            if _is(pid, wanted):
+                return pid
+        return None
+
+
+def _is(pid: int, wanted: str) -> bool:
+    try:
+        program = Path(f"/proc/{pid}/comm").read_text().strip()
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    match wanted:
+        case "redis":
+            return program in ("valkey-server", "redis-server")
+        case "worker":
+            return b"worker" in words
+        case "api":
+            return b"serve" in words
+        case "nats":
+            return program == "nats-server"
+        case _:
+            return program == wanted
+
+
+def _pause(pid: int, seconds: float) -> None:
+    """The process and all it has started stand still: first it, so that it starts no more."""
+    stopped = []
+    try:
+        os.kill(pid, signal.SIGSTOP)
+        stopped.append(pid)
+        for one in _descendants(pid):
+            os.kill(one, signal.SIGSTOP)
+            stopped.append(one)
+        time.sleep(seconds)
+    finally:
+        for one in reversed(stopped):
+            os.kill(one, signal.SIGCONT)
+
+
+def _descendants(pid: int) -> Iterator[int]:
+    for child in _children(pid):
+        yield child
+        yield from _descendants(child)
+
+
+def _children(pid: int) -> list[int]:
+    found = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            try:
+                stat = (process / "stat").read_text()
+            except OSError:
+                continue
+            # The command's name is in brackets and may hold anything; then state and parent.
+            state, parent = stat.rpartition(")")[2].split()[:2]
+            if int(parent) == pid and state != "Z":
+                found.append(int(process.name))
+    return found

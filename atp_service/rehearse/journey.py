@@ -1,0 +1,101 @@
+"""What a buyer does, click by click. Pure: chance comes in, and the status of each answer.
+
+The rehearsal's own generator and Locust both play it.
+"""
+
+from collections.abc import Generator
+from random import Random
+from typing import Literal
+
+from msgspec import Struct
+
+from atp_service.rehearse.goods import Goods
+from atp_service.rehearse.scenario import Scenario
+
+Click = Literal["browse", "hold", "change", "confirm"]
+_INTENTS = ("browse", "walk_away", "confirm", "change", "repeat")
+
+
+class Line(Struct, frozen=True, array_like=True):
+    """Units of one SKU in a cart."""
+
+    sku: str
+    quantity: int
+
+
+Cart = tuple[Line, ...]
+
+
+class Ask(Struct, frozen=True, kw_only=True):
+    """One click, after thinking; `copies` of it are sent at once, all with the same id."""
+
+    click: Click
+    reservation_id: str
+    cart: Cart
+    think_seconds: float
+    copies: int = 1
+
+
+Journey = Generator[Ask, int, None]
+
+
+def journey(
+    scenario: Scenario, goods: Goods, reservation_id: str, sale: float, chance: Random
+) -> Journey:
+    """A visit: yields what to ask, is sent the best status answered (0: none came).
+
+    A page is older than the click on it: whoever means to buy tries, whatever the page said.
+    """
+    mix = scenario.mix
+    weights = (mix.browse, mix.walk_away, mix.confirm, mix.change, mix.repeat)
+    (intent,) = chance.choices(_INTENTS, weights)
+    on_sale = chance.random() < sale
+    copies = 2 if intent == "repeat" else 1
+    cart = _cart(scenario, goods, on_sale, chance)
+
+    def ask(click: Click) -> Ask:
+        think_seconds = 0.0 if click == "browse" else chance.uniform(*scenario.buyer.think_seconds)
+        many = copies if click in ("hold", "confirm") else 1
+        return Ask(
+            click=click,
+            reservation_id=reservation_id,
+            cart=cart,
+            think_seconds=think_seconds,
+            copies=many,
+        )
+
+    yield ask("browse")
+    if intent == "browse":
+        return
+    if not _is_good((yield ask("hold"))) or intent == "walk_away":
+        return
+    if intent == "change":
+        before = cart
+        cart = _changed(cart, goods, chance)
+        status = yield ask("change")
+        if not _is_good(status):
+            cart = before  # refused: the cart is held as it was
+    yield ask("confirm")
+
+
+def _is_good(status: int) -> bool:
+    return 200 <= status < 300
+
+
+def _cart(scenario: Scenario, goods: Goods, on_sale: bool, chance: Random) -> Cart:
+    shelf = goods.sale if on_sale else goods.everyday
+    quantity = 2 if chance.random() < scenario.buyer.two_units else 1
+    line = Line(chance.choice(shelf), quantity)
+    if chance.random() >= scenario.buyer.second_line:
+        return (line,)
+    beside = chance.choice(goods.everyday)
+    return (line,) if beside == line.sku else (line, Line(beside, 1))
+
+
+def _changed(cart: Cart, goods: Goods, chance: Random) -> Cart:
+    """Another number of units, or another SKU of the sale."""
+    first, *others = cart
+    if chance.random() < 0.5:
+        return (Line(first.sku, 3 - first.quantity), *others)
+    other = chance.choice(goods.sale)
+    return (Line(other, first.quantity), *(line for line in others if line.sku != other))

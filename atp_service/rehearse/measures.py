@@ -1,0 +1,309 @@
+"""How it went for those who came: latency, rates, who won, and what went wrong."""
+
+import math
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from msgspec import Struct
+
+from atp_service.rehearse.history import FACTS, Call, History
+from atp_service.rehearse.scenario import Scenario
+
+Class = Literal["browse", "accepted", "refused", "facts"]
+CLASSES: tuple[Class, ...] = ("browse", "accepted", "refused", "facts")
+FAULT = "fault"  # the phase of what a fault fell into
+
+# A generator that needs more of a core than this, or wakes later, measures itself.
+BUSY_SHARE = 0.85
+LATE_SECONDS = 0.05
+
+# A click on a hold may be refused for these reasons; for any other something is wrong.
+_FAIR_REFUSALS = frozenset({"insufficient-stock", "reservation-lost", "reservation-not-held"})
+_FAIR_FACTS = frozenset({"applied", "duplicate"})
+
+
+class Window(Struct, frozen=True):
+    """When a fault could be felt, in seconds from the start."""
+
+    name: str
+    begins_at: float
+    ends_at: float
+
+    def overlaps(self, begin: float, end: float) -> bool:
+        return begin <= self.ends_at and end >= self.begins_at
+
+
+class Latency(Struct, frozen=True, kw_only=True):
+    """Milliseconds from when calls were due to their answers."""
+
+    phase: str
+    kind: Class
+    count: int
+    p50: float
+    p95: float
+    p99: float
+    p999: float
+
+
+class Rates(Struct, frozen=True, kw_only=True):
+    """Arrivals a second at the plateau: planned, and as they came; and calls answered a second."""
+
+    planned: float
+    reached: float
+    answered: float
+
+
+class Fairness(Struct, frozen=True, kw_only=True):
+    """Who won, of those who tried to hold a SKU on sale.
+
+    `first_share`: of those who asked first, as many as there were units, the share that got some.
+    `correlation`: 1 if every winner asked before every loser, 0 for a lottery, -1 the reverse.
+    """
+
+    asked: int
+    won: int
+    first_share: float
+    correlation: float
+
+
+class Errors(Struct, frozen=True, kw_only=True):
+    """What went wrong, by kind: attempts that had to be repeated, and calls that ended badly.
+    `fault_…` are those within a fault's window, which don't count against the service."""
+
+    attempts: dict[str, int]
+    fault_attempts: dict[str, int]
+    calls: dict[str, int]
+    fault_calls: dict[str, int]
+
+
+class Effort(Struct, frozen=True, kw_only=True):
+    """The generator's own: its CPU share in its busiest seconds, how late it woke (p99), how long
+    requests waited for a connection (p99)."""
+
+    cpu_share: float
+    late_seconds: float
+    queued_seconds: float
+
+    @property
+    def is_bottleneck(self) -> bool:
+        return self.cpu_share > BUSY_SHARE or self.late_seconds > LATE_SECONDS
+
+
+class Measures(Struct, frozen=True, kw_only=True):
+    """All of it. `sold_out` counts seconds from the sale's opening to the first buyer of one unit
+    who was told there were none; None for a SKU where nobody was."""
+
+    latencies: list[Latency]
+    rates: Rates
+    sold_out: dict[str, float | None]
+    refused_share: float
+    refusals: dict[str, int]
+    fairness: Fairness
+    errors: Errors
+    effort: Effort
+    seconds: float
+    calls: int
+
+
+def measure(scenario: Scenario, history: History, window: Window | None) -> Measures:
+    calls = history.calls
+    return Measures(
+        latencies=list(_latencies(scenario, calls, window)),
+        rates=_rates(scenario, calls),
+        sold_out=_sold_out(scenario, history),
+        refused_share=_refused_share(calls),
+        refusals=dict(Counter(call.told for call in calls if call.refused).most_common()),
+        fairness=_fairness(history),
+        errors=_errors(scenario, calls, window),
+        effort=_effort(history),
+        seconds=max((call.answered for call in calls), default=0.0),
+        calls=len(calls),
+    )
+
+
+def percentile(ordered: Sequence[float], percent: float) -> float:
+    """The nearest rank's value; 0 of nothing."""
+    if not ordered:
+        return 0.0
+    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
+
+
+def kind_of(call: Call) -> Class | None:
+    """The class a call's latency belongs to; None where it has none, as nobody answered."""
+    if call.kind in FACTS:
+        return "facts" if call.accepted else None
+    if call.refused:
+        return "refused"
+    if not call.accepted:
+        return None
+    return "browse" if call.kind == "browse" else "accepted"
+
+
+def phase_of(call: Call, window: Window | None) -> str:
+    """Its phase, or the fault's where that lasted while it waited for its answer."""
+    if window is not None and window.overlaps(call.due, call.answered):
+        return FAULT
+    return call.phase
+
+
+def _latencies(
+    scenario: Scenario, calls: Iterable[Call], window: Window | None
+) -> Iterable[Latency]:
+    seconds: dict[tuple[str, Class], list[float]] = defaultdict(list)
+    for call in calls:
+        if (kind := kind_of(call)) is not None:
+            seconds[phase_of(call, window), kind].append(call.seconds)
+    for phase in [*(phase.name for phase in scenario.phases), FAULT]:
+        for kind in CLASSES:
+            if ours := sorted(seconds.get((phase, kind), [])):
+                p50, p95, p99, p999 = (
+                    round(percentile(ours, percent) * 1000, 2) for percent in (50, 95, 99, 99.9)
+                )
+                yield Latency(
+                    phase=phase, kind=kind, count=len(ours), p50=p50, p95=p95, p99=p99, p999=p999
+                )
+
+
+def _rates(scenario: Scenario, calls: Iterable[Call]) -> Rates:
+    plateau = scenario.plateau
+    begin = scenario.begin_of(plateau)
+    end = begin + plateau.seconds
+    came = answered = 0
+    for call in calls:
+        came += call.kind == "browse" and begin <= call.woken < end
+        answered += call.status > 0 and begin <= call.answered < end
+    planned = scenario.normal_rate * plateau.weight / plateau.seconds
+    return Rates(
+        planned=planned, reached=came / plateau.seconds, answered=answered / plateau.seconds
+    )
+
+
+def _sold_out(scenario: Scenario, history: History) -> dict[str, float | None]:
+    first: dict[str, float | None] = dict.fromkeys(history.goods.sale)
+    for call in history.calls:
+        if call.kind == "hold" and call.told == "insufficient-stock" and len(call.cart) == 1:
+            (line,) = call.cart
+            if line.quantity == 1 and line.sku in first:
+                at = call.answered - scenario.opens_at
+                before = first[line.sku]
+                first[line.sku] = at if before is None else min(before, at)
+    return first
+
+
+def _refused_share(calls: Iterable[Call]) -> float:
+    won: dict[str, bool] = {}
+    for call in calls:
+        if call.kind == "hold" and call.status:
+            won[call.reference] = won.get(call.reference, False) or call.accepted
+    return 1 - sum(won.values()) / len(won) if won else 0.0
+
+
+def order_of_success(history: History) -> dict[str, list[tuple[int, bool]]]:
+    """By SKU on sale, those who tried to hold it in the order they were due to: units, success."""
+    asked: dict[str, dict[str, tuple[float, int, bool]]] = defaultdict(dict)
+    for call in history.calls:
+        if call.kind == "hold" and call.status and call.cart[0].sku in history.goods.sale:
+            line = call.cart[0]
+            buyers = asked[line.sku]
+            due, quantity, won = buyers.get(call.reference, (call.due, line.quantity, False))
+            buyers[call.reference] = (due, quantity, won or call.accepted)
+    return {
+        sku: [(quantity, won) for _, quantity, won in sorted(buyers.values())]
+        for sku, buyers in asked.items()
+    }
+
+
+def _fairness(history: History) -> Fairness:
+    """By SKU, then all of them together, each weighed by how many asked for it."""
+    first = first_won = all_asked = all_won = 0
+    weighed = 0.0
+    for sku, order in order_of_success(history).items():
+        left = history.received.get(sku, 0)
+        for quantity, won in order:
+            left -= quantity
+            if left < 0:
+                break
+            first += 1
+            first_won += won
+        successes = [won for _, won in order]
+        all_asked += len(order)
+        all_won += sum(successes)
+        weighed += len(order) * rank_correlation(successes)
+    return Fairness(
+        asked=all_asked,
+        won=all_won,
+        first_share=first_won / first if first else 0.0,
+        correlation=weighed / all_asked if all_asked else 0.0,
+    )
+
+
+def rank_correlation(won: Sequence[bool]) -> float:
+    """The rank-biserial correlation of the order asked and success: of all pairs of a winner and
+    a loser, the share where the winner asked first less the share where the loser did."""
+    winners = sum(won)
+    losers = len(won) - winners
+    if not winners or not losers:
+        return 0.0
+    first = winners_before = 0
+    for one in won:
+        if one:
+            winners_before += 1
+        else:
+            first += winners_before
+    return 2 * first / (winners * losers) - 1
+
+
+def _errors(scenario: Scenario, calls: Iterable[Call], window: Window | None) -> Errors:
+    patience = scenario.buyer.patience_seconds
+    attempts: dict[bool, Counter[str]] = {True: Counter(), False: Counter()}
+    ended: dict[bool, Counter[str]] = {True: Counter(), False: Counter()}
+
+    def felt(begin: float, end: float) -> bool:
+        """Whether a fault can be the reason for what lay between the two moments."""
+        return window is not None and window.overlaps(begin, end)
+
+    for call in calls:
+        for fault, at in zip(call.faults, call.fault_times, strict=True):
+            attempts[felt(at - patience, at)][fault] += 1
+        if (ending := _bad_ending(call)) is not None:
+            ended[felt(call.due, call.answered)][ending] += 1
+    return Errors(
+        attempts=dict(attempts[False].most_common()),
+        fault_attempts=dict(attempts[True].most_common()),
+        calls=dict(ended[False].most_common()),
+        fault_calls=dict(ended[True].most_common()),
+    )
+
+
+def _bad_ending(call: Call) -> str | None:
+    """What is wrong with a call's end, in words; None where all is as it should be."""
+    if not call.status:
+        return f"{call.kind}: never answered"
+    if call.kind in FACTS:
+        return None if call.told in _FAIR_FACTS else f"{call.kind}: {call.told or call.status}"
+    if call.accepted or (call.refused and call.told in _FAIR_REFUSALS):
+        return None
+    return f"{call.kind}: {call.status} {call.told}".rstrip()
+
+
+def _effort(history: History) -> Effort:
+    busiest = sorted(second.cpu_share for second in history.seconds)
+    late = sorted(call.woken - call.due for call in history.calls)
+    queued = sorted(call.sent - call.woken for call in history.calls if call.sent)
+    return Effort(
+        cpu_share=percentile(busiest, 90),
+        late_seconds=percentile(late, 99),
+        queued_seconds=percentile(queued, 99),
+    )
+
+
+def by_second(times: Iterable[float], seconds: int) -> list[int]:
+    """How many fall into each second."""
+    counts = [0] * seconds
+    edges = range(1, seconds + 1)
+    for time in times:
+        if 0 <= time < seconds:
+            counts[bisect_left(edges, time)] += 1
+    return counts

@@ -1,0 +1,215 @@
+"""The scenario file: what is on sale, who comes and when, and what they do.
+
+It is TOML; `examples/flash-sale.toml` shows every key. A mistake is told with its line.
+"""
+
+import math
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path as FilePath
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct, field, structs
+
+from atp_service.rehearse.lines import Lines, Path
+
+Count = Annotated[int, Meta(ge=1, le=10_000_000)]
+Skus = Annotated[int, Meta(ge=1, le=1_000)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Multiple = Annotated[float, Meta(ge=0, le=1_000)]
+Rate = Annotated[float, Meta(ge=0, le=100_000)]
+HoldSeconds = Annotated[int, Meta(ge=1, le=14_400)]
+
+_SUM_TOLERANCE = 1e-6
+
+
+class ScenarioError(Exception):
+    """The scenario can't be used; the message is one line that begins with file and line."""
+
+
+class Goods(Struct, frozen=True, forbid_unknown_fields=True):
+    """So many SKUs, and the units there are of each."""
+
+    skus: Skus
+    units: Count
+
+
+class Buyer(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What all buyers have in common. Think times are even between the two."""
+
+    think_seconds: tuple[float, float]
+    hold_seconds: HoldSeconds
+    patience_seconds: Seconds
+    gives_up_seconds: Seconds
+    two_units: Share = 0.0
+    second_line: Share = 0.0
+
+
+class Mix(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What buyers come to do; the shares add up to 1."""
+
+    browse: Share
+    walk_away: Share
+    confirm: Share
+    change: Share
+    repeat: Share
+
+
+class Operations(Struct, frozen=True, forbid_unknown_fields=True):
+    """The facts that come in meanwhile: tills' sales, deliveries, shipments of orders."""
+
+    facts_per_second: Rate
+
+
+class Phase(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Arrivals rise or fall evenly between two multiples of the normal rate; `sale` is the share
+    of those arriving who come for a SKU on sale."""
+
+    name: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9 -]{0,30}$")]
+    seconds: Seconds
+    begins_at: Multiple = field(name="from")
+    ends_at: Multiple = field(name="to")
+    sale: Share
+
+    @property
+    def weight(self) -> float:
+        """Its share of all buyers, in seconds at the normal rate."""
+        return self.seconds * (self.begins_at + self.ends_at) / 2
+
+
+class Targets(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the verdict asks for beside a clean audit."""
+
+    p99_ms: Annotated[float, Meta(gt=0)] | None = None
+
+
+class Scenario(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A scenario, checked. The normal rate follows from `buyers` and the phases."""
+
+    name: str
+    buyers: Count
+    sale: Goods
+    everyday: Goods
+    buyer: Buyer
+    mix: Mix
+    operations: Operations
+    phases: Annotated[list[Phase], Meta(min_length=1, max_length=20)]
+    targets: Targets = Targets()
+
+    @property
+    def seconds(self) -> float:
+        return math.fsum(phase.seconds for phase in self.phases)
+
+    @property
+    def normal_rate(self) -> float:
+        """Buyers a second at multiple 1."""
+        return self.buyers / math.fsum(phase.weight for phase in self.phases)
+
+    @property
+    def peak(self) -> float:
+        """The highest multiple."""
+        return max(max(phase.begins_at, phase.ends_at) for phase in self.phases)
+
+    @property
+    def plateau(self) -> Phase:
+        """The phase with the highest mean rate: where faults strike."""
+        return max(self.phases, key=lambda phase: phase.weight / phase.seconds)
+
+    def begin_of(self, phase: Phase) -> float:
+        """Seconds from the start."""
+        before = self.phases[: self.phases.index(phase)]
+        return math.fsum(one.seconds for one in before)
+
+    @property
+    def opens_at(self) -> float:
+        """When the first buyers for the sale come, in seconds from the start."""
+        return self.begin_of(next(phase for phase in self.phases if phase.sale > 0))
+
+    def scaled(self, scale: float) -> "Scenario":
+        """Buyers, units and rates shrunk (or grown) alike; times stay as they are."""
+        return structs.replace(
+            self,
+            buyers=_scaled(self.buyers, scale),
+            sale=structs.replace(self.sale, units=_scaled(self.sale.units, scale)),
+            everyday=structs.replace(self.everyday, units=_scaled(self.everyday.units, scale)),
+            operations=Operations(self.operations.facts_per_second * scale),
+        )
+
+
+def load_scenario(path: FilePath) -> Scenario:
+    """The scenario a file describes, or a `ScenarioError` that names the line to mend."""
+    try:
+        text = path.read_text("utf-8")
+    except OSError as error:
+        raise ScenarioError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ScenarioError(f"{path}: not UTF-8: {error}") from error
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ScenarioError(_syntax(path, text, str(error))) from error
+    lines = Lines(text)
+    try:
+        scenario = msgspec.convert(document, Scenario)
+    except msgspec.ValidationError as error:
+        where, what = _spoken(str(error))
+        raise ScenarioError(f"{path}:{lines.of(where)}: {what}") from error
+    for where, what in _mistakes(scenario):
+        raise ScenarioError(f"{path}:{lines.of(where)}: {_dotted(where)}: {what}")
+    return scenario
+
+
+def _scaled(count: int, scale: float) -> int:
+    return max(1, round(count * scale))
+
+
+def _mistakes(scenario: Scenario) -> Iterator[tuple[Path, str]]:
+    """What the types alone don't rule out."""
+    total = math.fsum(structs.astuple(scenario.mix))
+    if abs(total - 1) > _SUM_TOLERANCE:
+        yield ("mix",), f"the shares add up to {total:g}, not 1"
+    shortest, longest = scenario.buyer.think_seconds
+    if not 0 <= shortest <= longest:
+        yield ("buyer", "think_seconds"), "the shorter time comes first, and neither is below 0"
+    names = [phase.name for phase in scenario.phases]
+    for place, phase in enumerate(scenario.phases):
+        if phase.name in names[:place]:
+            yield ("phases", place, "name"), f"there is a phase {phase.name!r} already"
+    if not any(phase.weight > 0 for phase in scenario.phases):
+        yield ("phases", 0, "from"), "nobody ever comes: every phase is at 0"
+    if not any(phase.sale > 0 for phase in scenario.phases):
+        yield ("phases", 0, "sale"), "nobody comes for the sale in any phase"
+
+
+def _syntax(path: FilePath, text: str, message: str) -> str:
+    """tomllib's "… (at line 3, column 5)" as file:3."""
+    reason, _, where = message.partition(" (at ")
+    found = re.match(r"line (\d+)", where)
+    line = int(found[1]) if found else len(text.splitlines())
+    return f"{path}:{line}: not TOML: {reason}"
+
+
+def _spoken(message: str) -> tuple[Path, str]:
+    """msgspec's "… field `x` - at `$.phases[1]`" as a path and words."""
+    reason, _, where = message.partition(" - at ")
+    path: Path = tuple(
+        int(place) if place else key
+        for key, place in re.findall(r"\.?([^.\[\]`$]+)|\[(\d+)\]", where)
+    )
+    named = re.search(r"(?:unknown|required) field `([^`]+)`", reason)
+    if named is None:
+        return path, f"{_dotted(path)}: {reason}"
+    whole = (*path, named[1])
+    kind = "no such key" if "unknown" in reason else "missing"
+    return whole, f"{_dotted(whole)}: {kind}"
+
+
+def _dotted(path: Path) -> str:
+    """A path as people write it; places count from 1."""
+    words = ""
+    for part in path:
+        words += f" number {part + 1}" if isinstance(part, int) else f"{'.' * bool(words)}{part}"
+    return words

@@ -1,0 +1,84 @@
+"""The verdict: did it hold? Each demand is said, with what was found."""
+
+from msgspec import Struct
+
+from atp_service.rehearse.audit import Audit
+from atp_service.rehearse.measures import Measures
+from atp_service.rehearse.scenario import Scenario
+
+_ENOUGH = 0.95  # of the planned rate: below, the rehearsal was a smaller one than it says
+
+
+class Check(Struct, frozen=True):
+    """One demand; `held` is None where nothing can be said."""
+
+    words: str
+    found: str
+    held: bool | None
+
+
+class Verdict(Struct, frozen=True, kw_only=True):
+    """Held if no demand failed. `remarks` are what a reader must know beside it."""
+
+    checks: list[Check]
+    remarks: list[str]
+
+    @property
+    def held(self) -> bool:
+        return not any(check.held is False for check in self.checks)
+
+
+class Recovery(Struct, frozen=True):
+    """How long a fault lasted, until the service was ready again; None if it never was."""
+
+    fault: str
+    seconds: float | None
+
+
+def judge(
+    scenario: Scenario, audit: Audit, measures: Measures, recovery: Recovery | None
+) -> Verdict:
+    checks = [
+        Check(figure.words, f"{figure.count:,}", figure.count == 0) for figure in audit.figures
+    ]
+    bad = sum(measures.errors.calls.values())
+    checks.append(Check("calls that ended badly, outside a fault", f"{bad:,}", bad == 0))
+    if recovery is not None:
+        checks.append(
+            Check(
+                f"back after {recovery.fault}",
+                f"{recovery.seconds:.1f} s" if recovery.seconds is not None else "not in time",
+                recovery.seconds is not None,
+            )
+        )
+    if scenario.targets.p99_ms is not None:
+        checks.append(_latency_check(scenario, measures, scenario.targets.p99_ms))
+    return Verdict(checks=checks, remarks=list(_remarks(measures)))
+
+
+def _latency_check(scenario: Scenario, measures: Measures, target_ms: float) -> Check:
+    plateau = scenario.plateau.name
+    words = f"p99 of accepted promises at the {plateau} ≤ {target_ms:g} ms"
+    found = [one for one in measures.latencies if one.phase == plateau and one.kind == "accepted"]
+    if not found:
+        return Check(words, "none accepted", None)
+    if measures.effort.is_bottleneck:
+        return Check(words, f"{found[0].p99:g} ms, the generator's own share in it", None)
+    return Check(words, f"{found[0].p99:g} ms", found[0].p99 <= target_ms)
+
+
+def _remarks(measures: Measures) -> list[str]:
+    remarks = []
+    effort, rates = measures.effort, measures.rates
+    if effort.is_bottleneck:
+        remarks.append(
+            f"The generator was the bottleneck: it used {effort.cpu_share:.0%} of a core in its "
+            f"busiest seconds and woke up to {effort.late_seconds * 1000:.0f} ms late (p99). "
+            "Latencies include its own delay; rehearse from another machine, or at a smaller "
+            "--scale."
+        )
+    if rates.reached < _ENOUGH * rates.planned:
+        remarks.append(
+            f"Only {rates.reached:.0f} of the planned {rates.planned:.0f} arrivals a second came."
+        )
+    return remarks
