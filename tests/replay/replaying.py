@@ -18,9 +18,13 @@ def words(file: Path, mapping: Path = EXAMPLE) -> list[str]:
 
 
 def replay(instance: Instance, file: Path, *, code: int = 0) -> dict[str, Any]:
-    """The summary that `atp replay --json` prints: on standard output nothing else."""
+    return summary_of(instance, *words(file), code=code)
+
+
+def summary_of(instance: Instance, *command: str, code: int = 0) -> dict[str, Any]:
+    """The summary that the command prints with `--json`: on standard output nothing else."""
     done = subprocess.run(
-        [sys.executable, "-m", "atp_service", *words(file), "--json"],
+        [sys.executable, "-m", "atp_service", *command, "--json"],
         env=instance.environment,
         cwd=instance.log.parent,
         capture_output=True,
