@@ -23,7 +23,7 @@ _NUMBERS = 46  # bytes of a row before its texts
 _image_numbers = Layout(">hiqiqi").unpack_from
 _IMAGE_NUMBERS = 30
 _length = Layout(">i").unpack_from
-_decode_images = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
+decode_images = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
 
 
 class Row(NamedTuple):
@@ -43,7 +43,7 @@ class Row(NamedTuple):
     def entry(self) -> Entry:
         """As the journal had it. Raises ValueError if it can't be read."""
         return Entry(
-            self.seq, self.command, self.head, self.digest.decode(), _decode_images(self.images)
+            self.seq, self.command, self.head, self.digest.decode(), decode_images(self.images)
         )
 
 
@@ -89,6 +89,14 @@ def entries(connection: Connection, partition: int, after: int, through: int) ->
     return map(row_of, lines(connection, query))
 
 
+def last_entry(connection: Connection, partition: int, through: int) -> Row | None:
+    """The last entry up to `through`."""
+    query = sql.SQL(
+        "SELECT {} FROM entries WHERE partition = {} AND seq <= {} ORDER BY seq DESC LIMIT 1"
+    ).format(sql.SQL(", ").join(map(sql.Identifier, _ENTRY)), partition, through)
+    return next(map(row_of, lines(connection, query)), None)
+
+
 def images_through(
     connection: Connection, partition: int, through: int
 ) -> Iterator[tuple[int, int, bytes]]:
@@ -101,24 +109,35 @@ def images_through(
         yield seq, at, line[_IMAGE_NUMBERS:]
 
 
-def entries_naming(
-    connection: Connection, partition: int, ref: str, before: int
-) -> list[tuple[int, bytes]]:
-    """The earlier entries that speak of a reservation, order, shipment or document: each one's
-    seq and command."""
-    with unavailable_when_away():
-        return connection.execute(
-            """
-            SELECT entries.seq, entries.command
-            FROM traces
-            JOIN entries USING (partition, seq)
-            WHERE ref = %(ref)s
-              AND partition = %(partition)s
-              AND seq < %(before)s
-            ORDER BY seq
-            """,
-            {"ref": ref, "partition": partition, "before": before},
-        ).fetchall()
+class Earlier:
+    """Looks up commands of earlier entries, on a connection of its own that is opened if needed."""
+
+    def __init__(self, database_url: str, partition: int) -> None:
+        self._database_url = database_url
+        self._partition = partition
+        self._connection: Connection | None = None
+
+    def __call__(self, ref: str, before: int) -> list[bytes]:
+        """The commands that speak of a reservation, order, shipment or document, in order."""
+        self._connection = self._connection or connect(self._database_url)
+        with unavailable_when_away():
+            rows = self._connection.execute(
+                """
+                SELECT entries.command
+                FROM traces
+                JOIN entries USING (partition, seq)
+                WHERE ref = %(ref)s
+                  AND partition = %(partition)s
+                  AND seq < %(before)s
+                ORDER BY seq
+                """,
+                {"ref": ref, "partition": self._partition, "before": before},
+            ).fetchall()
+        return [row[0] for row in rows]
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
 
 
 def lines(connection: Connection, query: sql.Composable) -> Iterator[bytes]:

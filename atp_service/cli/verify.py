@@ -1,0 +1,69 @@
+"""`atp verify`: does every number follow?"""
+
+import os
+import sys
+
+import rich_click as click
+
+from atp_service.cli.surroundings import settings_here
+
+
+@click.command("verify")
+@click.option("--no-redis", is_flag=True, help="Only the ledger; Redis is not looked at.")
+@click.option("--digest", "digest_only", is_flag=True, help="Print the state's digest, no table.")
+@click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON, nothing else.")
+def command(no_redis: bool, digest_only: bool, as_json: bool) -> None:
+    """Walk the ledger from its first entry; what was changed since is found, and named.
+
+    Every entry must continue the one before and be what its command comes to; all else in the
+    ledger, and Redis, must be what the entries come to. Selling goes on meanwhile.
+
+    Exits with 0 if all holds, with 1 if something does not, with 2 if it could not be done, or
+    Redis not be compared.
+    """
+    needed = ["database_url"] if no_redis else ["redis_url", "database_url"]
+    settings = settings_here(os.environ, *needed)
+
+    import msgspec
+    import uvloop
+    from rich.console import Console
+
+    from atp_service import app, log
+    from atp_service.ledger import Unavailable
+    from atp_service.verify import Verification, shown, table
+    from atp_service.verify.progress import view
+
+    log.configure("error", "verify")
+    console = Console(stderr=True)
+
+    async def compare_redis(verification: Verification) -> None:
+        alone = msgspec.structs.replace(settings, nats_url=None)
+        async with app.connections(alone, "verify") as connections:
+            await verification.compare_redis(connections.store, connections.ledger)
+
+    try:
+        with view(console, silent=as_json) as watching:
+            verification = Verification(
+                settings.database_url or "", settings.dedupe_hours * 3_600_000, watching
+            )
+            with verification:
+                verification.walk_ledger()
+                if not no_redis:
+                    uvloop.run(compare_redis(verification))
+                verdict = verification.verdict()
+    except Unavailable as fault:
+        click.echo(f"atp: the ledger could not be verified: {fault}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        click.echo("atp: stopped", err=True)
+        sys.exit(130)
+    for line in () if as_json else shown(verdict):
+        console.print(line, style="red", highlight=False, markup=False, soft_wrap=True)
+    if as_json:
+        click.echo(msgspec.json.encode(verdict).decode())
+    elif digest_only:
+        click.echo(verdict.digest)
+    else:
+        Console().print(table(verdict))
+    not_compared = not no_redis and verdict.redis_not_compared is not None
+    sys.exit(1 if not verdict.holds else 2 if not_compared else 0)

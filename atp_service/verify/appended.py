@@ -1,0 +1,181 @@
+"""Movements and events beside the entries they follow from: every row, every column.
+
+Rows are only added up (their hashes, by buckets of entries): that is cheap in any order. Where a
+sum differs, the bucket's rows are looked at one by one.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from struct import Struct as Layout
+from typing import NamedTuple, cast
+
+from psycopg import Connection, sql
+
+from atp_service.inventory.commands import Fact
+from atp_service.ledger import chain
+from atp_service.ledger.became import Told, became
+from atp_service.ledger.binary import values_of
+from atp_service.ledger.rows import event_row, movement_row
+from atp_service.verify.findings import Check, Findings
+from atp_service.verify.reading import Reading, read
+
+_BUCKET_BITS = 12
+_SEQ_PLACE = 14
+_unpack_seq = Layout(">q").unpack_from
+
+
+class _Table(NamedTuple):
+    """A table whose rows follow from entries; `names` are the places of what they are about."""
+
+    check: Check
+    columns: tuple[str, ...]
+    names: tuple[int, ...]
+    joined: str
+    rows: Callable[[int, Reading], Sequence[bytes]]
+
+
+def movements(partition: int, reading: Reading) -> Sequence[bytes]:
+    """The entry's movements, as binary COPY writes them."""
+    entry, head, command = reading.entry, reading.head, reading.command
+    occurred_at_ms = command.occurred_at_ms if isinstance(command, Fact) else 0
+    deltas = iter(head.on_hand_deltas)
+    return [
+        movement_row(
+            *(partition, entry.seq, head, name.encode(), level),
+            *(next(deltas, 0), occurred_at_ms or head.at_ms),
+        )
+        for name, level in reading.levels.items()
+    ]
+
+
+def events(partition: int, reading: Reading) -> Sequence[bytes]:
+    """The entry's event, as binary COPY writes it."""
+    command = reading.command
+    if not isinstance(command, Fact):
+        return ()
+    level = next(reversed(reading.levels.values()), None)
+    # A fact has the members that its kind is asked for.
+    status = became(cast("Told", command), reading.head, level)
+    return (event_row(partition, reading.entry.seq, command.source, command.event_id, status),)
+
+
+_TABLES = (
+    _Table(
+        "movements",
+        (
+            *("partition", "seq", "version", "on_hand_delta", "on_hand", "reserved", "allocated"),
+            *("unavailable", "occurred_at", "at", "safety_stock", "sku", "location", "kind"),
+        ),
+        (11, 12),
+        " at ",
+        movements,
+    ),
+    _Table("events", ("partition", "seq", "source", "event_id", "status"), (2, 3), " ", events),
+)
+
+
+class Appended:
+    """The rows that the entries of a range must have, added up."""
+
+    def __init__(self, partition: int, after: int) -> None:
+        self._partition = partition
+        self._after = after
+        self._sums: list[list[int]] = [[] for _ in _TABLES]
+
+    def add(self, reading: Reading) -> None:
+        bucket = (reading.entry.seq - self._after) >> _BUCKET_BITS
+        for table, sums in zip(_TABLES, self._sums, strict=True):
+            while len(sums) <= bucket:
+                sums.append(0)
+            for row in table.rows(self._partition, reading):
+                sums[bucket] += hash(row)
+
+    def compare(self, connection: Connection, through: int, findings: Findings) -> int:
+        """How many rows there are; those that differ become findings."""
+        compared = 0
+        for table, sums in zip(_TABLES, self._sums, strict=True):
+            rest = dict(enumerate(sums))
+            for row in self._rows(connection, table, self._after, through):
+                compared += 1
+                bucket = (seq_of(row) - self._after) >> _BUCKET_BITS
+                rest[bucket] = rest.get(bucket, 0) - hash(row)
+            for bucket in sorted(bucket for bucket, sum_of in rest.items() if sum_of):
+                first = self._after + (bucket << _BUCKET_BITS)
+                last = min(through, first + (1 << _BUCKET_BITS) - 1)
+                self._name(connection, table, first - 1, last, findings)
+        return compared
+
+    def _rows(
+        self, connection: Connection, table: _Table, after: int, through: int
+    ) -> Iterator[bytes]:
+        query = sql.SQL("SELECT {} FROM {} WHERE partition = {} AND seq > {} AND seq <= {}").format(
+            sql.SQL(", ").join(map(sql.Identifier, table.columns)),
+            sql.Identifier(table.check),
+            self._partition,
+            after,
+            through,
+        )
+        return chain.lines(connection, query)
+
+    def _name(
+        self, connection: Connection, table: _Table, after: int, through: int, findings: Findings
+    ) -> None:
+        """Say which rows of a bucket differ."""
+        right: Counter[bytes] = Counter()
+        for entry in chain.entries(connection, self._partition, after, through):
+            with suppress(ValueError):  # it is a finding already
+                right.update(table.rows(self._partition, read(entry)))
+        there = Counter(self._rows(connection, table, after, through))
+        missing = sorted((right - there).elements(), key=seq_of)
+        strange = sorted((there - right).elements(), key=seq_of)
+        for row in missing:
+            twin = next((other for other in strange if _are_twins(table, row, other)), None)
+            if twin is not None:
+                strange.remove(twin)
+                findings.add(table.check, _difference(table, row, twin), seq_of(row))
+            elif not self._was_told_before(connection, table, row):
+                findings.add(table.check, f"{_called(table, row)} is missing", seq_of(row))
+        for row in strange:
+            findings.add(table.check, f"{_called(table, row)} follows from no entry", seq_of(row))
+
+    def _was_told_before(self, connection: Connection, table: _Table, row: bytes) -> bool:
+        """An event whose window was lost may have come to two entries; its row is the first's."""
+        if table.check != "events":
+            return False
+        source, event_id = (value[4:].decode() for value in values_of(row)[2:4])
+        found = connection.execute(
+            """
+            SELECT
+            FROM events
+            WHERE source = %(source)s
+              AND event_id = %(event_id)s
+              AND seq < %(seq)s
+            """,
+            {"source": source, "event_id": event_id, "seq": seq_of(row)},
+        )
+        return found.fetchone() is not None
+
+
+def seq_of(row: bytes) -> int:
+    """The entry of a row that begins with partition and seq."""
+    seq: int = _unpack_seq(row, _SEQ_PLACE)[0]
+    return seq
+
+
+def _are_twins(table: _Table, row: bytes, other: bytes) -> bool:
+    """Whether both are of the same entry and the same thing."""
+    mine, others = values_of(row), values_of(other)
+    return all(mine[place] == others[place] for place in (1, *table.names))
+
+
+def _difference(table: _Table, right: bytes, there: bytes) -> str:
+    pairs = zip(table.columns, values_of(right), values_of(there), strict=True)
+    columns = ", ".join(column for column, mine, other in pairs if mine != other)
+    return f"{_called(table, right)} has another {columns} than its entry"
+
+
+def _called(table: _Table, row: bytes) -> str:
+    values = values_of(row)
+    name = table.joined.join(values[place][4:].decode(errors="replace") for place in table.names)
+    return f"entry {seq_of(row)}: its row in {table.check} for {name}"

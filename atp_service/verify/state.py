@@ -1,0 +1,159 @@
+"""The state that entries fold to: the model's partition, and beside it the images as they lie."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from atp_service.inventory.model import Partition
+from atp_service.inventory.reservations import Order, Reservation, decode_order, decode_reservation
+from atp_service.inventory.stock import decode_level
+from atp_service.ledger.binary import millis
+from atp_service.ledger.chain import decode_images
+from atp_service.verify.reading import Reading
+
+LONGEST_WINDOW_MS = 31 * 86_400_000  # what may be set for how long closed things are remembered
+
+
+class Forgetful(dict[str, Any]):
+    """Remembers what the model forgets: the script may have done so sooner or later."""
+
+    def __init__(self) -> None:
+        self._before: dict[str, Any] = {}
+
+    def pop(self, name: str, *_: Any) -> Any:
+        self._before.setdefault(name, self.get(name))
+        return super().pop(name, None)
+
+    def __delitem__(self, name: str) -> None:
+        self.pop(name)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self._before.setdefault(name, self.get(name))
+        super().__setitem__(name, value)
+
+    def let_be(self) -> None:
+        """What was changed so far stays so."""
+        if self._before:
+            self._before = {}
+
+    def put_back(self) -> None:
+        """Undo what was changed since it was last let be."""
+        for name, value in self._before.items():
+            if value is None:
+                super().pop(name, None)
+            else:
+                super().__setitem__(name, value)
+        self._before = {}
+
+
+class State:
+    """`images` has the last image of everything that ever was, with its entry's seq.
+
+    `earlier` keeps the images before the last, from when it is asked for.
+    `drift` says by how much each level's on_hand differs from the sum of its deltas, and
+    `early_until` until when an order that isn't confirmed is remembered.
+    """
+
+    def __init__(self, window_ms: int) -> None:
+        self.partition = Partition(window_ms=window_ms)
+        self._kept = levels, reservations, orders = Forgetful(), Forgetful(), Forgetful()
+        self.partition.levels = levels
+        self.partition.reservations = reservations
+        self.partition.orders = orders
+        self.images: dict[str, tuple[int, bytes]] = {}
+        self.earlier: dict[str, list[tuple[int, bytes]]] | None = None
+        self.drift: dict[str, int] = {}
+        self.early_until: dict[str, int] = {}
+        self.at_ms = 0
+        self._forget_at_size = 100_000
+
+    def begin_after(self, earlier: Iterable[tuple[int, int, bytes]]) -> None:
+        """Take over what earlier entries came to, without looking at how. `seq, at, images`."""
+        images = self.images
+        for seq, at, packed in earlier:
+            for name, image in decode_images(packed):
+                images[name] = (seq, image)
+                if name[0] == "o":
+                    self._note_order(name[1:], decode_order(image), millis(at))
+            self.at_ms = millis(at)
+        partition = self.partition
+        for name, (_, image) in images.items():
+            what, key = name[0], name[1:]
+            if what == "l":
+                partition.levels[key] = decode_level(image)
+            elif what == "r":
+                reservation = decode_reservation(image)
+                if not self._is_long_closed(reservation):
+                    partition.reservations[key] = reservation
+            else:
+                partition.orders[key] = decode_order(image)
+        self.let_be()
+
+    def adopt(self, reading: Reading) -> None:
+        """The entry's images are what is there now, whether they follow or not."""
+        seq, at_ms = reading.entry.seq, reading.head.at_ms
+        partition, images = self.partition, self.images
+        deltas = iter(reading.head.on_hand_deltas)
+        for name, level in reading.levels.items():
+            before = partition.levels.get(name)
+            drift = level.on_hand - (before.on_hand if before else 0) - next(deltas, 0)
+            if drift:
+                self.drift[name] = self.drift.get(name, 0) + drift
+        partition.levels.update(reading.levels)
+        if reading.reservations:
+            partition.reservations.update(reading.reservations)
+        if reading.orders:
+            partition.orders.update(reading.orders)
+            for order_id, order in reading.orders.items():
+                self._note_order(order_id, order, at_ms)
+        for name, image in reading.entry.images:
+            if self.earlier is not None and name in images:
+                self.earlier.setdefault(name, []).append(images[name])
+            images[name] = (seq, image)
+        self.at_ms = at_ms
+        self.let_be()
+        if len(partition.reservations) > self._forget_at_size:
+            self._forget()
+
+    def let_be(self) -> None:
+        """What the model has forgotten so far is forgotten."""
+        for kept in self._kept:
+            kept.let_be()
+
+    def put_back(self) -> None:
+        """The state as it was after the entry before."""
+        for kept in self._kept:
+            kept.put_back()
+
+    def image_as_of(self, name: str, seq: int) -> bytes | None:
+        """The image when `seq` was the latest entry; as far back as earlier ones are kept."""
+        if name not in self.images:
+            return None
+        known = [*(self.earlier or {}).get(name, ()), self.images[name]]
+        return next((image for image_seq, image in reversed(known) if image_seq <= seq), None)
+
+    def may_be_forgotten(self, reservation_id: str, now_ms: int) -> bool:
+        """Whether the script may have forgotten the reservation by then."""
+        reservation = self.partition.reservations.get(reservation_id)
+        return reservation is None or (
+            reservation.closed_at > 0
+            and reservation.status not in ("held", "confirmed")
+            and reservation.closed_at + self.partition.window_ms <= now_ms
+        )
+
+    def _note_order(self, order_id: str, order: Order, at_ms: int) -> None:
+        if order.reservations:
+            self.early_until.pop(order_id, None)
+        elif len(order.early) == 1:
+            self.early_until[order_id] = at_ms + self.partition.window_ms
+
+    def _is_long_closed(self, reservation: Reservation) -> bool:
+        closed = reservation.status not in ("held", "confirmed")
+        return closed and reservation.closed_at + LONGEST_WINDOW_MS < self.at_ms
+
+    def _forget(self) -> None:
+        """Closed so long ago that no setting remembers it."""
+        kept = self.partition.reservations
+        for name in [name for name, known in kept.items() if self._is_long_closed(known)]:
+            kept.pop(name)
+        self.let_be()
+        self._forget_at_size = max(self._forget_at_size, 2 * len(kept))

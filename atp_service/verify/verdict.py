@@ -1,0 +1,85 @@
+"""What verifying came to: for people and for programs."""
+
+from msgspec import Struct
+from rich.table import Table
+
+from atp_service.verify.findings import Check, Finding
+
+SHOWN = 20
+
+_CHECKS: dict[Check, str] = {
+    "chain": "entries continue each other: seq, chain, digest, epoch, time",
+    "model": "entries are what their commands come to",
+    "position": "the position is the last entry",
+    "movements": "movements follow from the entries",
+    "events": "events follow from the entries",
+    "levels": "levels follow from the entries",
+    "reservations": "reservations follow from the entries",
+    "orders": "orders follow from the entries",
+    "redis": "Redis has what the entries come to",
+}
+
+
+class Verdict(Struct, frozen=True, kw_only=True):
+    """`holds` is whether nothing was found but what has been repaired since.
+
+    `first` is the first entry that does not hold, or what else does not where no entry is named.
+    `redis` is how many values were compared; `redis_not_compared` says why none were. `digest` is
+    the state's (see verify/digest.py).
+    """
+
+    holds: bool
+    entries: int
+    through: dict[int, int]  # partition to seq
+    rows: int
+    redis: int
+    redis_not_compared: str | None
+    first: Finding | None
+    found: int
+    repaired: int
+    by_check: dict[Check, int]
+    findings: list[Finding]
+    digest: str
+    seconds: float
+    entries_per_second: int
+
+
+def table(verdict: Verdict) -> Table:
+    """The verdict, check by check."""
+    counted = {
+        "chain": verdict.entries,
+        "model": verdict.entries,
+        "redis": verdict.redis,
+    }
+    lines = Table(
+        title="[green]All holds[/]" if verdict.holds else "[red]Something does not hold[/]",
+        title_justify="left",
+    )
+    lines.add_column("check")
+    lines.add_column("", justify="right")
+    lines.add_column("verdict")
+    for check, words in _CHECKS.items():
+        count = counted.get(check)
+        found = verdict.by_check.get(check, 0)
+        said = f"[red]{found:,} do not[/]" if found else "[green]holds[/]"
+        if check == "redis" and verdict.redis_not_compared is not None:
+            said = f"[yellow]not compared: {verdict.redis_not_compared}[/]"
+        lines.add_row(words, "" if count is None else f"{count:,}", said)
+    lines.add_section()
+    lines.add_row("rows of projections", f"{verdict.rows:,}", "")
+    lines.add_row("seconds", f"{verdict.seconds:,.1f}", f"{verdict.entries_per_second:,} entries/s")
+    return lines
+
+
+def said(finding: Finding) -> str:
+    """A finding in a line."""
+    repaired = finding.repaired_by
+    return finding.detail + (f" [repaired by entry {repaired}]" if repaired is not None else "")
+
+
+def shown(verdict: Verdict) -> list[str]:
+    """The first findings, one a line; how many more there are."""
+    lines = [said(finding) for finding in verdict.findings[:SHOWN]]
+    if verdict.found > len(lines):
+        lines.append(f"… and {verdict.found - len(lines):,} more")
+    return lines
