@@ -150,6 +150,12 @@ def for_exception(error: Exception, request_id: str) -> Answer:
                 f"Nothing was changed. {error.reason}.",
                 retry_after=error.retry_after_seconds,
             )
+        case store.Overloaded():
+            return problem(
+                "overloaded",
+                "More than can be decided soon waits already. Nothing was changed.",
+                retry_after=1,
+            )
         case store.Unavailable():
             return problem(
                 "unavailable",

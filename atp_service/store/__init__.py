@@ -1,6 +1,14 @@
 """Stock in Redis. One round trip per batch; the decisions are in inventory/lua."""
 
-from atp_service.store.faults import Fenced, Unavailable
+from atp_service.store.faults import Fenced, Overloaded, Unavailable
 from atp_service.store.store import FEED_PREFIX, FeedSeen, ServerReport, Store
 
-__all__ = ["FEED_PREFIX", "FeedSeen", "Fenced", "ServerReport", "Store", "Unavailable"]
+__all__ = [
+    "FEED_PREFIX",
+    "FeedSeen",
+    "Fenced",
+    "Overloaded",
+    "ServerReport",
+    "Store",
+    "Unavailable",
+]

@@ -19,13 +19,15 @@ from atp_service.inventory.commands import (
     Command,
     Extend,
     Fulfil,
+    Hold,
     NoPick,
     Release,
+    Replace,
     encode_command,
     weight,
 )
 from atp_service.inventory.outcomes import Outcome, decode_outcome
-from atp_service.store.faults import Fenced, Unavailable
+from atp_service.store.faults import Fenced, Overloaded, Unavailable
 from atp_service.store.keys import Keys
 from atp_service.store.opening import Opening
 from atp_service.store.script import Script
@@ -33,6 +35,10 @@ from atp_service.store.wire import Wire
 
 LINES_PER_CALL = 128  # a call stays within a few ms
 CALLS_PER_PIPELINE = 16
+# Lines that may wait, a tenth of a second's work or so; beyond it, whoever comes is told at once.
+PROMISES_WAITING = 1_024
+# Facts, confirms and releases are owed, so they are let in long after promises are not.
+WAITING = 16 * PROMISES_WAITING
 PATIENCE_SECONDS = 3.0  # how long a batch is asked again after a lost reply
 MEMORY_CHECK_SECONDS = 1.0
 MEMORY_SHARE_FOR_PROMISES = 0.85
@@ -75,6 +81,7 @@ class _Queued:
         self.place = place
 
 
+_PROMISES = frozenset({Hold, Replace})
 _NOT_REPEATABLE = frozenset({Release, Fulfil, NoPick, Extend})
 
 
@@ -105,21 +112,34 @@ class Door:
         self._window_ms = b"%d" % window_ms
         self._observe = observe
         self._queue: deque[_Queued] = deque()
+        self._waiting = 0  # lines in the queue
         self._task: asyncio.Task[None] | None = None
         self._promises_refused = False
         self._memory_checked = 0.0
 
     async def apply_all(self, commands: Sequence[Command]) -> list[Outcome]:
-        """The outcomes, in order. Raises Unavailable or Fenced; then a retry makes it definite."""
+        """The outcomes, in order. Raises Unavailable or Fenced; then a retry makes it definite.
+
+        Raises Overloaded where too much waits already: then nothing was taken.
+        """
         if not commands:
             return []
+        self._check_room(commands)
         asked = _Asked(len(commands))
         for place, command in enumerate(commands):
             command = repeatable(command)
-            self._queue.append(_Queued(encode_command(command), weight(command), asked, place))
+            queued = _Queued(encode_command(command), weight(command), asked, place)
+            self._queue.append(queued)
+            self._waiting += queued.weight
         if self._task is None:
             self._task = asyncio.create_task(self._work())
         return await asked.answer
+
+    def _check_room(self, commands: Sequence[Command]) -> None:
+        if self._waiting >= PROMISES_WAITING and (
+            self._waiting >= WAITING or any(type(command) in _PROMISES for command in commands)
+        ):
+            raise Overloaded(self._waiting)
 
     @property
     def waiting(self) -> int:
@@ -159,6 +179,7 @@ class Door:
             for queued in [q for call in calls for q in call] + list(self._queue):
                 queued.asked.fail(Unavailable("the door has closed"))
             self._queue.clear()
+            self._waiting = 0
             raise
         finally:
             self._task = None
@@ -172,6 +193,7 @@ class Door:
                 queued = self._queue.popleft()
                 lines += queued.weight
                 call.append(queued)
+            self._waiting -= lines
             calls.append(call)
         return calls
 
@@ -225,6 +247,7 @@ class Door:
                 else:
                     queued.asked.settle(queued.place, decode_outcome(answered))
         self._queue.extendleft(reversed(again))
+        self._waiting += sum(queued.weight for queued in again)
 
 
 def is_fenced(reply: Any) -> bool:

@@ -9,6 +9,13 @@ class Unavailable(Exception):
     """Redis can't be reached, or did not answer: what was asked becomes definite on retry."""
 
 
+class Overloaded(Unavailable):
+    """Too much waits at the door already: nothing was taken, and a moment later there is room."""
+
+    def __init__(self, lines: int) -> None:
+        super().__init__(f"{lines} lines wait already")
+
+
 class Fenced(Exception):
     """This Redis may not be answered from: it is empty, or its past is not the ledger's.
 

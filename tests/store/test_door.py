@@ -20,6 +20,7 @@ from atp_service.inventory.commands import (
 from atp_service.inventory.outcomes import (
     Applied,
     Changed,
+    Confirmed,
     Duplicate,
     Faulted,
     Full,
@@ -27,7 +28,8 @@ from atp_service.inventory.outcomes import (
     Repeated,
     Short,
 )
-from atp_service.store import Store
+from atp_service.store import Overloaded, Store
+from atp_service.store.door import PROMISES_WAITING
 from tests.store.ledgers import Witness
 
 
@@ -230,3 +232,47 @@ class CutLine:
 
         await asyncio.gather(there(), back(), return_exceptions=True)
         down.close()
+
+
+async def test_beyond_what_can_be_decided_soon_promises_are_refused_at_once_and_facts_are_not(
+    store: Store, redis: Redis
+) -> None:
+    await store.apply(receipt("r1", 10 * PROMISES_WAITING))
+    held = await store.apply(hold("paid-for"))
+    assert isinstance(held, Held)
+    await redis.client_pause(60_000, all=False)
+    # The first goes out at once and hangs in Redis; what comes after it waits.
+    first = asyncio.create_task(store.apply(hold("first")))
+    await waits(store, 1)
+    await waits(store, 0)
+    waiting = [
+        asyncio.create_task(store.apply(hold(f"cart-{n}"))) for n in range(PROMISES_WAITING)
+    ]
+    await waits(store, PROMISES_WAITING)
+
+    with pytest.raises(Overloaded):
+        await store.apply(hold("too-late"))
+    owed = [
+        asyncio.create_task(store.apply(command))
+        for command in (
+            receipt("r2", 5),
+            Confirm(reservation_id="paid-for", order_id="order-1"),
+            Release(reservation_id="paid-for"),
+        )
+    ]
+    await waits(store, PROMISES_WAITING + len(owed))
+
+    await redis.client_unpause()
+    assert all(isinstance(outcome, Held) for outcome in await asyncio.gather(first, *waiting))
+    assert [type(outcome) for outcome in await asyncio.gather(*owed)] == [
+        Applied,
+        Confirmed,
+        Changed,
+    ]
+    assert isinstance(await store.apply(hold("too-late")), Held)
+
+
+async def waits(store: Store, commands: int) -> None:
+    async with asyncio.timeout(10):
+        while store.waiting != commands:  # noqa: ASYNC110 – the store tells nobody
+            await asyncio.sleep(0)
