@@ -35,8 +35,10 @@ from atp_service.store.wire import Wire
 
 LINES_PER_CALL = 128  # a call stays within a few ms
 CALLS_PER_PIPELINE = 16
-# Lines that may wait, a tenth of a second's work or so; beyond it, whoever comes is told at once.
-PROMISES_WAITING = 1_024
+# Work that may wait, in lines, a command being as much as several: a tenth of a second or two.
+# Beyond it whoever asks for a promise is told at once.
+LINES_A_COMMAND = 7
+PROMISES_WAITING = 8_192
 # Facts, confirms and releases are owed, so they are let in long after promises are not.
 WAITING = 16 * PROMISES_WAITING
 PATIENCE_SECONDS = 3.0  # how long a batch is asked again after a lost reply
@@ -112,7 +114,7 @@ class Door:
         self._window_ms = b"%d" % window_ms
         self._observe = observe
         self._queue: deque[_Queued] = deque()
-        self._waiting = 0  # lines in the queue
+        self._waiting = 0  # work in the queue, in lines
         self._task: asyncio.Task[None] | None = None
         self._promises_refused = False
         self._memory_checked = 0.0
@@ -130,7 +132,7 @@ class Door:
             command = repeatable(command)
             queued = _Queued(encode_command(command), weight(command), asked, place)
             self._queue.append(queued)
-            self._waiting += queued.weight
+            self._waiting += queued.weight + LINES_A_COMMAND
         if self._task is None:
             self._task = asyncio.create_task(self._work())
         return await asked.answer
@@ -139,7 +141,7 @@ class Door:
         if self._waiting >= PROMISES_WAITING and (
             self._waiting >= WAITING or any(type(command) in _PROMISES for command in commands)
         ):
-            raise Overloaded(self._waiting)
+            raise Overloaded(len(self._queue))
 
     @property
     def waiting(self) -> int:
@@ -193,7 +195,7 @@ class Door:
                 queued = self._queue.popleft()
                 lines += queued.weight
                 call.append(queued)
-            self._waiting -= lines
+            self._waiting -= lines + LINES_A_COMMAND * len(call)
             calls.append(call)
         return calls
 
@@ -247,7 +249,7 @@ class Door:
                 else:
                     queued.asked.settle(queued.place, decode_outcome(answered))
         self._queue.extendleft(reversed(again))
-        self._waiting += sum(queued.weight for queued in again)
+        self._waiting += sum(queued.weight + LINES_A_COMMAND for queued in again)
 
 
 def is_fenced(reply: Any) -> bool:

@@ -12,8 +12,8 @@ class Unavailable(Exception):
 class Overloaded(Unavailable):
     """Too much waits at the door already: nothing was taken, and a moment later there is room."""
 
-    def __init__(self, lines: int) -> None:
-        super().__init__(f"{lines} lines wait already")
+    def __init__(self, commands: int) -> None:
+        super().__init__(f"{commands} commands wait already")
 
 
 class Fenced(Exception):

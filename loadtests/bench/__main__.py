@@ -20,17 +20,21 @@ from loadtests.bench import (
     availability,
     cart_lines,
     fsync,
+    growth,
     hold_cpu,
     hot_sku,
     ingest,
     ledger_tier,
     memory,
+    overload,
     record,
     refusals,
     script,
+    workers,
     year,
 )
 from loadtests.bench.board import Board, Row, plain, table
+from loadtests.bench.plot import plot
 
 ROWS = {
     "hold-cpu": hold_cpu.measure,
@@ -45,6 +49,9 @@ ROWS = {
     "availability": availability.measure,
     "refusals": refusals.measure,
     "cart-lines": cart_lines.measure,
+    "overload": overload.measure,
+    "workers": workers.measure,
+    "growth": growth.measure,
     "year": year.measure,
     "memory": memory.measure,
 }
@@ -55,7 +62,10 @@ _PLAIN_COLUMNS = 140
 @click.argument("rows", nargs=-1, metavar="[ROW]…", type=click.Choice(list(ROWS)))
 @click.option("--quick", is_flag=True, help="Few and short rounds: to see whether it runs.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the board here.")
-def bench(rows: tuple[str, ...], quick: bool, json_file: Path | None) -> None:
+@click.option("--plot", "plot_file", type=click.Path(path_type=Path), help="Draw the growth here.")
+def bench(
+    rows: tuple[str, ...], quick: bool, json_file: Path | None, plot_file: Path | None
+) -> None:
     """Measure the service beside what it is compared with; all rows, if none is named."""
     # Told to stop, we leave by the same way as at Ctrl-C: the servers we started end first.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -73,6 +83,8 @@ def bench(rows: tuple[str, ...], quick: bool, json_file: Path | None) -> None:
     out.print(table(board))
     if json_file is not None:
         json_file.write_bytes(msgspec.json.format(msgspec.json.encode(plain(board))))
+    if plot_file is not None:
+        plot(board, plot_file)
 
 
 def _measured(name: str, *, quick: bool) -> Row:

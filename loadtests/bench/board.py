@@ -25,11 +25,20 @@ class Check(Struct, frozen=True, kw_only=True):
         return self.figure <= self.target if self.at_most else self.figure >= self.target
 
 
+class Series(Struct, frozen=True, kw_only=True):
+    """A cost as the work grows: (size, cost) by size."""
+
+    what: str
+    unit: str
+    points: list[tuple[int, float]]
+
+
 class Result(Struct, frozen=True, kw_only=True):
     """A row of the board. `notes` are figures that stand beside it, for information."""
 
     checks: list[Check] = []
     notes: list[str] = []
+    series: list[Series] = []
     skipped: str = ""
 
 
@@ -66,6 +75,7 @@ def plain(board: Board) -> dict[str, object]:
                 "load_after": row.load_after,
                 "skipped": row.result.skipped,
                 "notes": row.result.notes,
+                "series": row.result.series,
                 "checks": [
                     {
                         "what": check.what,
@@ -109,12 +119,17 @@ def table(board: Board) -> Table:
                 "[green]held[/]" if check.held else "[red]missed[/]",
             )
             name = ""
-        for note in row.result.notes:
+        for note in [*row.result.notes, *map(_in_words, row.result.series)]:
             lines.add_row(name, f"[dim]{note}[/]")
             name = ""
         load = f"load {row.load_before:.1f} → {row.load_after:.1f}"
         lines.add_row("", f"[dim]{row.seconds:.0f} s, {load}[/]", end_section=True)
     return lines
+
+
+def _in_words(series: Series) -> str:
+    steps = ", ".join(f"{number(cost)} at {size:,}" for size, cost in series.points)
+    return f"{series.unit} by {series.what}: {steps}"
 
 
 def number(value: float, unit: str = "") -> str:

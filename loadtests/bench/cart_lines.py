@@ -1,7 +1,9 @@
 """Carts of 1, 3, 10 and 100 lines: what a line costs the API and Redis as the cart grows."""
 
+from statistics import median
+
 from loadtests.bench import shop
-from loadtests.bench.board import Check, Result, around, ratios
+from loadtests.bench.board import Check, Result, Series, around, ratios
 from loadtests.bench.machine import alternating, cpu_seconds, instance
 from loadtests.bench.wire import drive, free_port
 
@@ -45,5 +47,12 @@ def measure(*, quick: bool) -> Result:
         notes=[
             f"{lines} lines: {around(micros[lines], 'µs')} a line, {around(rates[lines])} carts/s"
             for lines in LINES
+        ],
+        series=[
+            Series(
+                what="lines a cart",
+                unit="µs a line",
+                points=[(lines, median(micros[lines])) for lines in LINES],
+            )
         ],
     )

@@ -29,7 +29,7 @@ from atp_service.inventory.outcomes import (
     Short,
 )
 from atp_service.store import Overloaded, Store
-from atp_service.store.door import PROMISES_WAITING
+from atp_service.store.door import LINES_A_COMMAND, PROMISES_WAITING
 from tests.store.ledgers import Witness
 
 
@@ -237,7 +237,8 @@ class CutLine:
 async def test_beyond_what_can_be_decided_soon_promises_are_refused_at_once_and_facts_are_not(
     store: Store, redis: Redis
 ) -> None:
-    await store.apply(receipt("r1", 10 * PROMISES_WAITING))
+    await store.apply(receipt("r1", PROMISES_WAITING))
+    full = PROMISES_WAITING // (1 + LINES_A_COMMAND)  # of single-line holds
     held = await store.apply(hold("paid-for"))
     assert isinstance(held, Held)
     await redis.client_pause(60_000, all=False)
@@ -245,10 +246,8 @@ async def test_beyond_what_can_be_decided_soon_promises_are_refused_at_once_and_
     first = asyncio.create_task(store.apply(hold("first")))
     await waits(store, 1)
     await waits(store, 0)
-    waiting = [
-        asyncio.create_task(store.apply(hold(f"cart-{n}"))) for n in range(PROMISES_WAITING)
-    ]
-    await waits(store, PROMISES_WAITING)
+    waiting = [asyncio.create_task(store.apply(hold(f"cart-{n}"))) for n in range(full)]
+    await waits(store, full)
 
     with pytest.raises(Overloaded):
         await store.apply(hold("too-late"))
@@ -260,7 +259,7 @@ async def test_beyond_what_can_be_decided_soon_promises_are_refused_at_once_and_
             Release(reservation_id="paid-for"),
         )
     ]
-    await waits(store, PROMISES_WAITING + len(owed))
+    await waits(store, full + len(owed))
 
     await redis.client_unpause()
     assert all(isinstance(outcome, Held) for outcome in await asyncio.gather(first, *waiting))
