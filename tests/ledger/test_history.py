@@ -1,0 +1,226 @@
+"""A level's past: any moment is found with a few looks, however often the level has changed."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import psycopg
+import pytest
+from psycopg_pool import AsyncConnectionPool
+
+from atp_service.catalog import Catalog, Channel, Location
+from atp_service.inventory.commands import Hold, HoldLine, SafetyStock
+from atp_service.inventory.journal import Entry, Head
+from atp_service.inventory.reservations import Reservation
+from atp_service.inventory.stock import Extras, StockLevel
+from atp_service.ledger import Ledger, history
+from atp_service.ledger.history import Span
+from tests.ledger.by_hand import NOON, Writer
+from tests.ledger.test_append import append
+
+VERSIONS = 100_000
+
+# A level that a hundred thousand entries touched, one a millisecond; three of them moved on_hand.
+HOT = f"""
+SELECT make_slices({VERSIONS}, 5000000);
+INSERT INTO entries
+SELECT
+    0, number, 1, to_timestamp({NOON} / 1000.0) + number * interval '1 ms', 'hold',
+    '\\x80', %(head)s, %(images)s, number::text, sha256(number::text::bytea)
+FROM generate_series(1, {VERSIONS}) AS number;
+INSERT INTO movements
+SELECT
+    0, number, number, CASE WHEN number <= 3 THEN 5 ELSE 0 END, least(number, 3) * 5,
+    number, 0, 0, to_timestamp({NOON} / 1000.0) + number * interval '1 ms',
+    to_timestamp({NOON} / 1000.0) + number * interval '1 ms', NULL, 'HOT', 'DC-1', 'hold'
+FROM generate_series(1, {VERSIONS}) AS number;
+INSERT INTO movements
+SELECT
+    0, number, 1, 1, 1, 0, 0, 0, to_timestamp({NOON} / 1000.0), to_timestamp({NOON} / 1000.0),
+    NULL, 'COLD-' || number, 'DC-1', 'receipt'
+FROM generate_series(1, {VERSIONS}) AS number;
+UPDATE positions SET seq = {VERSIONS};
+"""
+
+
+@pytest.fixture
+def hot_level(ledger: Ledger, superuser_url: str) -> Iterator[psycopg.Connection[Any]]:
+    """A connection beside a ledger with a hot level among many cold ones, its statistics taken."""
+    encode = msgspec.msgpack.encode
+    images = encode([("lHOT\x1fDC-1", encode(StockLevel(15)))])
+    written = {"head": encode(Head(1, NOON, "hold")), "images": images}
+    with psycopg.connect(superuser_url, autocommit=True) as connection:
+        with connection.cursor() as cursor:
+            for statement in HOT.split(";\n"):
+                if statement.strip():
+                    cursor.execute(statement.encode(), written)
+            cursor.execute("ANALYZE movements, entries")
+        yield connection
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A plan's steps."""
+    yield plan
+    for part in plan.get("Plans", ()):
+        yield from nodes(part)
+
+
+def rows_looked_at(scan: dict[str, Any]) -> int:
+    removed = scan.get("Rows Removed by Filter", 0) + scan.get("Rows Removed by Index Recheck", 0)
+    return int((scan["Actual Rows"] + removed) * scan["Actual Loops"])
+
+
+QUERIES: dict[str, tuple[set[str], int]] = {
+    history.IMAGES_AT: ({"movements_pkey"}, 100),
+    history.CHANGES: ({"movements_pkey"}, history.REACH + 1),
+    history.EARLIER_MOVES: ({"movements_of_on_hand"}, 5),
+    history.SPAN: (set(), 5),
+}
+
+
+async def test_a_hot_level_is_asked_by_its_index_and_answers(
+    hot_level: psycopg.Connection[Any], ledger: Ledger
+) -> None:
+    """Not timed: the plan says how many rows are looked at, whatever else the machine does."""
+    asked = {
+        "sku": "HOT",
+        "location": "DC-1",
+        "before": datetime.fromtimestamp(NOON / 1000, UTC) + timedelta(milliseconds=50_000),
+        "version": VERSIONS,
+        "reach": history.REACH,
+        "of_channel": 0,
+        "limit": 5,
+        "until": datetime.max.replace(tzinfo=UTC),
+        "partition": 0,
+    }
+    for query, (index, most) in QUERIES.items():
+        with psycopg.ClientCursor(hot_level) as cursor:
+            cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}".encode(), asked)
+            row = cursor.fetchone()
+        assert row is not None
+        steps = list(nodes(row[0][0]["Plan"]))
+        used = {step["Index Name"] for step in steps if "Index Name" in step}
+        assert {name for name in used if name.startswith("movements")} == index, row
+        looks = [
+            step
+            for step in steps
+            if step.get("Relation Name", "").startswith(("movements", "entries"))
+        ]
+        assert "Seq Scan" not in [look["Node Type"] for look in looks], row
+        assert sum(map(rows_looked_at, looks)) <= most, row
+
+    assert await history.level_at(ledger, "HOT", "DC-1", NOON + 50_000) == StockLevel(15)
+    assert await history.level_at(ledger, "HOT", "DC-1", NOON) is None
+    found = await history.changes(ledger, "HOT", "DC-1", VERSIONS, of_channel=0, limit=5)
+    assert [(change.version, change.units, change.after) for change in found["on_hand"]] == [
+        (3, 5, 15),
+        (2, 5, 10),
+        (1, 5, 5),
+    ]
+    newest = [VERSIONS - back for back in range(5)]
+    assert [change.version for change in found["reserved"]] == newest
+    then = await history.changes(
+        ledger, "HOT", "DC-1", 1_500, of_channel=0, limit=2, until_ms=NOON + 1_500
+    )
+    assert [change.version for change in then["on_hand"]] == [3, 2]
+
+
+async def test_at_every_moment_the_level_is_what_its_last_entry_left(
+    empty_ledger: str, ledger: Ledger
+) -> None:
+    writer = Writer()
+    told = [writer.sale("SKU-1" if number % 3 else "SKU-2") for number in range(40)]
+    await append(empty_ledger, *told)
+    for at_ms in range(NOON - 1, NOON + 43):
+        for sku in ("SKU-1", "SKU-2"):
+            assert await history.level_at(ledger, sku, "DC-1", at_ms) == last_of(told, sku, at_ms)
+    assert await history.level_at(ledger, "SKU-3", "DC-1", NOON + 10) is None
+
+
+def last_of(told: list[Entry], sku: str, at_ms: int) -> StockLevel | None:
+    """The same, found by looking at everything."""
+    images = [
+        level
+        for entry in told
+        for name, _, level in entry.levels()
+        if name == sku and NOON + entry.seq <= at_ms
+    ]
+    return images[-1] if images else None
+
+
+async def test_the_range_is_from_the_first_entry_to_the_last(
+    empty_ledger: str, ledger: Ledger
+) -> None:
+    assert await history.span(ledger) is None
+    writer = Writer()
+    await append(empty_ledger, *[writer.sale("SKU-1") for _ in range(3)])
+    assert await history.span(ledger) == Span(NOON + 1, NOON + 3)
+
+
+async def test_a_change_is_the_difference_to_the_version_before(
+    empty_ledger: str, ledger: Ledger
+) -> None:
+    writer = Writer()
+    line = HoldLine(line_id="1", sku="SKU-1", location="DC-1", quantity=2)
+    hold = Hold(reservation_id="cart-1", lines=[line], fingerprint="", ttl_ms=1, traceparent="t")
+    held = Reservation("held", 1, "web", "", "", 0, 0, 0, "", "", 2, [])
+    policy = SafetyStock(sku="SKU-1", location="DC-1", safety_stock=4)
+    own = Extras(safety_stock=4, states={"damaged": 1, "lost": -1})
+    await append(
+        empty_ledger,
+        writer.sale("SKU-1", 3),
+        writer.write(
+            hold,
+            levels=[("SKU-1", "DC-1", StockLevel(-3, 2, 0, 2, 1, NOON + 2))],
+            reservations={"cart-1": held},
+        ),
+        writer.write(policy, levels=[("SKU-1", "DC-1", StockLevel(-3, 2, 0, 3, 1, NOON, own))]),
+    )
+    found = await history.changes(ledger, "SKU-1", "DC-1", 3, of_channel=1, limit=5)
+    assert {
+        term: [(change.units, change.after, change.version) for change in changes]
+        for term, changes in found.items()
+    } == {
+        "on_hand": [(-3, -3, 1)],
+        "reserved": [(2, 2, 2)],
+        "unavailable": [(1, 1, 3)],
+        "safety_stock": [(3, 4, 3)],
+    }
+    (reserved,) = found["reserved"]
+    assert reserved.account.reservation_ids == ["cart-1"]
+    assert reserved.account.said.traceparent == "t"
+    before = await history.changes(ledger, "SKU-1", "DC-1", 1, of_channel=1, limit=5)
+    assert set(before) == {"on_hand"}
+
+
+async def test_master_data_is_remembered_as_it_was(database_url: str, ledger: Ledger) -> None:
+    async with AsyncConnectionPool(database_url, min_size=1, max_size=2) as pool:
+        catalog = Catalog(pool)
+        moments = []
+        for change in (
+            catalog.put(Channel(id="web", safety_stock=1)),
+            catalog.put(Channel(id="web", safety_stock=2)),
+            catalog.delete(Channel, "web"),
+            catalog.put(Channel(id="web", safety_stock=3)),
+        ):
+            await change
+            moments.append(await _next_millisecond(pool))
+    found = [await history.master_data_at(ledger, Channel, "web", at) for at in moments]
+    assert [then and then.record and then.record.safety_stock for then in found] == [1, 2, None, 3]
+    since = [then.since_ms for then in found if then and then.since_ms]
+    assert all(began <= at for began, at in zip(since, moments, strict=True))
+    assert since == sorted(set(since))
+    assert await history.master_data_at(ledger, Channel, "web", since[0] - 1) is None
+    assert await history.master_data_at(ledger, Location, "web", moments[-1]) is None
+
+
+async def _next_millisecond(pool: AsyncConnectionPool[Any]) -> int:
+    """The moment that ends now, by the clock that wrote it down; what comes is later."""
+    async with pool.connection() as connection:
+        cursor = await connection.execute(
+            "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint, pg_sleep(0.002)"
+        )
+        row = await cursor.fetchone()
+    assert row is not None
+    return int(row[0])
