@@ -50,7 +50,7 @@ from atp_service.inventory.commands import (
 )
 from atp_service.inventory.journal import Entry, decode_head, entry_from_stream
 from atp_service.inventory.model import ModelEntry, Partition, apply_batch
-from atp_service.inventory.outcomes import Faulted, decode_outcome
+from atp_service.inventory.outcomes import Faulted, Outcome, decode_outcome
 from atp_service.inventory.reservations import (
     Order,
     Reservation,
@@ -127,7 +127,8 @@ class Pair:
         first: Any = {"epoch": 1, "seq": 0, "digest": "", "time": 0, "rotated_at": 0}
         self.redis.hset(KEYS.meta, mapping=first)
 
-    def run(self, step: Step) -> None:
+    def run(self, step: Step) -> list[Outcome]:
+        """Raises Disagreement where the script and the model part."""
         self.clock = max(0, aimed(step.aim, self.clock, self.model))
         self.redis.hset(KEYS.meta, "clock", self.clock)
         for damage in step.damages:
@@ -149,6 +150,7 @@ class Pair:
         self.compare_state()
         self.compare_journal(self.model.journal[seq:])
         self.check_invariants()
+        return expected
 
     def damage(self, damage: Damage) -> None:
         """The same in Redis and in the model."""
@@ -595,28 +597,10 @@ facts: st.SearchStrategy[AnyCommand] = st.one_of(
     ),
 )
 
-aims = st.sampled_from(
+aims: st.SearchStrategy[Aim] = st.sampled_from(
     ["stay"] * 6
     + ["tick"] * 3
     + ["before", "before", "at", "at", "after", "last", "back", "window"]
-)
-levels = st.builds(lambda sku, place: f"l{level_field(sku, place)}", skus, places)
-images = levels | levels | reservation_ids.map("r{}".format) | order_ids.map("o{}".format)
-mends = st.builds(
-    Mend,
-    image=images,
-    found=st.sampled_from(["now", "now", "then", "then", "nothing"]),
-    right=st.sampled_from(["then", "then", "then", "now", "nothing"]),
-)
-damages = st.builds(
-    Damage,
-    image=images
-    | images
-    | skus.map("i{}".format)
-    | reservation_ids.map("dr{}".format)
-    | order_ids.map("do{}".format),
-    how=st.sampled_from(["gone", "unreadable", "other", "other"]),
-    units=st.integers(0, 6),
 )
 steps = st.builds(
     Step,
@@ -624,19 +608,12 @@ steps = st.builds(
     promises_refused=st.sampled_from([False] * 19 + [True]),
     commands=st.lists(promises | promises | facts, min_size=1, max_size=5),
 )
-damaged_steps = st.builds(
-    Step,
-    aim=aims,
-    promises_refused=st.just(False),
-    commands=st.lists(promises | facts | mends | mends, min_size=1, max_size=5),
-    damages=st.lists(damages, max_size=2),
-)
 
 
 @st.composite
-def _histories(draw: st.DrawFn) -> list[Step]:
-    """Something on every shelf and two carts, then anything."""
-    opening: list[AnyCommand] = [
+def _openings(draw: st.DrawFn) -> Step:
+    """Something on every shelf, and two carts."""
+    receipts: list[AnyCommand] = [
         Receipt(
             source="wms/0",
             event_id=f"{sku}{place}",
@@ -648,13 +625,59 @@ def _histories(draw: st.DrawFn) -> list[Step]:
         for sku in ("A", "B")
         for place in ("DC", "S1")
     ]
-    carts = [draw(_hold(Hold)), draw(_simple_hold)]
-    following = draw(
-        st.lists(steps, min_size=4, max_size=14)
-        | st.lists(steps, min_size=4, max_size=14)
-        | st.lists(steps | damaged_steps, min_size=4, max_size=14)
+    return Step("stay", False, [*receipts, draw(_hold(Hold)), draw(_simple_hold)])
+
+
+histories = st.builds(
+    lambda opening, following: [opening, *following],
+    _openings(),
+    st.lists(steps, min_size=4, max_size=14),
+)
+
+# Damage of one value or two; then repairs, some of them twice or late, among what goes on.
+
+level_images = st.builds(lambda sku, place: f"l{level_field(sku, place)}", skus, places)
+reservation_images = reservation_ids.map("r{}".format)
+order_images = order_ids.map("o{}".format)
+
+
+def _mends(images: st.SearchStrategy[str]) -> st.SearchStrategy[Mend]:
+    return st.builds(
+        Mend,
+        image=images,
+        found=st.sampled_from(["now", "then", "then", "nothing"]),
+        right=st.sampled_from(["then", "then", "then", "now", "nothing"]),
     )
-    return [Step("stay", False, opening + carts), *following]
 
 
-histories = _histories()
+@st.composite
+def _damaged_steps(draw: st.DrawFn) -> list[Step]:
+    image = draw(level_images | level_images | reservation_images | order_images)
+    beside = st.sampled_from([f"i{image[1]}", f"d{image}"])
+    damages = st.builds(
+        Damage,
+        image=st.sampled_from([image] * 3) | beside,
+        how=st.sampled_from(["gone", "unreadable", "other", "other", "other"]),
+        units=st.integers(0, 6),
+    )
+    batches = st.lists(promises | facts | _mends(st.just(image)), min_size=1, max_size=4)
+    damaged = Step(draw(aims), False, draw(batches), [draw(damages)])
+    mend: list[AnyCommand | Mend] = [draw(_mends(st.just(image)))]
+    again = draw(st.lists(batches, max_size=2))
+    mended = [Step(draw(aims), False, batch) for batch in [mend, *again]]
+    return [damaged, *draw(st.lists(steps, max_size=2)), *mended]
+
+
+damaged_histories = st.builds(
+    lambda opening, confirms, before, *damaged: [
+        opening,
+        Step("stay", False, confirms),
+        *before,
+        *(step for steps in damaged for step in steps),
+    ],
+    _openings(),
+    st.lists(_confirm | _fact(Sale, **_sale), max_size=2),
+    st.lists(steps, max_size=3),
+    _damaged_steps(),
+    _damaged_steps() | st.just([]),
+)

@@ -1,8 +1,9 @@
 """The real script does what the model says, whatever comes in which order at which moment.
 
 What cannot happen: a unit promised twice, a level that no entry explains, a digest that does not
-follow, a repeat that changes something. How it tries: random batches over few names, with the
-clock one millisecond before, at and after the deadlines that stand.
+follow, a repeat that changes something; a damaged value that spoils more than what touches it. How
+it tries: random batches over few names, with the clock one millisecond before, at and after the
+deadlines that stand; values changed, deleted and made unreadable behind the script's back.
 """
 
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from redis import Redis
 
-from tests.inventory.agreement import Step, histories, play, script_in_hand
+from tests.inventory.agreement import Step, damaged_histories, histories, play, script_in_hand
 
 HISTORIES = 300
 
@@ -27,6 +28,16 @@ def client(_redis_server: str) -> Iterator[Redis]:
 )
 @given(history=histories)
 def test_the_script_and_the_model_agree_on_every_history(
+    client: Redis, history: list[Step]
+) -> None:
+    play(client, script_in_hand(), history)
+
+
+@settings(
+    max_examples=HISTORIES, deadline=None, suppress_health_check=list(HealthCheck), database=None
+)
+@given(history=damaged_histories)
+def test_they_agree_on_what_becomes_of_damage_and_on_every_repair(
     client: Redis, history: list[Step]
 ) -> None:
     play(client, script_in_hand(), history)

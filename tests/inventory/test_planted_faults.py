@@ -13,7 +13,14 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from atp_service.store.script import with_numbers
-from tests.inventory.agreement import Disagreement, Step, histories, play, script_in_hand
+from tests.inventory.agreement import (
+    Disagreement,
+    Step,
+    damaged_histories,
+    histories,
+    play,
+    script_in_hand,
+)
 
 HISTORIES_AT_MOST = 3_000
 
@@ -24,6 +31,7 @@ class Fault(NamedTuple):
     breaks: str
     stands: str
     planted: str
+    damaged: bool = False  # it shows where something was damaged
 
 
 FAULTS = [
@@ -103,13 +111,13 @@ FAULTS = [
     ),
     Fault(
         "a count ignores that on_hand has moved meanwhile",
-        "if (known and known[MOVES] or 0) ~= command.moves then",
-        "if false then",
+        "return (level and level[MOVES] or 0) ~= (command.moves or 0)",
+        "return false",
     ),
     Fault(
         "an older count overrules a newer one",
-        "if extras.counted_at and command.occurred_at_ms < extras.counted_at then",
-        "if false then",
+        "return counted_at and command.occurred_at_ms < counted_at",
+        "return false",
     ),
     Fault(
         "older news of a purchase order overrules newer",
@@ -167,6 +175,97 @@ FAULTS = [
         "    level[LEVEL_ALLOCATED] = level[LEVEL_ALLOCATED] - units\n    line[ALLOCATED]",
         "    line[ALLOCATED]",
     ),
+    Fault(
+        "a snapshot corrects what was to be reviewed",
+        "if beyond and command.policy == 'correct' then",
+        "if beyond then",
+    ),
+    Fault(
+        "a snapshot misses units sold since it was taken",
+        "local difference = command.quantity + (command.deltas_after or 0)",
+        "local difference = command.quantity",
+    ),
+    Fault(
+        "a difference that is tolerated is corrected",
+        "difference > (command.tolerance or 0) or -difference > (command.tolerance or 0)",
+        "difference >= (command.tolerance or 0) or -difference >= (command.tolerance or 0)",
+    ),
+    Fault(
+        "a snapshot that agrees leaves the old difference open",
+        "if not beyond or command.policy == 'correct' then",
+        "if beyond and command.policy == 'correct' then",
+    ),
+    Fault(
+        "a snapshot's difference leaves no record",
+        "head[7] = #noted > 0 and noted or nil",
+        "head[7] = nil",
+    ),
+    Fault(
+        "a repair that comes twice is added twice",
+        "    and extras.repaired_at == found[EXTRAS].repaired_at\nend",
+        "end",
+        damaged=True,
+    ),
+    Fault(
+        "a late repair undoes what was sold since",
+        "level[VERSION] == found[VERSION] and level[UPDATED_AT] == found[UPDATED_AT]",
+        "true",
+        damaged=True,
+    ),
+    Fault(
+        "a repair counts as a movement of stock",
+        "staged_levels[name], staged_were[name] = level, level[ON_HAND]\n  stage",
+        "staged_levels[name], staged_were[name] = level, was\n  stage",
+        damaged=True,
+    ),
+    Fault(
+        "a repair leaves a count in flight valid",
+        "  level[MOVES] = level[MOVES] + 1\n  staged_levels[name]",
+        "  staged_levels[name]",
+        damaged=True,
+    ),
+    Fault(
+        "a repaired level is missing from its SKU's locations",
+        "  if has_level then\n    mended[#mended + 1] = location\n  end",
+        "",
+        damaged=True,
+    ),
+    Fault(
+        "a late repair overwrites a reservation that has changed",
+        "elseif readable and (known and known[SEQ] or nil) ~= command.found_seq then",
+        "elseif false then",
+        damaged=True,
+    ),
+    Fault(
+        "a repaired hold never lapses",
+        "      deadline = right[EXPIRES_AT]",
+        "      deadline = false",
+        damaged=True,
+    ),
+    Fault(
+        "a late repair overwrites an order that has changed",
+        "if readable and not same(known, command.found) then",
+        "if false then",
+        damaged=True,
+    ),
+    Fault(
+        "one damaged level fails the whole batch",
+        "local sound, level = pcall(unpack_level, blobs[i])",
+        "local sound, level = true, unpack_level(blobs[i])",
+        damaged=True,
+    ),
+    Fault(
+        "one damaged reservation fails the whole batch",
+        "local sound, reservation = pcall(unpack_reservation, blob)",
+        "local sound, reservation = true, unpack_reservation(blob)",
+        damaged=True,
+    ),
+    Fault(
+        "a damaged hold keeps others from lapsing",
+        "if not pcall(meet_deadline, member) then",
+        "if meet_deadline(member) then",
+        damaged=True,
+    ),
 ]
 
 
@@ -191,7 +290,7 @@ def test_a_planted_fault_is_caught(client: Redis, fault: Fault) -> None:
         return False
 
     find(
-        histories,
+        damaged_histories if fault.damaged else histories,
         is_caught,
         settings=settings(
             max_examples=HISTORIES_AT_MOST,

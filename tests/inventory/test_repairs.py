@@ -1,0 +1,77 @@
+"""A repair that comes again, at once or late, changes nothing.
+
+What cannot happen: units added twice because a reply was lost, because two reconcilers saw the
+same, or because one of them was frozen and lets go later. How it tries: damage and repairs at
+random; each repair that was applied is sent again at once, and again after every later batch.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from redis import Redis
+
+from atp_service.inventory.commands import RepairLevel, RepairOrder, RepairReservation
+from atp_service.inventory.outcomes import Applied, Moved, Unchanged
+from tests.inventory.agreement import (
+    KEYS,
+    Mend,
+    Pair,
+    Step,
+    damaged_histories,
+    script_in_hand,
+)
+
+HISTORIES = 100
+Repair = RepairLevel | RepairReservation | RepairOrder
+
+
+@pytest.fixture(scope="module")
+def client(_redis_server: str) -> Iterator[Redis]:
+    with Redis.from_url(_redis_server) as client:
+        yield client
+
+
+@settings(
+    max_examples=HISTORIES, deadline=None, suppress_health_check=list(HealthCheck), database=None
+)
+@given(history=damaged_histories)
+def test_a_repair_that_comes_again_changes_nothing(client: Redis, history: list[Step]) -> None:
+    pair = Pair(client, script_in_hand())
+    late: list[Repair] = []
+    for step in history:
+        if step.damages or step.aim in ("window", "last"):
+            late = []  # another damage; or what is repaired may be forgotten by now
+        aim = step.aim
+        for damage in step.damages:
+            pair.damage(damage)
+        for command in step.commands:
+            repair = pair.completed(command)
+            (outcome,) = pair.run(Step(aim, step.promises_refused, [repair]))
+            aim = "stay"
+            if isinstance(command, Mend) and isinstance(outcome, Applied):
+                assert isinstance(repair, Repair)
+                changes_nothing(pair, repair)
+                # How long an order waits to be confirmed is counted anew from a repair.
+                if not isinstance(repair, RepairOrder):
+                    late.append(repair)
+        for repair in late:
+            changes_nothing(pair, repair)
+
+
+def changes_nothing(pair: Pair, repair: Repair) -> None:
+    before = kept(pair.redis)
+    (outcome,) = pair.run(Step("stay", False, [repair]))
+    assert isinstance(outcome, Moved | Unchanged)
+    assert kept(pair.redis) == before
+
+
+def kept(redis: Any) -> Any:
+    return (
+        redis.hgetall(KEYS.stock),
+        redis.hgetall(KEYS.reservations),
+        redis.hgetall(KEYS.orders),
+        redis.zrange(KEYS.deadlines, 0, -1, withscores=True),
+        redis.xlen(KEYS.journal),
+    )
