@@ -1,0 +1,134 @@
+"""Values that somebody has damaged: whoever needs them fails, everybody else trades on."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from redis.asyncio import Redis
+
+from atp_service.inventory.commands import Confirm, Expire, Release, RepairLevel, RepairReservation
+from atp_service.inventory.outcomes import Applied, Faulted, Held, Outcome, Repeated, Swept
+from atp_service.inventory.reservations import Reservation
+from atp_service.inventory.stock import StockLevel, level_field
+from atp_service.store import Store
+from atp_service.store.keys import keys_of
+from tests.store.ledgers import Witness
+from tests.store.test_door import hold, receipt
+
+KEYS = keys_of(0)
+LAMP = level_field("LAMP", "DC")
+UNREADABLE = [b"", b"gone", b"\xc1", b"\x96\x05\x00", b"\x97" + 7 * b"\xa1x", b"\x96\x01\x01"]
+
+
+@pytest.fixture
+async def store(redis_url: str) -> AsyncIterator[Store]:
+    store = Store(redis_url)
+    await store.open(Witness())
+    await store.apply_all([receipt("lamps", 10), receipt("ropes", 10, sku="ROPE")])
+    yield store
+    await store.close()
+
+
+async def level_of(store: Store, sku: str) -> StockLevel:
+    (level,) = await store.levels([(sku, "DC")])
+    assert level is not None
+    return level
+
+
+async def reservation_of(store: Store, reservation_id: str) -> Reservation:
+    reservation = await store.reservation(reservation_id)
+    assert reservation is not None
+    return reservation
+
+
+async def past_deadline(store: Store, redis: Redis) -> None:
+    after = await store.now_ms() + 2
+    while await store.now_ms() < after:
+        await redis.ping()
+
+
+@pytest.mark.parametrize("blob", UNREADABLE)
+async def test_a_damaged_level_fails_only_the_carts_that_ask_for_it(
+    store: Store, redis: Redis, blob: bytes
+) -> None:
+    await redis.hset(KEYS.stock, LAMP, blob)
+    outcomes: list[Outcome] = await store.apply_all(
+        [hold("rope", sku="ROPE"), hold("lamp"), receipt("more", 1), hold("rope-2", sku="ROPE")]
+    )
+    assert [type(outcome) for outcome in outcomes] == [Held, Faulted, Faulted, Held]
+    assert (await level_of(store, "ROPE")).reserved == 2
+    right = StockLevel(10, 0, 0, 1, 1, 1)
+    repair = RepairLevel(sku="LAMP", location="DC", right=right)
+    assert isinstance(await store.apply(repair), Applied)
+    assert isinstance(await store.apply(hold("lamp")), Held)
+    assert (await level_of(store, "LAMP")).on_hand == 10
+
+
+async def test_every_byte_of_a_level_may_be_flipped_and_the_others_are_sold(
+    store: Store, redis: Redis
+) -> None:
+    sound = await redis.hget(KEYS.stock, LAMP)
+    assert isinstance(sound, bytes)
+    for place in range(len(sound)):
+        for bit in range(8):
+            blob = bytearray(sound)
+            blob[place] ^= 1 << bit
+            await redis.hset(KEYS.stock, LAMP, bytes(blob))
+            name = f"{place}-{bit}"
+            lamp, rope = await store.apply_all(
+                [receipt(f"lamp-{name}", 1), receipt(f"rope-{name}", 1, sku="ROPE")]
+            )
+            assert isinstance(rope, Applied)
+            assert isinstance(lamp, Applied | Faulted)
+            if isinstance(lamp, Applied):
+                await level_of(store, "LAMP")  # what was written can be read
+
+
+async def test_a_damaged_hold_keeps_no_other_from_lapsing(store: Store, redis: Redis) -> None:
+    await store.apply_all([hold("damaged", ttl_ms=1), hold("cart", 2, ttl_ms=2)])
+    await redis.hset(KEYS.reservations, "damaged", b"\x9c\xa4held")
+    await past_deadline(store, redis)
+    assert isinstance(await store.apply(Expire(limit=100)), Swept)
+    assert (await level_of(store, "LAMP")).reserved == 1
+    # Its deadline is put off: whoever reaps isn't kept busy by it.
+    due = await store.due()
+    assert due is not None
+    assert 0 < due < 61
+
+
+async def test_a_damaged_reservation_fails_only_who_asks_for_it(store: Store, redis: Redis) -> None:
+    await store.apply_all([hold("damaged"), hold("cart", 2)])
+    blob = await redis.hget(KEYS.reservations, "cart")
+    assert isinstance(blob, bytes)
+    right = await reservation_of(store, "damaged")
+    for unreadable in (b"", b"*", blob[:-1], blob + b"\x01", blob.replace(b"held", b"heap")):
+        await redis.hset(KEYS.reservations, "damaged", unreadable)
+        outcomes = await store.apply_all(
+            [hold("cart", 2), Release(reservation_id="damaged"), hold("cart", 2)]
+        )
+        assert [type(outcome) for outcome in outcomes] == [Repeated, Faulted, Repeated]
+    repair = RepairReservation(reservation_id="damaged", right=right)
+    assert isinstance(await store.apply(repair), Applied)
+    assert (await reservation_of(store, "damaged")).lines == right.lines
+
+
+async def test_a_damaged_order_fails_only_who_asks_for_it(store: Store, redis: Redis) -> None:
+    await store.apply_all([hold("one"), hold("two")])
+    await redis.hset(KEYS.orders, "o-1", b"\x92\xc0\x90")
+    one, two = await store.apply_all(
+        [
+            Confirm(reservation_id="one", order_id="o-1"),
+            Confirm(reservation_id="two", order_id="o-2"),
+        ]
+    )
+    assert isinstance(one, Faulted)
+    assert not isinstance(two, Faulted)
+
+
+async def test_a_damaged_list_of_locations_lets_no_half_written_level_through(
+    store: Store, redis: Redis
+) -> None:
+    await redis.hset(KEYS.stock, "NEW", b"\x92\xa2DC")
+    new, rope = await store.apply_all([receipt("new", 3, sku="NEW"), hold("rope", sku="ROPE")])
+    assert isinstance(new, Faulted)
+    assert isinstance(rope, Held)
+    assert await store.levels([("NEW", "DC")]) == [None]
