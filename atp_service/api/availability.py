@@ -1,6 +1,6 @@
 """How many can be sold: the levels as the door sees them, with the terms behind each number."""
 
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate, islice
 from typing import Annotated, Any
@@ -20,7 +20,7 @@ from atp_service.api.problems import Refused, invalid
 from atp_service.api.reading import body_reader, converted
 from atp_service.catalog import Catalog, Feed, Location
 from atp_service.catalog.words import Id, LocationId
-from atp_service.inventory.stock import StockLevel
+from atp_service.inventory.stock import Document, StockLevel
 from atp_service.store import FeedSeen, Store
 
 _MOST_CELLS = 10_000
@@ -88,9 +88,10 @@ class Terms(Struct, frozen=True):
 def terms_of(level: StockLevel, place: Location | None, channel: str, of_channel: int) -> Terms:
     """The terms; `of_channel` is what the channel withholds, None a place nobody described."""
     refusal = None if place is None else place.refusal(channel)
+    states = level.extras.states
     return Terms(
         level.on_hand,
-        {state: units for state, units in level.extras.states.items() if units > 0},
+        {state: units for state, units in states.items() if units > 0} if states else {},
         level.reserved,
         level.allocated,
         level.safety_stock(of_channel),
@@ -245,24 +246,17 @@ class _View:
 
     def item(self, sku: str, places: list[LocationAvailability]) -> SkuAvailability:
         """The total: each location's number is floored before it is added."""
-        return SkuAvailability(
-            sku,
-            sum(place.ats for place in places),
-            sum(place.atf for place in places),
-            sum(max(0, -place.atf) for place in places),
-            places,
-            days=self._total_by_day(places) if self._days else UNSET,
-        )
+        ats = atf = shortage = 0
+        for place in places:
+            ats += place.ats
+            atf += place.atf
+            shortage += -place.atf if place.atf < 0 else 0
+        days = self._total_by_day(places) if self._days else UNSET
+        return SkuAvailability(sku, ats, atf, shortage, places, days)
 
     def at(self, location: str, level: StockLevel) -> LocationAvailability:
-        incoming = sorted(
-            (
-                IncomingDocument(name, document.eta or None, document.incoming)
-                for name, document in level.extras.documents.items()
-                if document.incoming
-            ),
-            key=lambda due: (due.eta or "9999", due.document),
-        )
+        documents = level.extras.documents
+        incoming = _incoming(documents) if documents else []
         place = self._catalog.locations.get(location)
         terms = terms_of(level, place, self._channel, self._channel_safety_stock)
         return LocationAvailability(
@@ -278,7 +272,7 @@ class _View:
             level.version,
             timestamp_or_none(level.updated_at),
             self._feed_ages(location),
-            days=self._by_day(terms, incoming) if self._days else UNSET,
+            self._by_day(terms, incoming) if self._days else UNSET,
         )
 
     def _by_day(self, terms: Terms, incoming: Sequence[IncomingDocument]) -> list[DayAvailability]:
@@ -321,6 +315,18 @@ class _View:
         return FeedAge(feed.id, lag_seconds, stale)
 
 
+def _incoming(documents: Mapping[str, Document]) -> list[IncomingDocument]:
+    """What is still to come, the earliest first."""
+    return sorted(
+        (
+            IncomingDocument(name, document.eta or None, document.incoming)
+            for name, document in documents.items()
+            if document.incoming
+        ),
+        key=lambda due: (due.eta or "9999", due.document),
+    )
+
+
 def _without(level: StockLevel, own: Taken | None) -> StockLevel:
     """The level as if a reservation's own units were not taken."""
     if own is None:
@@ -339,9 +345,16 @@ def _days(as_of_ms: int, count: int) -> list[str]:
 def _asked(query: bytes) -> AvailabilityRequest:
     """The request in a query string."""
     values: dict[str, Any] = {}
-    for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+    for name, value in _pairs(query.decode("latin-1")):
         values.setdefault(name, []).append(value)
     return _request(values)
+
+
+def _pairs(query: str) -> Iterable[Sequence[str]]:
+    """Names and values. Most queries have nothing escaped, and need no more than being cut up."""
+    if "%" in query or "+" in query:
+        return parse_qsl(query, keep_blank_values=True)
+    return [pair.split("=", 1) if "=" in pair else (pair, "") for pair in query.split("&") if pair]
 
 
 def _request(values: dict[str, Any]) -> AvailabilityRequest:

@@ -45,7 +45,8 @@ class StockLevel(Struct, array_like=True, omit_defaults=True):
     @property
     def unavailable(self) -> int:
         """Units in a state that can't be sold. A state may be known too late: never below 0."""
-        return sum(max(0, units) for units in self.extras.states.values())
+        states = self.extras.states
+        return sum(max(0, units) for units in states.values()) if states else 0
 
     @property
     def atf(self) -> int:
