@@ -36,7 +36,7 @@ Status = Literal["applied", "duplicate", "absorbed", "parked", "rejected", "wait
 
 RAW_SUBJECT: Final = "atp.raw."
 ROUNDS: Final = 10  # how often a count or a snapshot's line may find that its level has moved
-CLOSING_PAGES: Final = 25  # at once: whoever waits for the rest is answered before
+CLOSING_PAGES: Final = 10  # at once: seconds, so that nobody takes the message for lost
 RECORDING_SECONDS: Final = 2.5  # how long the end of a snapshot waits for the ledger
 
 

@@ -356,6 +356,29 @@ async def test_an_end_does_not_overtake_lines_that_were_put_off(
     assert await shop.on_hand() == 10
 
 
+async def test_an_end_does_not_overtake_lines_that_are_on_their_way(
+    shop: Retailer, ten: int, recording: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await believes(shop, "correct")
+    add_up, asked, go_on = shop.ledger.deltas_after, asyncio.Event(), asyncio.Event()
+
+    async def slow_at_first(levels: Any) -> Any:
+        if not asked.is_set():
+            asked.set()
+            await go_on.wait()
+        return await add_up(levels)
+
+    monkeypatch.setattr(shop.ledger, "deltas_after", slow_at_first)
+    lines = asyncio.create_task(shop.statuses(line(9, ten)))
+    await asked.wait()
+    end = asyncio.create_task(shop.statuses(final(ten)))
+    done, _ = await asyncio.wait({end}, timeout=0.5)
+    assert not done
+    go_on.set()
+    assert (await lines, await end) == (["applied"], ["applied"])
+    assert await shop.on_hand() == 9
+
+
 async def test_a_snapshot_and_sales_by_many_callers_agree(
     shop: Retailer, ten: int, recording: None
 ) -> None:
