@@ -1,13 +1,17 @@
 """A row becomes the event that the mapping says, or is counted as what it is: never lost."""
 
 import gzip
+from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
+from atp_service.catalog import Feed
 from atp_service.replay.events import Event, Reading, RowError
-from atp_service.replay.mapping import Mapping, MappingError, load_mapping
+from atp_service.replay.mapping import File, Mapping, MappingError, load_mapping
+from atp_service.replay.parts import Parts
 from atp_service.replay.rows import FileError, Rows
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "online-retail.toml"
@@ -142,3 +146,73 @@ def test_a_file_cut_off_says_how_far_it_could_be_read(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="can't be read beyond line"):  # noqa: SIM117 – one fault
         with Rows(path, load_mapping(EXAMPLE).file) as rows:
             list(rows)
+
+
+SNAPSHOT = """
+feed = "erp"
+final = true
+
+[columns]
+Plant = {}
+Item = {}
+Stock = { number = true }
+
+[data]
+location = { column = "Plant" }
+sku = { column = "Item" }
+quantity = { column = "Stock" }
+
+[[rules]]
+type = "snapshot"
+"""
+
+
+def test_all_rows_of_a_file_may_be_of_one_time(tmp_path: Path) -> None:
+    path = tmp_path / "erp.toml"
+    path.write_text(SNAPSHOT)
+    mapping = load_mapping(path, datetime.fromisoformat("2026-03-01T07:00:00+02:00"))
+    reading = Reading(mapping, ["Plant", "Item", "Stock"], "0123456789ab")
+    _, event = reading(7, ["DC", "mug", "3"]) or pytest.fail("ignored")
+    assert (event.time, event.type) == ("2026-03-01T05:00:00.000Z", "atp.stock.snapshot.v1")
+    assert event.data == {"location": "DC", "sku": "mug", "quantity": 3}
+
+
+def test_the_same_list_of_another_time_has_other_ids(tmp_path: Path) -> None:
+    path = tmp_path / "erp.csv"
+    path.write_text("Plant,Item,Stock\n" + "DC,mug,3\n" * 200_000)
+    monday = datetime.fromisoformat("2026-03-02T06:00:00Z")
+    with Rows(path, File()) as rows:
+        ids = {rows.file_id, rows.id_at(monday), rows.id_at(monday + timedelta(days=1))}
+        assert rows.id_at(monday.astimezone(ZoneInfo("Asia/Tokyo"))) in ids
+    path.write_text("Plant,Item,Stock\n" + "DC,mug,3\n" * 199_999 + "DC,mug,4\n")
+    with Rows(path, File()) as rows:
+        assert rows.id_at(monday) not in ids
+    assert len(ids) == 3
+
+
+def test_a_location_whose_rows_are_of_several_times_is_not_closed() -> None:
+    parts = Parts()
+    for location, time in (("A", "2026-03-01T05:00:00.000Z"), ("B", "2026-03-01T05:00:00.000Z")):
+        parts.add(snapshot_line(location, time))
+    parts.add(snapshot_line("B", "2026-03-01T05:00:00.001Z"))
+    (final,) = parts.finals("erp", "0123456789ab").values()
+    assert final == Event(
+        id="0123456789ab/A",
+        source="erp",
+        type="atp.stock.snapshot.v1",
+        time="2026-03-01T05:00:00.000Z",
+        data={"location": "A", "final": True},
+    )
+    assert parts.of_several_times == ["B"]
+    known = parts.as_compared("erp", {"erp": Feed(id="erp", location_map={"A": "DC-1"})})
+    assert [part.location for part in known] == ["DC-1", "B", "B"]
+
+
+def snapshot_line(location: str, time: str) -> Event:
+    return Event(
+        id="0123456789ab:1",
+        source="erp",
+        type="atp.stock.snapshot.v1",
+        time=time,
+        data={"location": location, "sku": "mug", "quantity": 1},
+    )

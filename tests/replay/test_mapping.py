@@ -4,8 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from atp_service.replay.mapping import MappingError, load_mapping
+from atp_service.replay.mapping import MappingError, load_mapping, read_time
 
+TIME = """column = "Sold"
+format = "%d/%m/%Y %H:%M"
+zone = "Europe/London"
+"""
 GOOD = """
 feed = "pos/corner-shop"
 
@@ -15,9 +19,7 @@ Item = { case = "upper" }
 Pieces = { number = true }
 
 [time]
-column = "Sold"
-format = "%d/%m/%Y %H:%M"
-zone = "Europe/London"
+TIME
 
 [data]
 sku = { column = "Item" }
@@ -35,7 +37,7 @@ data = { quantity = { column = "Pieces", negate = true } }
 
 [[rules]]
 type = "sale"
-"""
+""".replace("TIME", TIME)
 
 
 def write(folder: Path, text: str) -> Path:
@@ -78,6 +80,11 @@ def test_the_kind_may_be_named_where_the_feed_does_not_begin_with_one(tmp_path: 
         ("number = true", 'number = "yes"', "columns"),
         ("Europe/London", "Europe/Londinium", "time, zone"),
         ("%d/%m/%Y", "%d/%m/%Q", "time, format"),
+        ('column = "Sold"\n', "", "time: needs"),
+        ('column = "Sold"', "at = 2026-03-01T06:00:00Z", "time: `at`"),
+        ('column = "Sold"', "at = 2026-03-01T06:00:00", "time, at"),
+        (TIME, "at = 2999-03-01T06:00:00Z", "time, at"),
+        ("[columns]", "final = true\n[columns]", "final: no rule"),
         ('feed = "pos/corner-shop"', 'feed = "corner-shop"', "kind"),
         ('feed = "pos/corner-shop"', 'feed = "pos/{1}"', "feed"),
         ('feed = "pos/corner-shop"', "", "`feed`"),
@@ -98,6 +105,12 @@ def test_a_mapping_that_cannot_be_used_says_where(
     assert named in message
     assert str(path) in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize("text", ["yesterday", "2026-03-01", "2026-03-01T06:00:00"])
+def test_a_time_without_its_offset_is_none(text: str) -> None:
+    with pytest.raises(MappingError, match="is not a time such as"):
+        read_time(text)
 
 
 def test_a_mapping_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
