@@ -130,6 +130,7 @@ async def _serve_on(listener: socket.socket, settings: Settings) -> None:
             facts=parts.facts,
             auto_create=bool(settings.auto_create),
             now_ms=_now_ms,
+            durability=settings.durability,
             nats_connected=(lambda: parts.nats.is_connected) if settings.nats_url else None,
         )
         server = uvicorn.Server(

@@ -34,6 +34,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     # Decided where it is left out: on where we run the servers ourselves, off elsewhere.
     auto_create: bool | None = None
     dedupe_hours: Hours = 24
+    durability: Literal["redis", "ledger"] = "redis"
     reconcile_seconds: Seconds = 900
     worker_metrics_port: Port | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -57,6 +58,7 @@ _TO_SET = {
     "migration_url": "postgresql://user@host/database, as the role that owns the tables",
     "auto_create": "true or false",
     "dedupe_hours": "hours, 1 to 744",
+    "durability": "redis or ledger: where a change is before it is answered",
     "reconcile_seconds": "seconds between two comparisons of Redis with the ledger, 0 for none",
     "worker_metrics_port": "a port, 1 to 65535, or 0 for any that is free",
     "log_level": "debug, info, warning or error",

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal
 
 from litestar import Litestar, Request
 from litestar.exceptions import (
@@ -50,6 +50,7 @@ def create(
     facts: Facts,
     auto_create: bool,
     now_ms: Callable[[], int],
+    durability: Literal["redis", "ledger"] = "redis",
     ledger_timeout_seconds: float = 5.0,
     nats_connected: Callable[[], bool] | None = None,
 ) -> Edge:
@@ -59,6 +60,7 @@ def create(
         ledger=ledger,
         catalog=catalog,
         auto_create=auto_create,
+        durability=durability,
         ledger_timeout_seconds=ledger_timeout_seconds,
     )
     numbers = availability.Availability(
@@ -73,7 +75,7 @@ def create(
         route_handlers=[
             reservations.routes(promises),
             availability.routes(numbers),
-            stock_events.routes(stock_events.StockEvents(facts)),
+            stock_events.routes(stock_events.StockEvents(facts, store, ledger, durability)),
             *master_data.routes(catalog, store),
             explain.routes(reasons),
             trace.routes(store, ledger),

@@ -13,8 +13,11 @@ from atp_service.api.contract import problems, respond
 from atp_service.api.problems import invalid, problem, unreadable
 from atp_service.catalog.words import Id
 from atp_service.facts import Arrival, EventResult, Facts
+from atp_service.ledger import Ledger
+from atp_service.store import Store
 
 _MOST_EVENTS = 1_000
+_LEDGER_SECONDS = 5.0
 
 
 class StockEvent(Struct, frozen=True, kw_only=True):
@@ -49,10 +52,19 @@ class EventOutcomes(Struct, frozen=True):
 
 
 class StockEvents:
-    """Hands events to the facts as they came; only the outer array is taken apart here."""
+    """Hands events to the facts as they came; only the outer array is taken apart here.
 
-    def __init__(self, facts: Facts) -> None:
+    In the ledger's tier the answer waits until the ledger has what Redis has by then: duplicates
+    too, whose first answer may never have come.
+    """
+
+    def __init__(
+        self, facts: Facts, store: Store, ledger: Ledger, durability: Literal["redis", "ledger"]
+    ) -> None:
         self._facts = facts
+        self._store = store
+        self._ledger = ledger
+        self._durability = durability
 
     async def apply(self, call: Call, body: bytes) -> Answer:
         try:
@@ -65,7 +77,11 @@ class StockEvents:
             Arrival(payload, None, f"{call.request_id}/{place}", call.traceparent)
             for place, payload in enumerate(payloads)
         ]
+        epoch = self._store.epoch  # whatever is applied in a later one is in none that is awaited
         results = [_outcome(result) for result in await self._facts.apply(arrivals)]
+        if self._durability == "ledger":
+            seq = await self._store.last_seq()
+            await self._ledger.wait_for(epoch, seq, _LEDGER_SECONDS)
         if any(result.status == "waiting" for result in results):
             return problem(
                 "unavailable",

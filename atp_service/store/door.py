@@ -50,12 +50,13 @@ BatchObserver = Callable[[int, float, float], None]
 
 
 class _Asked:
-    """The commands of one asker, answered together."""
+    """The commands of one asker, answered together; `epoch` is that of the last answer."""
 
-    __slots__ = ("answer", "left", "outcomes", "since")
+    __slots__ = ("answer", "epoch", "left", "outcomes", "since")
 
     def __init__(self, count: int) -> None:
         self.answer: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
+        self.epoch = 0
         self.outcomes: list[Any] = [None] * count
         self.left = count
         self.since = time.monotonic()
@@ -126,6 +127,15 @@ class Door:
         """
         if not commands:
             return []
+        return await self._ask(commands).answer
+
+    async def apply_in_epoch(self, command: Command) -> tuple[int, Outcome]:
+        """The epoch in which the script answered, and the outcome. Raises as apply_all does."""
+        asked = self._ask((command,))
+        (outcome,) = await asked.answer
+        return asked.epoch, outcome
+
+    def _ask(self, commands: Sequence[Command]) -> _Asked:
         self._check_room(commands)
         asked = _Asked(len(commands))
         for place, command in enumerate(commands):
@@ -135,7 +145,7 @@ class Door:
             self._waiting += queued.weight + LINES_A_COMMAND
         if self._task is None:
             self._task = asyncio.create_task(self._work())
-        return await asked.answer
+        return asked
 
     def _check_room(self, commands: Sequence[Command]) -> None:
         if self._waiting >= PROMISES_WAITING and (
@@ -165,13 +175,13 @@ class Door:
                 calls = self._next_calls()
                 started = time.monotonic()
                 try:
-                    replies = await self._send(calls)
+                    epoch, replies = await self._send(calls)
                 except (Unavailable, Fenced) as fault:
                     for call in calls:
                         for queued in call:
                             queued.asked.fail(fault)
                     continue
-                self._settle(calls, replies)
+                self._settle(calls, replies, epoch)
                 if self._observe is not None:
                     count = sum(map(len, calls))
                     oldest = started - calls[0][0].asked.since
@@ -199,13 +209,14 @@ class Door:
             calls.append(call)
         return calls
 
-    async def _send(self, calls: list[list[_Queued]]) -> list[Any]:
-        """The script's replies; asked again while the reply is lost or the script unknown."""
+    async def _send(self, calls: list[list[_Queued]]) -> tuple[int, list[Any]]:
+        """The epoch, and the script's replies; asked again while a reply is lost, or the script
+        is unknown."""
         give_up = time.monotonic() + PATIENCE_SECONDS
         pause = 0.02
         while True:
             try:
-                replies = await self._exchange(calls)
+                epoch, replies = await self._exchange(calls)
             except Unavailable:
                 if time.monotonic() + pause > give_up:
                     raise
@@ -219,23 +230,24 @@ class Door:
                 self._opening.doubt()
                 await self._wire.close()
             else:
-                return replies
+                return epoch, replies
 
-    async def _exchange(self, calls: list[list[_Queued]]) -> list[Any]:
+    async def _exchange(self, calls: list[list[_Queued]]) -> tuple[int, list[Any]]:
         refused = b"1" if self._promises_refused else b"0"
         if not self._opening.epoch:
             await self.connect()
-        head = (*self._prefix, self._opening.epoch, refused, self._window_ms)
+        epoch = self._opening.epoch
+        head = (*self._prefix, epoch, refused, self._window_ms)
         requests = [(*head, *[queued.blob for queued in call]) for call in calls]
         check_memory = time.monotonic() - self._memory_checked > MEMORY_CHECK_SECONDS
         if not check_memory:
-            return await self._wire.exchange(requests)
+            return epoch, await self._wire.exchange(requests)
         *replies, report = await self._wire.exchange([*requests, ("INFO", "memory")])
         self._memory_checked = time.monotonic()
         self._promises_refused = nearly_full(report)
-        return replies
+        return epoch, replies
 
-    def _settle(self, calls: list[list[_Queued]], replies: list[Any]) -> None:
+    def _settle(self, calls: list[list[_Queued]], replies: list[Any], epoch: int) -> None:
         again: list[_Queued] = []
         for call, reply in zip(calls, replies, strict=True):
             if isinstance(reply, ResponseError):
@@ -247,6 +259,7 @@ class Door:
                 if answered[0] == b"again":
                     again.append(queued)
                 else:
+                    queued.asked.epoch = epoch
                     queued.asked.settle(queued.place, decode_outcome(answered))
         self._queue.extendleft(reversed(again))
         self._waiting += sum(queued.weight + LINES_A_COMMAND for queued in again)

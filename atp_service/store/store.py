@@ -108,6 +108,11 @@ class Store:
         """What became of each command, in order. Raises Unavailable or Fenced."""
         return await self._door.apply_all(commands)
 
+    async def apply_in_epoch(self, command: Command) -> tuple[int, Outcome]:
+        """The epoch in which it was decided, and what became of the command: with its seq that is
+        what to wait for in the ledger. Raises Unavailable or Fenced."""
+        return await self._door.apply_in_epoch(command)
+
     async def levels(self, pairs: Sequence[tuple[str, str]]) -> list[StockLevel | None]:
         """The levels of (SKU, location) pairs; None where there is none."""
         if not pairs:

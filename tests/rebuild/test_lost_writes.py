@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from atp_service import expire
 from atp_service.inventory.commands import Confirm, Receipt, Sale
 from atp_service.inventory.outcomes import (
+    Applied,
     Confirmed,
     Duplicate,
     Held,

@@ -50,7 +50,8 @@ async def _rebuilt(redis_url: str, database_url: str, history: list[Step]) -> No
         async with retailer(redis_url, database_url) as shop:
             async with shop.recording(database_url):
                 for step in history:
-                    await shop.store.apply_all([_of_today(c) for c in step.commands])
+                    commands = [c for c in step.commands if isinstance(c, Command)]
+                    await shop.store.apply_all([_of_today(c) for c in commands])
             before = await contents(redis)
             report = await rebuild.rebuild(tools(shop, redis_url, database_url), by_hand=True)
             assert report is not None

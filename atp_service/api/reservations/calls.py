@@ -15,6 +15,7 @@ from atp_service.api.reservations.documents import document
 from atp_service.api.reservations.outcomes import answer, no_reservation
 from atp_service.api.reservations.requests import (
     ConfirmRequest,
+    Durability,
     ExtendRequest,
     FulfilRequest,
     HoldRequest,
@@ -27,6 +28,7 @@ from atp_service.api.reservations.requests import (
 from atp_service.catalog import Catalog
 from atp_service.catalog import Unavailable as MasterDataUnavailable
 from atp_service.inventory.commands import (
+    Command,
     Confirm,
     Extend,
     Fulfil,
@@ -53,12 +55,14 @@ class Reservations:
         ledger: Ledger,
         catalog: Catalog,
         auto_create: bool,
+        durability: Durability,
         ledger_timeout_seconds: float,
     ) -> None:
         self._store = store
         self._ledger = ledger
         self._catalog = catalog
         self._auto_create = auto_create
+        self._durability = durability
         self._ledger_timeout_seconds = ledger_timeout_seconds
 
     async def hold(self, call: Call, body: HoldRequest) -> Answer:
@@ -69,7 +73,7 @@ class Reservations:
         # Who asks again must hear what they were told: only a new id is refused.
         if closed and await self._store.reservation(reservation_id) is None:
             return _location_unavailable(closed)
-        outcome = await self._store.apply(
+        outcome = await self._apply(
             Hold(
                 reservation_id=reservation_id,
                 lines=lines,
@@ -79,10 +83,9 @@ class Reservations:
                 customer_id=body.customer_id or "",
                 allow_partial=body.allow_partial,
                 traceparent=call.traceparent,
-            )
+            ),
+            body.durability,
         )
-        if body.durability == "ledger":
-            await self._recorded(outcome)
         return answer(reservation_id, outcome)
 
     async def get(self, reservation_id: str) -> Answer:
@@ -106,7 +109,7 @@ class Reservations:
         repeated = known.status == "held" and content == known.fingerprint
         if closed and not repeated:
             return _location_unavailable(closed)
-        outcome = await self._store.apply(
+        outcome = await self._apply(
             Replace(
                 reservation_id=reservation_id,
                 lines=lines,
@@ -118,54 +121,52 @@ class Reservations:
                 if_generation=body.if_generation,
                 key=call.key,
                 traceparent=call.traceparent,
-            )
+            ),
+            body.durability,
         )
-        if body.durability == "ledger":
-            await self._recorded(outcome)
         return answer(reservation_id, outcome, held=200)
 
     async def extend(self, call: Call, reservation_id: str, body: ExtendRequest) -> Answer:
-        outcome = await self._store.apply(
+        outcome = await self._apply(
             Extend(
                 reservation_id=reservation_id,
                 ttl_ms=body.ttl_seconds * 1000,
                 key=call.key,
                 traceparent=call.traceparent,
-            )
+            ),
+            None,
         )
         return answer(reservation_id, outcome)
 
     async def confirm(self, call: Call, reservation_id: str, body: ConfirmRequest) -> Answer:
-        outcome = await self._store.apply(
+        outcome = await self._apply(
             Confirm(
                 reservation_id=reservation_id,
                 order_id=body.order_id,
                 key=call.key,
                 traceparent=call.traceparent,
-            )
+            ),
+            body.durability,
         )
-        if body.durability == "ledger":
-            await self._recorded(outcome)
         return answer(reservation_id, outcome, confirming=True)
 
     async def release(self, call: Call, reservation_id: str, body: ReleaseRequest) -> Answer:
-        outcome = await self._store.apply(
+        outcome = await self._apply(
             Release(
                 reservation_id=reservation_id,
                 lines=_units(body.lines),
                 reason=body.reason,
                 key=call.key,
                 traceparent=call.traceparent,
-            )
+            ),
+            body.durability,
         )
-        if body.durability == "ledger":
-            await self._recorded(outcome)
         return answer(reservation_id, outcome, named=body.lines)
 
     async def fulfil(self, call: Call, reservation_id: str, body: FulfilRequest) -> Answer:
         units = _units(body.lines)
         await self._check_location(body)
-        outcome = await self._store.apply(
+        outcome = await self._apply(
             Fulfil(
                 reservation_id=reservation_id,
                 lines=units,
@@ -174,10 +175,9 @@ class Reservations:
                 erp_document=body.erp_document,
                 key=call.key,
                 traceparent=call.traceparent,
-            )
+            ),
+            body.durability,
         )
-        if body.durability == "ledger":
-            await self._recorded(outcome)
         return answer(
             reservation_id, outcome, wrong_status="reservation-not-confirmed", named=body.lines
         )
@@ -185,7 +185,7 @@ class Reservations:
     async def no_pick(self, call: Call, reservation_id: str, body: NoPickRequest) -> Answer:
         if body.reassign:
             return invalid(("/reassign", "a line can't be moved elsewhere by the service yet"))
-        outcome = await self._store.apply(
+        outcome = await self._apply(
             NoPick(
                 reservation_id=reservation_id,
                 line_id=body.line_id,
@@ -193,7 +193,8 @@ class Reservations:
                 reason=body.reason,
                 key=call.key,
                 traceparent=call.traceparent,
-            )
+            ),
+            None,
         )
         return answer(reservation_id, outcome, wrong_status="reservation-not-confirmed")
 
@@ -269,12 +270,15 @@ class Reservations:
                 closed.append(ProblemLine(line.line_id, line.sku, line.location, reason))
         return closed
 
-    async def _recorded(self, outcome: Outcome) -> None:
-        """Waits until the ledger has the outcome. A refusal has nothing to wait for."""
+    async def _apply(self, command: Command, asked: Durability | None) -> Outcome:
+        """The outcome; in the ledger's tier when the ledger has it. Repeats wait too: who asks
+        again must be able to rely on the answer. A refusal has nothing to wait for."""
+        if (asked or self._durability) == "redis":
+            return await self._store.apply(command)
+        epoch, outcome = await self._store.apply_in_epoch(command)
         if isinstance(outcome, Held | Changed | Confirmed | Repeated):
-            await self._ledger.wait_for(
-                self._store.epoch, outcome.seq, self._ledger_timeout_seconds
-            )
+            await self._ledger.wait_for(epoch, outcome.seq, self._ledger_timeout_seconds)
+        return outcome
 
 
 def _own_id(key: str | None) -> str:

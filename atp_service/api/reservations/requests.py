@@ -32,7 +32,7 @@ class HoldRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     customer_id: Id | None = None
     ttl_seconds: TtlSeconds = 900
     allow_partial: bool = False
-    durability: Durability = "redis"
+    durability: Durability | None = None
 
 
 class ReplaceRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,7 +48,7 @@ class ReplaceRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ttl_seconds: TtlSeconds = 900
     allow_partial: bool = False
     if_generation: Annotated[int, Meta(ge=1)] | None = None
-    durability: Durability = "redis"
+    durability: Durability | None = None
 
 
 class ExtendRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -61,7 +61,7 @@ class ConfirmRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The order the units are for."""
 
     order_id: Id
-    durability: Durability = "redis"
+    durability: Durability | None = None
 
 
 class LineUnitsRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -79,7 +79,7 @@ class ReleaseRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     lines: PartLines | None = None
     reason: Text | None = None
-    durability: Durability = "redis"
+    durability: Durability | None = None
 
 
 class FulfilRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -89,7 +89,7 @@ class FulfilRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     location: LocationId | None = None
     shipment_id: Id | None = None
     erp_document: Id | None = None
-    durability: Durability = "redis"
+    durability: Durability | None = None
 
 
 class NoPickRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
