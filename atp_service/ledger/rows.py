@@ -283,7 +283,9 @@ class Batch:
     def _compare_snapshot(self, seq: int, head: Head, command: bytes) -> None:
         line = _decode_snapshot(command)
         difference = head.noted[0].units if head.noted else 0
-        policy = line.policy if abs(difference) > line.tolerance else "within"
+        policy = "within" if head.settled else "outdated"  # as became says it
+        if abs(difference) > line.tolerance:
+            policy = line.policy
         self.snapshot_lines.append(
             (
                 integer(self.partition),

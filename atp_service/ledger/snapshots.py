@@ -27,11 +27,12 @@ class Part(NamedTuple):
 class Comparison(Struct, frozen=True, kw_only=True):
     """How a snapshot compared: lines, by what became of them. A level may have had several.
 
-    `units_up` and `units_down` add up what differed: theirs more than ours, and less.
+    `outdated` are those of levels that were counted later: nothing was compared. `units_up` and `units_down` add up what differed: theirs more than ours, and less.
     """
 
     lines: int
     levels: int
+    outdated: int
     within: int
     corrected: int
     for_review: int
@@ -62,6 +63,7 @@ async def compared(ledger: Ledger, source: str, parts: Sequence[Part]) -> Compar
             SELECT
                 count(*) AS lines,
                 count(DISTINCT (location, sku)) AS levels,
+                count(*) FILTER (WHERE policy = 'outdated') AS outdated,
                 count(*) FILTER (WHERE policy = 'within') AS within,
                 count(*) FILTER (WHERE policy = 'correct') AS corrected,
                 count(*) FILTER (WHERE policy = 'review') AS for_review,
@@ -101,7 +103,7 @@ async def differing(
                 USING (location)
             WHERE source = %(source)s
               AND taken_at = to_timestamp(part.at_ms / 1000.0)
-              AND policy <> 'within'
+              AND policy IN ('correct', 'review', 'report')
             ORDER BY abs(difference) DESC, location, sku, seq
             LIMIT %(limit)s
             OFFSET %(offset)s

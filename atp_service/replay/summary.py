@@ -81,13 +81,15 @@ def table(summary: Summary) -> Table:
 
 
 def _compared(comparison: Comparison) -> Iterator[tuple[str, int]]:
-    yield "lines compared", comparison.lines
+    yield "lines compared", comparison.lines - comparison.outdated
     if comparison.levels != comparison.lines:
         yield "  levels", comparison.levels
     yield "  within tolerance", comparison.within
     yield "  corrected", comparison.corrected
     yield "  for review", comparison.for_review
     yield "  only reported", comparison.reported
+    if comparison.outdated:
+        yield "lines of before a count", comparison.outdated
     yield "units more than ours", comparison.units_up
     yield "units fewer than ours", comparison.units_down
 

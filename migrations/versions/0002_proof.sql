@@ -36,7 +36,8 @@ CREATE TABLE snapshot_lines (
 );
 
 COMMENT ON COLUMN snapshot_lines.policy IS
-    'What became of a difference: correct, review or report; within where it was tolerated.';
+    'What became of a difference: correct, review or report; within where it was tolerated, outdated '
+    'where units were counted later, so that nothing was compared.';
 
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON snapshot_lines
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();

@@ -140,11 +140,16 @@ async def test_two_sources_have_their_own_snapshots_and_exceptions(
     assert (await compared(shop, (DC, ten), source="wms/other")).units_up == 1
 
 
-async def test_a_snapshot_of_before_a_count_says_nothing_new(shop: Retailer, ten: int) -> None:
+async def test_a_snapshot_of_before_a_count_says_nothing_new(
+    shop: Retailer, ten: int, recording: None
+) -> None:
     await believes(shop, "correct")
     await shop.tell(event("count", quantity=9, at_ms=ten + MINUTE))
     assert await shop.statuses(line(100, ten)) == ["absorbed"]
     assert await shop.on_hand() == 9
+    await shop.recorded()
+    comparison = await compared(shop, (DC, ten))
+    assert (comparison.lines, comparison.outdated, comparison.within) == (1, 1, 0)
 
 
 async def test_a_line_counts_once(shop: Retailer, ten: int) -> None:

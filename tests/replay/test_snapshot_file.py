@@ -81,6 +81,7 @@ def test_an_erp_s_list_is_compared_with_what_we_had_when_it_was_taken(
     assert summary["comparison"] == {
         "lines": 6,
         "levels": 6,
+        "outdated": 0,
         "within": 3,  # one of them beside by one
         "corrected": 3,
         "for_review": 0,
