@@ -13,6 +13,7 @@ _COMMANDS = (
     "up",
     "serve",
     "worker",
+    "rebuild",
     "migrate",
     "verify",
     "explain",

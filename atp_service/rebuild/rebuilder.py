@@ -106,9 +106,11 @@ class View(Protocol):
     def show(self, stage: Stage, report: Report) -> None: ...
 
 
-class _Unseen:
+class Unseen:
+    """Nobody watches."""
+
     def show(self, stage: Stage, report: Report) -> None:
-        """Nobody watches."""
+        """Shown to nobody."""
 
 
 async def rebuild(
@@ -124,7 +126,7 @@ async def rebuild(
             return None
         _rebuilding.set(1)
         try:
-            return await _while_kept(guard, _Run(tools, by_hand, view or _Unseen()).run())
+            return await _while_kept(guard, _Run(tools, by_hand, view or Unseen()).run())
         finally:
             _rebuilding.set(0)
 

@@ -1,0 +1,70 @@
+"""`atp rebuild`: Redis from the ledger, now."""
+
+import os
+import sys
+
+import rich_click as click
+
+from atp_service.cli.surroundings import settings_here
+
+
+@click.command("rebuild")
+@click.option("--yes", is_flag=True, help="Don't ask, not even where Redis is as it should be.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON and nothing else.")
+def command(yes: bool, as_json: bool) -> None:
+    """Empty Redis and fill it from the ledger, as the workers do by themselves when it lost writes.
+
+    Nothing can be promised meanwhile. Exits with 0 when it is open again, with 1 when somebody
+    else is at it, with 2 when nothing was done.
+    """
+    settings = settings_here(os.environ, "redis_url", "database_url")
+
+    import msgspec
+    import uvloop
+    from rich.console import Console
+
+    from atp_service import app, ledger, log, rebuild, store
+    from atp_service.rebuild.progress import table, view
+    from atp_service.store.rebuilding import Site, Superseded
+
+    log.configure("error", "rebuild")
+    console = Console(stderr=True)
+
+    async def need(tools: rebuild.Tools) -> str | None:
+        site = Site(tools.redis_url, name="rebuild", partition=tools.partition)
+        try:
+            return await rebuild.why(site, await tools.ledger.position(tools.partition))
+        finally:
+            await site.close()
+
+    async def run() -> rebuild.Report | None:
+        async with app.connections(settings, "rebuild") as parts:
+            tools = app.rebuild_tools(settings, parts)
+            reason = await need(tools)
+            if reason is None and not yes:
+                click.confirm(
+                    "Redis continues the ledger. Rebuild it all the same?", abort=True, err=True
+                )
+            with view(console, silent=as_json) as watching:
+                return await rebuild.rebuild(tools, by_hand=True, view=watching)
+
+    try:
+        report = uvloop.run(run())
+    except rebuild.NotToBeRebuilt as behind:
+        click.echo(
+            f"atp: {behind}\n"
+            "A rebuild would destroy what only Redis has. Restore the ledger to where it was; or,"
+            " if that is not to be had, empty Redis yourself.",
+            err=True,
+        )
+        sys.exit(2)
+    except (ledger.Unavailable, store.Unavailable, store.Fenced, Superseded) as fault:
+        click.echo(f"atp: broken off: {fault}\nRun it again, or leave it to the worker.", err=True)
+        sys.exit(2)
+    if report is None:
+        click.echo("atp: somebody else is rebuilding it.", err=True)
+        sys.exit(1)
+    if as_json:
+        click.echo(msgspec.json.encode(report).decode())
+    else:
+        Console().print(table(report))
