@@ -11,6 +11,8 @@ from atp_service.inventory.commands import (
     Incoming,
     Park,
     Return,
+    Snapshot,
+    SnapshotClosed,
     StateChange,
     TransferReceived,
     TransferShipped,
@@ -35,6 +37,11 @@ def facts() -> list[Fact]:
         receipt("SKU-1", 10),
         Count(**key(COUNTED), **PLACE, quantity=10, deltas_after=0, moves=1),  # no difference
         Count(**key(BEFORE), **PLACE, quantity=99, deltas_after=0, moves=2),  # an older one
+        Snapshot(**key(BEFORE), **PLACE, quantity=9, policy="report", moves=2),
+        Snapshot(**key(AFTER), **PLACE, quantity=10, policy="correct", moves=2),
+        Snapshot(**key(AFTER), **PLACE, quantity=9, policy="report", moves=2),
+        Snapshot(**key(AFTER), **PLACE, quantity=9, policy="review", moves=2),
+        SnapshotClosed(**key(AFTER), location="DC-1"),
         Adjustment(**key(BEFORE), **PLACE, quantity=-4),
         Adjustment(**key(AFTER), **PLACE, quantity=-4),
         Return(**key(BEFORE), **PLACE, quantity=1),
