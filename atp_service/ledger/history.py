@@ -1,7 +1,7 @@
 """A level as it was at a moment, and the entries behind each of its terms.
 
-A level's versions have no gaps and their times never fall, so a moment is found among them by
-halving: a handful of looks at the index, however often the level has changed.
+The times of a level's versions never fall, so a moment is found among them by halving: a handful of
+looks at the index, however often the level has changed.
 """
 
 from collections import defaultdict
@@ -70,7 +70,7 @@ JOIN LATERAL (
 WHERE positions.partition = %(partition)s
 """
 
-# `low` was entered by then, `high` was not (or never).
+# What has a version up to `low` was entered by then, what has one from `high` on was not.
 IMAGES_AT = """
 WITH RECURSIVE search (low, high) AS (
     SELECT 0::bigint, max(version) + 1
@@ -78,30 +78,38 @@ WITH RECURSIVE search (low, high) AS (
     WHERE sku = %(sku)s AND location = %(location)s
   UNION ALL
     SELECT
-        CASE WHEN probe.at < %(before)s THEN probe.version ELSE low END,
-        CASE WHEN probe.at < %(before)s THEN high ELSE probe.version END
+        CASE WHEN probe.at >= %(before)s THEN low ELSE (low + high) / 2 END,
+        CASE WHEN probe.at >= %(before)s THEN probe.version ELSE high END
     FROM search
-    CROSS JOIN LATERAL (
+    LEFT JOIN LATERAL (
         SELECT version, at
         FROM movements
-        WHERE sku = %(sku)s AND location = %(location)s AND version = (low + high) / 2
-    ) AS probe
+        WHERE sku = %(sku)s AND location = %(location)s AND version <= (low + high) / 2
+        ORDER BY version DESC
+        LIMIT 1
+    ) AS probe ON true
     WHERE high - low > 1
+), found AS (
+    SELECT partition, seq
+    FROM movements
+    WHERE sku = %(sku)s
+      AND location = %(location)s
+      AND version <= (SELECT max(low) FROM search)
+    ORDER BY version DESC
+    LIMIT 1
 )
 SELECT images
-FROM movements
+FROM found
 JOIN entries USING (partition, seq)
-WHERE sku = %(sku)s
-  AND location = %(location)s
-  AND version = (SELECT max(low) FROM search)
 """
 
-# Each version beside the one before it, of which one more is read than is looked at. A level's own
-# safety stock may be none: then what the channel withholds is what the change is from or to.
+# Each version beside the one before it: so one more is read than is looked at. A level's own safety
+# stock may be none: then what the channel withholds is what the change is from or to.
 CHANGES = """
 WITH steps AS (
     SELECT
         partition, seq, version, on_hand_delta, on_hand, reserved, allocated, unavailable,
+        lag(version) OVER by_version AS version_before,
         reserved - lag(reserved, 1, 0::bigint) OVER by_version AS reserved_delta,
         allocated - lag(allocated, 1, 0::bigint) OVER by_version AS allocated_delta,
         unavailable - lag(unavailable, 1, 0::bigint) OVER by_version AS unavailable_delta,
@@ -127,7 +135,7 @@ WITH steps AS (
             ('safety_stock', safety_stock_delta, safety_stock)
     ) AS change (term, units, after)
     WHERE units <> 0
-      AND version > %(version)s - %(reach)s
+      AND (version_before IS NOT NULL OR version = 1)
 )
 SELECT term, units, after, version, partition, seq
 FROM ranked

@@ -79,6 +79,18 @@ async def serving(
             await service.close()
 
 
+@asynccontextmanager
+async def recording(service: Service, database_url: str) -> AsyncIterator[None]:
+    """The service's journal is recorded meanwhile."""
+    stop = asyncio.Event()
+    recorder = asyncio.create_task(record.run(service.store, database_url, stop=stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await recorder
+
+
 def caller(service: Service) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         transport=httpx.ASGITransport(service.app),
@@ -121,13 +133,8 @@ async def recorded_service(redis_url: str, own_database: str) -> AsyncIterator[S
     """As `service`, and its entries reach a ledger that is its own."""
     async with serving(redis_url, own_database) as running:
         await describe(running.catalog)
-        stop = asyncio.Event()
-        recorder = asyncio.create_task(record.run(running.store, own_database, stop=stop))
-        try:
+        async with recording(running, own_database):
             yield running
-        finally:
-            stop.set()
-            await recorder
 
 
 @pytest.fixture

@@ -9,10 +9,21 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from redis.asyncio import Redis
 
+from atp_service.api.answers import timestamp
 from atp_service.catalog import Channel, Location, Sku
 from atp_service.embedded.postgres import Postgres
-from tests.api.conftest import Service, Stocked, now_ms, stock_event
+from tests.api.conftest import (
+    Service,
+    Stocked,
+    caller,
+    describe,
+    now_ms,
+    recording,
+    serving,
+    stock_event,
+)
 from tests.api.test_availability import told
 from tests.api.test_reservations import cart, problem
 from tests.facts.trade import away, until
@@ -386,6 +397,40 @@ async def test_a_channel_that_is_gone_still_explains_what_it_saw(
     await a_millisecond_passes()
     await service.catalog.delete(Channel, "bazaar")
     assert (await explained(shop, channel="bazaar", at=at))["ats"] == 2
+
+
+async def test_what_the_ledger_does_not_have_yet_is_waited_for(
+    redis_url: str, own_database: str
+) -> None:
+    async with serving(redis_url, own_database) as running, caller(running) as shop:
+        await describe(running.catalog)
+        receipt = stock_event("receipt", sku="SKU-1", location="DC-1", quantity=5)
+        await shop.post("/v1/stock-events", json=receipt)
+        await a_millisecond_passes()
+        at = timestamp(now_ms() - 1)
+        # Nobody records: the answer would lack what has happened.
+        for query in ({}, {"at": at}):
+            asked = {"sku": "SKU-1", "location": "DC-1"} | query
+            problem(await shop.get("/v1/explain", params=asked), 503, "unavailable")
+        waiting = asyncio.create_task(explained(shop, at=at))
+        async with recording(running, own_database):
+            assert (await waiting)["ats"] == 5
+            assert (await explained(shop))["ats"] == 5
+
+
+async def test_without_redis_the_past_is_still_explained(
+    shop: httpx.AsyncClient, stocked: Stocked, redis: Redis
+) -> None:
+    await stocked(5)
+    at = terms(await explained(shop))["on_hand"]["entries"][0]["at"]
+    await a_millisecond_passes()
+    await stocked(1)
+    assert (await explained(shop))["ats"] == 6
+    await redis.flushall()
+    assert (await explained(shop, at=at))["ats"] == 5
+    for query in ({}, {"at": timestamp(now_ms())}):
+        asked = {"sku": "SKU-1", "location": "DC-1"} | query
+        problem(await shop.get("/v1/explain", params=asked), 503, "fenced")
 
 
 async def test_without_postgres_nothing_is_explained_and_selling_goes_on(

@@ -138,6 +138,26 @@ async def test_at_every_moment_the_level_is_what_its_last_entry_left(
     assert await history.level_at(ledger, "SKU-3", "DC-1", NOON + 10) is None
 
 
+async def test_a_version_that_somebody_set_ahead_by_hand_hides_no_moment(
+    empty_ledger: str, ledger: Ledger
+) -> None:
+    writer = Writer()
+    told = []
+    for number in range(12):
+        if number in (0, 6):
+            sold = writer.levels.get(("SKU-1", "DC-1"), StockLevel())
+            ahead = msgspec.structs.replace(sold, version=sold.version + 5_000)
+            writer.levels["SKU-1", "DC-1"] = ahead
+        told.append(writer.sale("SKU-1"))
+    await append(empty_ledger, *told)
+    for at_ms in range(NOON, NOON + 14):
+        found = await history.level_at(ledger, "SKU-1", "DC-1", at_ms)
+        assert found == last_of(told, "SKU-1", at_ms)
+    last = told[-1].levels()[0][2].version
+    changes = await history.changes(ledger, "SKU-1", "DC-1", last, of_channel=0, limit=100)
+    assert set(changes) == {"on_hand"}
+
+
 def last_of(told: list[Entry], sku: str, at_ms: int) -> StockLevel | None:
     """The same, found by looking at everything."""
     images = [
