@@ -17,7 +17,7 @@ class Call(Struct, array_like=True, kw_only=True, frozen=True):
     """One call, repeated until a definite answer came. Times are seconds from the start.
 
     `due` is when it was meant to be sent, `woken` when the generator got to it, `sent` when its
-    first attempt went over the wire, `answered` when the definite answer was there.
+    first attempt went over the wire (0: none ever did), `answered` when the definite answer came.
     """
 
     kind: CallKind
