@@ -10,7 +10,7 @@ from msgspec import Struct, structs
 
 from atp_service import ledger as ledgers
 from atp_service.inventory.commands import Command
-from atp_service.inventory.outcomes import Applied, Moved
+from atp_service.inventory.outcomes import Applied, Moved, Unchanged
 from atp_service.ledger import Ledger
 from atp_service.ledger.reconciliations import Drift, Lease, Reconciliation, Report
 from atp_service.reconcile.pace import Pace
@@ -113,8 +113,8 @@ class Comparison:
                 case Applied(seq):
                     self._repaired_through = seq
                     self._tell((key, seq), structs.replace(drift, repaired=True, entry=seq))
-                case Moved() if not last_try:
-                    moved.append(key)
+                case Moved() | Unchanged() if not last_try:
+                    moved.append(key)  # or somebody else was quicker
                 case _:
                     log.error("drift_not_repaired", outcome=repr(outcome), drift=drift)
                     self._tell(key, drift)
