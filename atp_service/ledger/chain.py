@@ -6,10 +6,10 @@ Whoever reads here doesn't wait for anything else meanwhile: plain connections, 
 
 from collections.abc import Iterator
 from struct import Struct as Layout
-from typing import NamedTuple
 
 import msgspec
 import psycopg
+from msgspec import Struct
 from psycopg import Connection, sql
 
 from atp_service.inventory.journal import Entry
@@ -18,15 +18,15 @@ from atp_service.ledger.position import Position
 from atp_service.ledger.unavailable import unavailable_when_away
 
 _ENTRY = ("partition", "seq", "epoch", "at", "kind", "command", "head", "images", "digest", "chain")
-_numbers = Layout(">hiiiqiqiq").unpack_from
-_NUMBERS = 46  # bytes of a row before its texts
+_numbers = Layout(">hiiiqiqiqi").unpack_from
+_NUMBERS = 50  # bytes of a row before its first text
 _image_numbers = Layout(">hiqiqi").unpack_from
 _IMAGE_NUMBERS = 30
 _length = Layout(">i").unpack_from
 decode_images = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
 
 
-class Row(NamedTuple):
+class Row(Struct, frozen=True, gc=False):
     """An entry's row, taken apart. `hashed` is all of it but the chain; times are Postgres's."""
 
     seq: int
@@ -48,16 +48,25 @@ class Row(NamedTuple):
 
 
 def row_of(line: bytes) -> Row:
-    """A line of COPY, taken apart."""
-    _, _, _, _, seq, _, epoch, _, at = _numbers(line)
-    values, place = [], _NUMBERS
-    for _ in range(6):
-        begin = place + 4
-        place = begin + _length(line, place)[0]
-        values.append(line[begin:place])
-    kind, command, head, images, digest, chain = values
-    hashed = line[: place - len(chain) - 4]
-    return Row(seq, epoch, at, kind, command, head, images, digest, chain, hashed)
+    """A line of COPY, taken apart: each text is a length and so many bytes."""
+    _, _, _, _, seq, _, epoch, _, at, length = _numbers(line)
+    command = _NUMBERS + length + 4
+    head = command + _length(line, command - 4)[0] + 4
+    images = head + _length(line, head - 4)[0] + 4
+    digest = images + _length(line, images - 4)[0] + 4
+    chain = digest + _length(line, digest - 4)[0] + 4
+    return Row(
+        seq,
+        epoch,
+        at,
+        line[_NUMBERS : command - 4],
+        line[command : head - 4],
+        line[head : images - 4],
+        line[images : digest - 4],
+        line[digest : chain - 4],
+        line[chain:],
+        line[: chain - 4],
+    )
 
 
 def connect(database_url: str) -> Connection:

@@ -6,6 +6,7 @@ often it changed. Values are packed here as Postgres receives them, in the order
 columns.
 """
 
+from functools import lru_cache
 from hashlib import sha256
 from struct import Struct as Layout
 
@@ -17,7 +18,6 @@ from atp_service.inventory.reservations import Reservation, decode_reservation
 from atp_service.inventory.stock import StockLevel, decode_level
 from atp_service.ledger.became import Told, became, decode_told
 from atp_service.ledger.binary import (
-    NULL,
     bigint,
     blob,
     integer,
@@ -78,26 +78,26 @@ def movement_row(
     occurred_at_ms: int,
 ) -> bytes:
     """What an entry did to a level; `key` is the level's name in Redis."""
-    sku, _, location = key.partition(b"\x1f")
-    kind = head.kind.encode()
     extras = level.extras
-    return b"".join(
-        (
-            _MOVEMENT(
-                *(14, 4, partition, 8, seq, 8, level.version, 8, delta),
-                *(8, level.on_hand, 8, level.reserved, 8, level.allocated),
-                *(8, level.unavailable if extras.states else 0),
-                *(8, micros(occurred_at_ms), 8, micros(head.at_ms)),
-            ),
-            NULL if extras.safety_stock is None else bigint(extras.safety_stock),
-            pack_length(len(sku)),
-            sku,
-            pack_length(len(location)),
-            location,
-            pack_length(len(kind)),
-            kind,
-        )
-    )
+    numbers = _MOVEMENT(
+        # Not unpacked from shorter ones: this is done for every level of every entry.
+        14, 4, partition, 8, seq, 8, level.version, 8, delta,
+        8, level.on_hand, 8, level.reserved, 8, level.allocated,
+        8, level.unavailable if extras.states else 0,
+        8, micros(occurred_at_ms), 8, micros(head.at_ms),
+    )  # fmt: skip
+    return numbers + bigint(extras.safety_stock) + _place(key) + _kind(head.kind)
+
+
+@lru_cache(maxsize=65_536)
+def _place(key: bytes) -> bytes:
+    sku, _, location = key.partition(b"\x1f")
+    return blob(sku) + blob(location)
+
+
+@lru_cache
+def _kind(kind: str) -> bytes:
+    return blob(kind.encode())
 
 
 def event_row(partition: int, seq: int, source: str, event_id: str, status: str) -> bytes:

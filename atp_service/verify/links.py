@@ -50,10 +50,10 @@ class Links:
                 wrong.append("its digest does not follow")
                 other_digest = digest
             head = reading.head
-            if (head.epoch, head.kind.encode(), micros(head.at_ms)) != (
-                row.epoch,
-                row.kind,
-                row.at,
+            if not (
+                head.epoch == row.epoch
+                and micros(head.at_ms) == row.at
+                and head.kind.encode() == row.kind
             ):
                 wrong.append("its columns are not what its head says")
         if row.epoch < self.epoch:

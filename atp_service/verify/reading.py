@@ -1,6 +1,6 @@
 """An entry, decoded as far as verifying needs it, and how it is called when it is named."""
 
-from typing import NamedTuple
+from msgspec import Struct
 
 from atp_service.inventory.commands import AnyCommand, Fact, decode_command
 from atp_service.inventory.journal import Entry, Head, decode_head
@@ -14,7 +14,7 @@ from atp_service.inventory.stock import StockLevel, decode_level, split_field
 from atp_service.ledger.chain import Row
 
 
-class Reading(NamedTuple):
+class Reading(Struct, gc=False):
     """An entry with its command and images, each by its name in Redis."""
 
     entry: Entry

@@ -14,35 +14,28 @@ LONGEST_WINDOW_MS = 31 * 86_400_000  # what may be set for how long closed thing
 
 
 class Forgetful(dict[str, Any]):
-    """Remembers what the model forgets: the script may have done so sooner or later."""
+    """Notes what the model forgets: the script may have done so sooner or later."""
 
-    def __init__(self) -> None:
-        self._before: dict[str, Any] = {}
+    def __init__(self, changes: "list[tuple[Forgetful, str, Any]]") -> None:
+        self._changes = changes
 
     def pop(self, name: str, *_: Any) -> Any:
-        self._before.setdefault(name, self.get(name))
-        return super().pop(name, None)
+        before = super().pop(name, None)
+        self._changes.append((self, name, before))
+        return before
 
     def __delitem__(self, name: str) -> None:
         self.pop(name)
 
     def __setitem__(self, name: str, value: Any) -> None:
-        self._before.setdefault(name, self.get(name))
+        self._changes.append((self, name, self.get(name)))
         super().__setitem__(name, value)
 
-    def let_be(self) -> None:
-        """What was changed so far stays so."""
-        if self._before:
-            self._before = {}
-
-    def put_back(self) -> None:
-        """Undo what was changed since it was last let be."""
-        for name, value in self._before.items():
-            if value is None:
-                super().pop(name, None)
-            else:
-                super().__setitem__(name, value)
-        self._before = {}
+    def put_back(self, name: str, before: Any) -> None:
+        if before is None:
+            super().pop(name, None)
+        else:
+            super().__setitem__(name, before)
 
 
 class State:
@@ -55,10 +48,10 @@ class State:
 
     def __init__(self, window_ms: int) -> None:
         self.partition = Partition(window_ms=window_ms)
-        self._kept = levels, reservations, orders = Forgetful(), Forgetful(), Forgetful()
-        self.partition.levels = levels
-        self.partition.reservations = reservations
-        self.partition.orders = orders
+        self._changes: list[tuple[Forgetful, str, Any]] = []
+        self.partition.levels = Forgetful(self._changes)
+        self.partition.reservations = Forgetful(self._changes)
+        self.partition.orders = Forgetful(self._changes)
         self.images: dict[str, tuple[int, bytes]] = {}
         self.earlier: dict[str, list[tuple[int, bytes]]] | None = None
         self.drift: dict[str, int] = {}
@@ -88,41 +81,44 @@ class State:
                 partition.orders[key] = decode_order(image)
         self.let_be()
 
-    def adopt(self, reading: Reading) -> None:
-        """The entry's images are what is there now, whether they follow or not."""
-        seq, at_ms = reading.entry.seq, reading.head.at_ms
-        partition, images = self.partition, self.images
+    def note_drift(self, reading: Reading) -> None:
+        """By how much the entry's levels are not what the ones before and its deltas come to."""
         deltas = iter(reading.head.on_hand_deltas)
         for name, level in reading.levels.items():
-            before = partition.levels.get(name)
+            before = self.partition.levels.get(name)
             drift = level.on_hand - (before.on_hand if before else 0) - next(deltas, 0)
             if drift:
                 self.drift[name] = self.drift.get(name, 0) + drift
+
+    def adopt(self, reading: Reading) -> None:
+        """The entry's images are what is there now, whether they follow or not."""
+        seq, partition, images = reading.entry.seq, self.partition, self.images
+        self.at_ms = reading.head.at_ms
+        if self.earlier is not None:
+            for name in images.keys() & {name for name, _ in reading.entry.images}:
+                self.earlier.setdefault(name, []).append(images[name])
+        for name, image in reading.entry.images:
+            images[name] = (seq, image)
         partition.levels.update(reading.levels)
         if reading.reservations:
             partition.reservations.update(reading.reservations)
         if reading.orders:
             partition.orders.update(reading.orders)
             for order_id, order in reading.orders.items():
-                self._note_order(order_id, order, at_ms)
-        for name, image in reading.entry.images:
-            if self.earlier is not None and name in images:
-                self.earlier.setdefault(name, []).append(images[name])
-            images[name] = (seq, image)
-        self.at_ms = at_ms
-        self.let_be()
+                self._note_order(order_id, order, self.at_ms)
+        self._changes.clear()
         if len(partition.reservations) > self._forget_at_size:
             self._forget()
 
     def let_be(self) -> None:
         """What the model has forgotten so far is forgotten."""
-        for kept in self._kept:
-            kept.let_be()
+        self._changes.clear()
 
     def put_back(self) -> None:
         """The state as it was after the entry before."""
-        for kept in self._kept:
-            kept.put_back()
+        while self._changes:
+            kept, name, before = self._changes.pop()
+            kept.put_back(name, before)
 
     def image_as_of(self, name: str, seq: int) -> bytes | None:
         """The image when `seq` was the latest entry; as far back as earlier ones are kept."""

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from msgspec import Struct
 from psycopg import Connection
 
-from atp_service.inventory.commands import RepairLevel, RepairOrder, RepairReservation
+from atp_service.inventory.commands import AnyCommand, RepairLevel, RepairOrder, RepairReservation
 from atp_service.inventory.stock import level_field
 from atp_service.ledger import chain
 from atp_service.verify.appended import Appended
@@ -57,7 +57,7 @@ class Walk:
         told = self.entries
         with _without_collector():
             for row in chain.entries(connection, self.span.partition, self.links.seq, through):
-                self._take(row)
+                self.take(row)
                 if self.entries - told >= TELL_EVERY:
                     tell(self.entries - told)
                     told = self.entries
@@ -70,23 +70,23 @@ class Walk:
     def close(self) -> None:
         self._earlier.close()
 
-    def _take(self, row: chain.Row) -> None:
+    def take(self, row: chain.Row) -> None:
         self.entries += 1
         add, seq = self.findings.add, row.seq
+        reading, wrong = None, []
         try:
             reading = read(row)
         except ValueError as fault:
-            reading = None
-            add("chain", f"entry {seq} can't be read: {fault}", seq)
+            wrong.append(f"can't be read ({fault})")
         missing = self.links.gap(row)
         if missing:
-            add("chain", missing, seq)
+            add("chain", missing, min(seq, self.links.seq + 1))
             self.links.go_on_from(row)
         else:
-            wrong = self.links.follow(row, reading)
-            if wrong:
-                name = called(reading) if reading else f"entry {seq}"
-                add("chain", f"{name}: {', '.join(wrong)}", seq)
+            wrong += self.links.follow(row, reading)
+        if wrong:
+            name = called(reading) if reading else f"entry {seq}"
+            add("chain", f"{name}: {', '.join(wrong)}", seq)
         if reading is None:
             return
         differences = self._machine.differences(reading)
@@ -95,14 +95,24 @@ class Walk:
             words = "; ".join(words for _, words in differences)
             add("model", f"{called(reading)}: {words}", seq, names)
         self.appended.add(reading)
+        repaired = _repaired(reading.command)
+        if repaired is not None:
+            self.repairs[repaired] = seq
+        if differences or repaired is not None:
+            self.state.note_drift(reading)
         self.state.adopt(reading)
-        match reading.command:
-            case RepairLevel(sku=sku, location=location):
-                self.repairs[f"l{level_field(sku, location)}"] = seq
-            case RepairReservation(reservation_id=key):
-                self.repairs[f"r{key}"] = seq
-            case RepairOrder(order_id=key):
-                self.repairs[f"o{key}"] = seq
+
+
+def _repaired(command: AnyCommand) -> str | None:
+    """The name of the image that the command repairs, if it does."""
+    match command:
+        case RepairLevel(sku=sku, location=location):
+            return f"l{level_field(sku, location)}"
+        case RepairReservation(reservation_id=key):
+            return f"r{key}"
+        case RepairOrder(order_id=key):
+            return f"o{key}"
+    return None
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from atp_service.inventory.commands import AnyCommand, Fact, SafetyStock
@@ -20,8 +21,7 @@ EARLY_KEPT = 100
 SETTLED_DOCUMENTS_KEPT = 16
 
 
-@dataclass
-class ModelEntry:
+class ModelEntry(Struct):
     """A journal entry with its images decoded."""
 
     seq: int
@@ -131,15 +131,16 @@ def copy_order(order: Order) -> Order:
     return Order(list(order.reservations), list(order.early))
 
 
-def check(b: Batch, image: str) -> None:
+def check(b: Batch, what: str, name: str) -> None:
     """What is read must have the shape in which it was packed, or the command fails."""
-    if image in b.partition.damaged:
-        raise Refuse(f"damaged: {image}")
+    damaged = b.partition.damaged
+    if damaged and what + name in damaged:
+        raise Refuse(f"damaged: {what}{name}")
 
 
 def level_of(b: Batch, name: str) -> StockLevel | None:
     """The level as the command in hand sees it, or None where there is none."""
-    check(b, f"l{name}")
+    check(b, "l", name)
     return b.levels.get(name) or b.partition.levels.get(name)
 
 
@@ -184,7 +185,7 @@ def change_state(b: Batch, level: StockLevel, name: str, state: str, units: int)
 
 
 def reservation_of(b: Batch, reservation_id: str) -> Reservation | None:
-    check(b, f"r{reservation_id}")
+    check(b, "r", reservation_id)
     return b.reservations.get(reservation_id) or b.partition.reservations.get(reservation_id)
 
 
@@ -201,7 +202,7 @@ def touch_reservation(b: Batch, reservation_id: str) -> Reservation:
 
 
 def order_of(b: Batch, order_id: str) -> Order | None:
-    check(b, f"o{order_id}")
+    check(b, "o", order_id)
     return b.orders.get(order_id) or b.partition.orders.get(order_id)
 
 
@@ -253,7 +254,7 @@ def hear(b: Batch, command: Fact) -> None:
 
 
 def locations_of(b: Batch, sku: str) -> list[str]:
-    check(b, f"i{sku}")
+    check(b, "i", sku)
     return b.partition.locations.get(sku, [])
 
 
@@ -285,7 +286,7 @@ def append_entry(b: Batch, command: AnyCommand) -> None:
         deltas.append(level.on_hand - b.was[name])
         note_sign(b, name, b.was[name], level.on_hand)
         if level.version == 1:
-            check(b, f"i{split_field(name)[0]}")
+            check(b, "i", split_field(name)[0])
     for reservation in b.reservations.values():
         reservation.seq = at
     if not any(deltas):

@@ -1,0 +1,114 @@
+"""A small shop with a past, and what verifying it says."""
+
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+
+from atp_service.inventory.commands import (
+    Command,
+    Fulfil,
+    Incoming,
+    Release,
+    SafetyStock,
+    Sale,
+    StateChange,
+)
+from atp_service.ledger import Ledger
+from atp_service.store import Store
+from atp_service.verify import Verdict, Verification
+from atp_service.verify.progress import Silence
+from tests.record.trade import a_day, order, receipt, recording, sale, until
+
+DAY_MS = 86_400_000
+NOON = 1_764_000_000_000
+
+
+@dataclass
+class Shop:
+    """`database_url` is the service's, `owner_url` the one of the role that owns the tables."""
+
+    database_url: str
+    owner_url: str
+    store: Store
+    ledger: Ledger
+
+    async def trade(self, *commands: Command) -> None:
+        """Each in a step of its own, recorded when this returns."""
+        for command in commands:
+            await self.store.apply(command)
+        last = await self.store.last_seq()
+
+        async def is_recorded() -> bool:
+            position = await self.ledger.position()
+            return position is not None and position.seq == last
+
+        async with recording(self.store, self.database_url):
+            await until(is_recorded)
+
+    async def verdict(self, *, redis: bool = True, worth_two: int = 1_000_000) -> Verdict:
+        verification = Verification(self.database_url, DAY_MS, Silence(), worth_two=worth_two)
+        with verification:
+            verification.walk_ledger()
+            if redis:
+                await verification.compare_redis(self.store, self.ledger)
+            return verification.verdict()
+
+    def tamper(self, table: str, statement: str, *values: object) -> None:
+        """As the owner, who can disable what refuses a change."""
+        switch = "ALTER TABLE {} {} TRIGGER append_only"
+        with psycopg.connect(self.owner_url) as connection:
+            name = sql.Identifier(table)
+            guarded = connection.execute(
+                "SELECT FROM pg_trigger WHERE tgrelid = %s::regclass AND tgname = 'append_only'",
+                (table,),
+            ).fetchone()
+            if guarded is not None:
+                connection.execute(sql.SQL(switch).format(name, sql.SQL("DISABLE")))
+            changed = connection.execute(statement.encode(), values)
+            assert changed.rowcount > 0, "nothing was changed"
+            if guarded is not None:
+                connection.execute(sql.SQL(switch).format(name, sql.SQL("ENABLE")))
+
+
+def a_past() -> list[Command]:
+    """Something of everything: what is sold, held, promised, shipped, counted, set aside."""
+    of_event = {"source": "wms/dc-1", "sku": "SKU-1", "location": "DC-1"}
+    kept, confirmed = order("SKU-1", 2), order("SKU-2", 3)
+    cart = getattr(kept[0], "reservation_id")  # noqa: B009
+    shipped = getattr(confirmed[0], "reservation_id")  # noqa: B009
+    return [
+        *a_day(40),
+        SafetyStock(sku="SKU-3", location="DC-1", safety_stock=4),
+        StateChange(
+            event_id="set-aside",
+            occurred_at_ms=NOON + 1_000,
+            quantity=2,
+            from_state="sellable",
+            to_state="damaged",
+            **of_event,
+        ),
+        Incoming(
+            event_id="ordered",
+            occurred_at_ms=NOON + 1_001,
+            quantity=40,
+            document="PO-1",
+            eta="2026-12-01",
+            **of_event,
+        ),
+        receipt("SKU-1", 7),
+        kept[0],
+        *confirmed,
+        Fulfil(reservation_id=shipped, shipment_id="truck-1"),
+        order("SKU-4")[0],
+        Release(reservation_id=cart),
+        sale("SKU-1", 3),
+        Sale(
+            event_id="early",
+            occurred_at_ms=NOON + 1_002,
+            quantity=1,
+            order_id="order-to-come",
+            **of_event,
+        ),
+        sale("SKU-1"),
+    ]

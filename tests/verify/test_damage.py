@@ -1,0 +1,194 @@
+"""Whatever somebody changes behind the service's back is found, and named by its entry.
+
+The owner of the database can switch off what refuses a change; these tests do just that.
+"""
+
+from typing import Any
+
+import msgspec
+import psycopg
+import pytest
+
+from atp_service.inventory.stock import level_field
+from atp_service.ledger import Ledger
+from atp_service.store import Store
+from atp_service.store.keys import keys_of
+from tests.record.trade import sale
+from tests.verify.shop import Shop, a_past
+
+KEYS = keys_of(0)
+IN_THE_MIDDLE = 20
+
+
+@pytest.fixture
+async def shop(empty_ledger: str, migration_url: str, stock: Store, ledger: Ledger) -> Shop:
+    shop = Shop(empty_ledger, migration_url, stock, ledger)
+    await shop.trade(*a_past())
+    return shop
+
+
+async def test_a_shop_nobody_has_tampered_with_holds(shop: Shop) -> None:
+    verdict = await shop.verdict()
+    assert verdict.findings == []
+    assert verdict.holds
+    assert verdict.redis_not_compared is None
+    assert verdict.redis > 10
+    assert verdict.entries == verdict.through[0] > 40
+
+
+async def test_two_processes_come_to_the_same_verdict(shop: Shop) -> None:
+    alone, together = await shop.verdict(), await shop.verdict(worth_two=1)
+    assert (together.holds, together.findings, together.redis_not_compared) == (True, [], None)
+    assert together.entries == alone.entries
+    assert together.rows == alone.rows
+    assert together.digest == alone.digest
+
+
+ONE_BYTE = {
+    "command": "command = set_byte(command, 12, get_byte(command, 12) # 1)",
+    "head": "head = set_byte(head, 2, get_byte(head, 2) # 1)",
+    "images": "images = set_byte(images, 40, get_byte(images, 40) # 1)",
+    "digest": "digest = overlay(digest PLACING 'x' FROM 3)",
+    "chain": "chain = set_byte(chain, 5, get_byte(chain, 5) # 1)",
+    "epoch": "epoch = epoch + 1",
+    "at": "at = at + interval '1 microsecond'",
+    "kind": "kind = overlay(kind PLACING 'x' FROM 1)",
+}
+
+
+@pytest.mark.parametrize("worth_two", [1, 1_000_000], ids=["two-processes", "one-process"])
+@pytest.mark.parametrize("column", ONE_BYTE)
+async def test_one_byte_of_one_entry_is_found(shop: Shop, column: str, worth_two: int) -> None:
+    shop.tamper("entries", f"UPDATE entries SET {ONE_BYTE[column]} WHERE seq = {IN_THE_MIDDLE}")
+    verdict = await shop.verdict(redis=False, worth_two=worth_two)
+    assert not verdict.holds
+    assert verdict.first is not None
+    assert verdict.first.seq == IN_THE_MIDDLE
+    assert f"entry {IN_THE_MIDDLE}" in verdict.first.detail
+    # What comes after it holds: but that an epoch which was raised has fallen again.
+    assert verdict.by_check["chain"] == (2 if column == "epoch" else 1)
+
+
+async def test_a_deleted_entry_is_missing(shop: Shop) -> None:
+    shop.tamper("entries", f"DELETE FROM entries WHERE seq = {IN_THE_MIDDLE}")
+    verdict = await shop.verdict(redis=False)
+    assert verdict.first is not None
+    assert verdict.first.detail == f"entry {IN_THE_MIDDLE} is missing"
+
+
+async def test_the_last_entries_are_missing_where_the_position_says_more(shop: Shop) -> None:
+    last = await shop.store.last_seq()
+    shop.tamper("entries", f"DELETE FROM entries WHERE seq > {last - 3}")
+    verdict = await shop.verdict(redis=False)
+    assert verdict.by_check["position"] == 1
+    assert any(
+        f"it is at entry {last}, the last entry is {last - 3}" in finding.detail
+        for finding in verdict.findings
+    )
+
+
+async def test_entries_that_changed_places_are_found(shop: Shop) -> None:
+    first, second = IN_THE_MIDDLE, IN_THE_MIDDLE + 4
+    columns = "epoch, at, kind, command, head, images, digest, chain"
+    shop.tamper(
+        "entries",
+        f"UPDATE entries SET ({columns}) = (SELECT {columns} FROM entries AS other "
+        f"WHERE other.seq = {first} + {second} - entries.seq) WHERE seq IN ({first}, {second})",
+    )
+    verdict = await shop.verdict(redis=False)
+    assert verdict.first is not None
+    assert verdict.first.seq == first
+
+
+@pytest.mark.parametrize(
+    ("table", "change"),
+    [
+        ("movements", "UPDATE movements SET on_hand = on_hand + 1 WHERE seq = 20"),
+        (
+            "movements",
+            "UPDATE movements SET occurred_at = occurred_at - interval '1 day' WHERE seq = 20",
+        ),
+        ("movements", "DELETE FROM movements WHERE seq = 20"),
+        ("events", "UPDATE events SET status = 'absorbed' WHERE event_id = 'set-aside'"),
+        ("events", "UPDATE events SET event_id = 'another' WHERE event_id = 'set-aside'"),
+        ("events", "DELETE FROM events WHERE event_id = 'set-aside'"),
+        ("levels", "UPDATE levels SET on_hand = on_hand + 1 WHERE sku = 'SKU-1'"),
+        ("levels", "UPDATE levels SET folded = folded + 1 WHERE sku = 'SKU-1'"),
+        ("levels", "UPDATE levels SET document = document || '\\x00' WHERE sku = 'SKU-1'"),
+        ("levels", "UPDATE levels SET extras = '{}' WHERE sku = 'SKU-1'"),
+        ("levels", "DELETE FROM levels WHERE sku = 'SKU-1'"),
+        ("levels", "UPDATE levels SET sku = 'SKU-X' WHERE sku = 'SKU-1'"),
+        ("reservations", "UPDATE reservations SET status = 'released' WHERE status = 'held'"),
+        ("orders", "DELETE FROM orders WHERE order_id = 'order-to-come'"),
+    ],
+)
+async def test_a_changed_row_is_found(shop: Shop, table: str, change: str) -> None:
+    shop.tamper(table, change)
+    verdict = await shop.verdict(redis=False)
+    assert set(verdict.by_check) == {table}
+    assert not verdict.holds
+
+
+async def test_another_position_is_found(shop: Shop) -> None:
+    shop.tamper("positions", "UPDATE positions SET chain = '\\x00'")
+    assert set((await shop.verdict(redis=False)).by_check) == {"position"}
+
+
+async def test_a_value_changed_in_redis_is_found(shop: Shop, redis: Any) -> None:
+    field = level_field("SKU-2", "DC-1")
+    image = msgspec.msgpack.decode(await redis.hget(KEYS.stock, field) or b"")
+    image[0] -= 1
+    await redis.hset(KEYS.stock, field, msgspec.msgpack.encode(image))
+    verdict = await shop.verdict()
+    assert [finding.check for finding in verdict.findings] == ["redis"]
+    on_hand = image[0]
+    told = f"SKU-2 at DC-1 on_hand {on_hand}, should be {on_hand + 1}"
+    assert told in verdict.findings[0].detail
+
+
+async def test_what_is_missing_or_strange_in_redis_is_found(shop: Shop, redis: Any) -> None:
+    await redis.hdel(KEYS.stock, level_field("SKU-0", "DC-1"))
+    await redis.hset(KEYS.stock, level_field("SKU-9", "S-9"), msgspec.msgpack.encode([1] * 6))
+    await redis.hset(KEYS.stock, "SKU-3", msgspec.msgpack.encode(["DC-1", "S-1"]))
+    await redis.hset(KEYS.orders, "order-to-come", "nonsense")
+    (member, _), *_ = await redis.zrange(KEYS.deadlines, 0, 0, withscores=True)
+    await redis.zrem(KEYS.deadlines, member)
+    verdict = await shop.verdict()
+    assert set(verdict.by_check) == {"redis"}
+    details = sorted(finding.detail for finding in verdict.findings)
+    assert len(details) == 5, details
+
+
+async def test_what_was_damaged_in_redis_and_sold_from_is_found_in_the_entry(
+    shop: Shop, redis: Any
+) -> None:
+    """The script goes on from what it finds; the entry says so, and does not follow."""
+    field = level_field("SKU-2", "DC-1")
+    image = msgspec.msgpack.decode(await redis.hget(KEYS.stock, field) or b"")
+    right = image[0]
+    image[0] -= 5
+    await redis.hset(KEYS.stock, field, msgspec.msgpack.encode(image))
+    before = await shop.store.last_seq()
+    await shop.trade(sale("SKU-2"), sale("SKU-2"), sale("SKU-3"))
+    verdict = await shop.verdict()
+    assert verdict.by_check == {"model": 1}, verdict.findings
+    assert verdict.first is not None
+    assert verdict.first.seq == before + 1
+    assert f"SKU-2 at DC-1 on_hand {right - 6}, should be {right - 1}" in verdict.first.detail
+
+
+async def test_the_services_role_can_change_nothing_that_is_only_added_to(shop: Shop) -> None:
+    with psycopg.connect(shop.database_url, autocommit=True) as connection:
+        slices = connection.execute("SELECT name FROM slices").fetchall()
+        tables = [
+            *("entries", "movements", "events", "traces", "parked", "snapshot_lines", "forks"),
+            "catalog_history",
+            *(name for (name,) in slices),
+        ]
+        for table in tables:
+            column = "id" if table == "catalog_history" else "seq"
+            for change in (f"UPDATE {table} SET {column} = {column}", f"DELETE FROM {table}"):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    connection.execute(change.encode())
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(f"TRUNCATE {table}".encode())

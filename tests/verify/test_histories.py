@@ -1,0 +1,71 @@
+"""Whatever the script has done verifies: the script, the model and the recorder tell one story.
+
+What cannot happen: an entry of the real script that the model does not come to by itself, out of
+nothing but the entries before it. How it tries: the agreement test's histories, in which windows
+pass, reservations are forgotten and the clock stands at the edges. And the other way round: one
+entry of such a history told otherwise is found, though its chain was made anew.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from redis import Redis
+
+from tests.inventory.agreement import Step, histories, play, script_in_hand
+from tests.verify.journals import chained_anew, journal, rows, walked
+
+HISTORIES = 200
+FORGERIES = 100
+
+
+@pytest.fixture(scope="module")
+def client(_redis_server: str) -> Iterator[Redis]:
+    with Redis.from_url(_redis_server) as client:
+        yield client
+
+
+@settings(
+    max_examples=HISTORIES, deadline=None, suppress_health_check=list(HealthCheck), database=None
+)
+@given(history=histories)
+def test_every_history_of_the_script_verifies(client: Redis, history: list[Step]) -> None:
+    play(client, script_in_hand(), history)
+    assert walked(rows(journal(client))) == []
+
+
+@settings(
+    max_examples=FORGERIES, deadline=None, suppress_health_check=list(HealthCheck), database=None
+)
+@given(history=histories, data=st.data())
+def test_a_history_told_otherwise_is_found_though_its_chain_was_made_anew(
+    client: Redis, history: list[Step], data: st.DataObject
+) -> None:
+    play(client, script_in_hand(), history)
+    entries = journal(client)
+    places = [(at, i) for at, entry in enumerate(entries) for i in range(len(entry.images))]
+    at, i = data.draw(st.sampled_from(places))
+    entry = entries[at]
+    name, image = entry.images[i]
+    images = list(entry.images)
+    images[i] = (name, told_otherwise(name, image, data.draw(st.integers(0, 4))))
+    found = walked(rows(chained_anew(entries, at, {"images": images})))
+    assert found
+    assert found[0].check == "model"
+    assert found[0].seq == entry.seq
+    assert name in found[0].subjects
+
+
+def told_otherwise(name: str, image: bytes, place: int) -> bytes:
+    """One number more: of a level, of a reservation's first line, of what an order waits for."""
+    value: Any = msgspec.msgpack.decode(image)
+    if name[0] == "l":
+        value[place] += 1
+    elif name[0] == "r":
+        value[-1][0][3 + place] += 1
+    else:
+        value[1].append(["SKU-X", "DC", 1])
+    return bytes(msgspec.msgpack.encode(value))
