@@ -35,6 +35,9 @@ class ReconciliationRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fi
     repair: bool = True
 
 
+_EVERYTHING = ReconciliationRequest()
+
+
 class ReconciliationDocument(Struct, frozen=True):
     """One run: requested, then running, then done or failed; a failed one's report says why."""
 
@@ -72,7 +75,9 @@ def routes(ledger: Ledger) -> Router:
         }
         | problems("invalid", "too-large"),
     )
-    async def ask(data: JSONBody[ReconciliationRequest]) -> Response[ReconciliationDocument]:
+    async def ask(
+        data: JSONBody[ReconciliationRequest] = _EVERYTHING,
+    ) -> Response[ReconciliationDocument]:
         scope = Scope(skus=data.scope.skus, locations=data.scope.locations)
         asked = await reconciliations.request(ledger, scope, repair=data.repair, asked_by="api")
         location = f"{_PATH}/{asked.id}".encode()

@@ -13,6 +13,7 @@ _COMMANDS = (
     "up",
     "serve",
     "worker",
+    "reconcile",
     "rebuild",
     "migrate",
     "verify",

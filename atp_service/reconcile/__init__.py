@@ -4,6 +4,7 @@ There are no false alarms, however fast things change: what Redis had when entry
 compared with what the ledger has as of S. What is found is repaired by commands, through the door.
 """
 
+from atp_service.reconcile.asking import reconciled
 from atp_service.reconcile.loop import run, work_off
 
-__all__ = ["run", "work_off"]
+__all__ = ["reconciled", "run", "work_off"]

@@ -33,7 +33,7 @@ def in_level(name: str, place: int, change: Callable[[Any], Any]) -> Damage:
     """One place of a level's array is changed."""
 
     async def damage(shop: Shop) -> None:
-        level = decoded(await shop.redis.hget(KEYS.stock, name))
+        level = decoded(await shop.value(KEYS.stock, name))
         level[place] = change(level[place])
         await shop.redis.hset(KEYS.stock, name, pack(level))
 
@@ -42,7 +42,7 @@ def in_level(name: str, place: int, change: Callable[[Any], Any]) -> Damage:
 
 def in_reservation(key: str, change: Callable[[Any], None]) -> Damage:
     async def damage(shop: Shop) -> None:
-        document = decoded(await shop.redis.hget(KEYS.reservations, key))
+        document = decoded(await shop.value(KEYS.reservations, key))
         change(document)
         await shop.redis.hset(KEYS.reservations, key, pack(document))
 

@@ -126,6 +126,12 @@ class Shop:
         members: Any = await self.redis.zrange(KEYS.deadlines, 0, -1, withscores=True)
         return kept | {"deadlines": dict(members)}
 
+    async def value(self, key: str, name: str) -> bytes:
+        """What Redis keeps under a name."""
+        value: Any = await self.redis.hget(key, name)
+        assert isinstance(value, bytes), f"nothing under {name}"
+        return value
+
     def asked(self, query: str) -> list[tuple[Any, ...]]:
         """Rows from the ledger."""
         with psycopg.connect(self.database_url) as connection:

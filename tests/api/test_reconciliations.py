@@ -1,0 +1,101 @@
+"""Anybody may ask for Redis to be compared with the ledger, and read what was found."""
+
+import asyncio
+
+import httpx
+import pytest
+
+from atp_service import reconcile, record
+from atp_service.embedded.postgres import Postgres
+from atp_service.ledger import reconciliations
+from atp_service.store.keys import keys_of
+from tests.api.conftest import Service, Stocked
+from tests.api.test_reservations import problem
+from tests.facts.trade import away
+from tests.reconcile.trade import level_name
+
+PATH = "/v1/reconciliations"
+
+
+async def worked_off(service: Service, database_url: str) -> None:
+    """A worker does what is asked for."""
+    stop = asyncio.Event()
+    recording = asyncio.create_task(record.run(service.store, database_url, stop=stop))
+    async with reconciliations.lease(database_url) as lease:
+        assert lease is not None
+        await reconcile.work_off(service.store, service.ledger, lease, asyncio.Event())
+    stop.set()
+    await recording
+
+
+async def test_what_is_asked_for_is_compared_repaired_and_told(
+    service: Service, shop: httpx.AsyncClient, stocked: Stocked, database_url: str, redis: object
+) -> None:
+    await stocked(5)
+    answer = await shop.post(PATH)
+    assert answer.status_code == 202, answer.text
+    asked = answer.json()
+    assert (asked["status"], asked["repair"], asked["scope"]) == (
+        "requested",
+        True,
+        {"skus": [], "locations": []},
+    )
+    assert answer.headers["location"] == f"{PATH}/{asked['id']}"
+    await worked_off(service, database_url)
+    done = (await shop.get(answer.headers["location"])).json()
+    assert (done["status"], done["report"]["drift_total"]) == ("done", 0)
+    assert done["started_at"] <= done["finished_at"]
+
+    await redis.hdel(keys_of(0).stock, level_name("SKU-1"))  # type: ignore[attr-defined]
+    answer = await shop.post(PATH, json={"scope": {"skus": ["SKU-1"]}, "repair": False})
+    await worked_off(service, database_url)
+    report = (await shop.get(answer.headers["location"])).json()["report"]
+    (drift,) = report["drift"]
+    assert (drift["kind"], drift["sku"], drift["location"]) == ("level", "SKU-1", "DC-1")
+    assert (drift["found"], drift["expected"]["on_hand"], drift["repaired"]) == (None, 5, False)
+
+    answer = await shop.post(PATH, json={"repair": True})
+    await worked_off(service, database_url)
+    report = (await shop.get(answer.headers["location"])).json()["report"]
+    assert (report["drift_total"], report["repaired"]) == (1, 1)
+    (listed,) = (await shop.get("/v1/availability?sku=SKU-1")).json()["items"]
+    assert listed["ats"] == 5
+
+    first = (await shop.get(PATH, params={"limit": 2})).json()
+    assert [item["id"] for item in first["items"]] == [str(int(asked["id"]) + n) for n in (2, 1)]
+    last = (await shop.get(PATH, params={"cursor": first["next_cursor"]})).json()
+    assert [item["id"] for item in last["items"]] == [asked["id"]]
+    assert last["next_cursor"] is None
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({"repair": 1}, "/repair"),
+        ({"scope": []}, "/scope"),
+        ({"scope": {"skus": "SKU-1"}}, "/scope/skus"),
+        ({"scope": {"skus": [""]}}, "/scope/skus/0"),
+        ({"scope": {"locations": ["l" * 33]}}, "/scope/locations/0"),
+        ({"scope": {"tags": []}}, "/scope/tags"),
+        ({"colour": "red"}, "/colour"),
+    ],
+)
+async def test_a_bad_request_points_to_the_field(
+    shop: httpx.AsyncClient, body: object, pointer: str
+) -> None:
+    document = problem(await shop.post(PATH, json=body), 422, "invalid")
+    assert document["errors"][0]["pointer"] == pointer
+
+
+async def test_a_run_that_nobody_asked_for_is_not_found(shop: httpx.AsyncClient) -> None:
+    for run_id in ("0", "999999999", "-1", "x", "9" * 19, "9" * 30, "٣"):
+        problem(await shop.get(f"{PATH}/{run_id}"), 404, "not-found")
+    problem(await shop.get(PATH, params={"cursor": "x"}), 422, "invalid")
+
+
+async def test_without_postgres_it_is_unavailable(
+    shop: httpx.AsyncClient, postgres: Postgres, database_url: str
+) -> None:
+    with away(postgres, database_url):
+        for answer in (await shop.post(PATH), await shop.get(PATH), await shop.get(f"{PATH}/1")):
+            problem(answer, 503, "unavailable")
