@@ -19,6 +19,7 @@ _NAMED = (
     "source",
     "event_id",
     "reason",
+    "traceparent",
 )
 
 

@@ -103,13 +103,15 @@ FROM found
 JOIN entries USING (partition, seq)
 """
 
-# Each version beside the one before it: so one more is read than is looked at. A level's own safety
-# stock may be none: then what the channel withholds is what the change is from or to.
+# Each version beside the one before it: so one more is read than is looked at. A level's own
+# safety stock may be none: then what the channel withholds is what the change is from or to. A
+# repair takes a number back to what it was, and no delta of on_hand says so: only the step does.
 CHANGES = """
 WITH steps AS (
     SELECT
         partition, seq, version, on_hand_delta, on_hand, reserved, allocated, unavailable,
         lag(version) OVER by_version AS version_before,
+        on_hand - lag(on_hand, 1, 0::bigint) OVER by_version AS on_hand_step,
         reserved - lag(reserved, 1, 0::bigint) OVER by_version AS reserved_delta,
         allocated - lag(allocated, 1, 0::bigint) OVER by_version AS allocated_delta,
         unavailable - lag(unavailable, 1, 0::bigint) OVER by_version AS unavailable_delta,
@@ -128,7 +130,11 @@ WITH steps AS (
     FROM steps
     CROSS JOIN LATERAL (
         VALUES
-            ('on_hand', on_hand_delta, on_hand),
+            (
+                'on_hand',
+                CASE on_hand_delta WHEN 0 THEN on_hand_step ELSE on_hand_delta END,
+                on_hand
+            ),
             ('unavailable', unavailable_delta, unavailable),
             ('reserved', reserved_delta, reserved),
             ('allocated', allocated_delta, allocated),

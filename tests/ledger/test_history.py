@@ -10,7 +10,7 @@ import pytest
 from psycopg_pool import AsyncConnectionPool
 
 from atp_service.catalog import Catalog, Channel, Location
-from atp_service.inventory.commands import Hold, HoldLine, SafetyStock
+from atp_service.inventory.commands import Hold, HoldLine, RepairLevel, SafetyStock
 from atp_service.inventory.journal import Entry, Head
 from atp_service.inventory.reservations import Reservation
 from atp_service.inventory.stock import Extras, StockLevel
@@ -212,6 +212,25 @@ async def test_a_change_is_the_difference_to_the_version_before(
     assert reserved.account.said.traceparent == "t"
     before = await history.changes(ledger, "SKU-1", "DC-1", 1, of_channel=1, limit=5)
     assert set(before) == {"on_hand"}
+
+
+async def test_a_repair_shows_by_how_much_it_set_the_number_right(
+    empty_ledger: str, ledger: Ledger
+) -> None:
+    writer = Writer()
+    bought = writer.sale("SKU-1", -10)
+    # Somebody sets on_hand to 50 in Redis: the next sale finds it so, and a repair takes it back.
+    writer.levels["SKU-1", "DC-1"] = StockLevel(50, version=1, moves=1)
+    sold = writer.sale("SKU-1", 1)
+    right = StockLevel(9, version=3, moves=3)
+    repair = RepairLevel(sku="SKU-1", location="DC-1", found=StockLevel(49), right=StockLevel(9))
+    await append(
+        empty_ledger, bought, sold, writer.write(repair, levels=[("SKU-1", "DC-1", right)])
+    )
+    found = await history.changes(ledger, "SKU-1", "DC-1", 3, of_channel=0, limit=5)
+    assert [
+        (change.account.head.kind, change.units, change.after) for change in found["on_hand"]
+    ] == [("repair_level", -40, 9), ("sale", -1, 49), ("sale", 10, 10)]
 
 
 async def test_master_data_is_remembered_as_it_was(database_url: str, ledger: Ledger) -> None:
