@@ -17,6 +17,7 @@ from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
 from atp_service.inventory.journal import Entry
+from atp_service.ledger.append import RECORDED
 from atp_service.ledger.pages import pages
 from atp_service.ledger.position import Position, Stale, read_position
 from atp_service.ledger.unavailable import unavailable_when_away
@@ -148,6 +149,9 @@ async def raise_epoch(
         )
         row = await begun.fetchone()
         await _save(connection, partition, raised[0], fork)
+        # Whoever waits for an entry waits for its epoch too.
+        told = f"{partition} {raised[0]} {position.seq}"
+        await connection.execute("SELECT pg_notify(%s, %s)", (RECORDED, told))
     return Rebuild(row[0] if row else 0, raised[0], position.seq)
 
 
