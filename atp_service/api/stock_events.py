@@ -85,8 +85,8 @@ class StockEvents:
         if any(result.status == "waiting" for result in results):
             return problem(
                 "unavailable",
-                "Postgres is away, and some events need it. Those with another status than"
-                " `waiting` are done; all of them may be sent again.",
+                "Some events need the ledger, which is away or not there yet. Those with another"
+                " status than `waiting` are done; all of them may be sent again.",
                 retry_after=5,
                 results=results,
             )

@@ -53,7 +53,8 @@ class Arrival(Struct, frozen=True):
 
 
 class EventResult(Struct, frozen=True, omit_defaults=True):
-    """What became of an event. `waiting`: it needs Postgres, which is away; send it again."""
+    """What became of an event. `waiting`: it needs the ledger, which is away or not there yet; send
+    it again."""
 
     source: str
     id: str
