@@ -9,7 +9,8 @@ import msgspec
 import psycopg
 import pytest
 
-from atp_service.inventory.stock import level_field
+from atp_service.inventory.commands import RepairLevel
+from atp_service.inventory.stock import StockLevel, decode_level, level_field
 from atp_service.ledger import Ledger
 from atp_service.store import Store
 from atp_service.store.keys import keys_of
@@ -159,22 +160,69 @@ async def test_what_is_missing_or_strange_in_redis_is_found(shop: Shop, redis: A
     assert len(details) == 5, details
 
 
+async def damaged(redis: Any, sku: str, units: int) -> tuple[StockLevel, StockLevel]:
+    """The level in Redis, with units less that no entry tells of; as it is now, and was."""
+    field = level_field(sku, "DC-1")
+    image = msgspec.msgpack.decode(await redis.hget(KEYS.stock, field))
+    right = msgspec.convert(image, StockLevel)
+    image[0] -= units
+    await redis.hset(KEYS.stock, field, msgspec.msgpack.encode(image))
+    return msgspec.convert(image, StockLevel), right
+
+
 async def test_what_was_damaged_in_redis_and_sold_from_is_found_in_the_entry(
     shop: Shop, redis: Any
 ) -> None:
     """The script goes on from what it finds; the entry says so, and does not follow."""
-    field = level_field("SKU-2", "DC-1")
-    image = msgspec.msgpack.decode(await redis.hget(KEYS.stock, field) or b"")
-    right = image[0]
-    image[0] -= 5
-    await redis.hset(KEYS.stock, field, msgspec.msgpack.encode(image))
+    _, right = await damaged(redis, "SKU-2", 5)
     before = await shop.store.last_seq()
     await shop.trade(sale("SKU-2"), sale("SKU-2"), sale("SKU-3"))
     verdict = await shop.verdict()
     assert verdict.by_check == {"model": 1}, verdict.findings
     assert verdict.first is not None
     assert verdict.first.seq == before + 1
-    assert f"SKU-2 at DC-1 on_hand {right - 6}, should be {right - 1}" in verdict.first.detail
+    told = f"SKU-2 at DC-1 on_hand {right.on_hand - 6}, should be {right.on_hand - 1}"
+    assert told in verdict.first.detail
+
+
+async def test_what_was_repaired_since_is_shown_and_holds(shop: Shop, redis: Any) -> None:
+    found, right = await damaged(redis, "SKU-2", 5)
+    await shop.trade(
+        sale("SKU-2"),
+        RepairLevel(sku="SKU-2", location="DC-1", found=found, right=right),
+        sale("SKU-2"),
+    )
+    verdict = await shop.verdict()
+    assert (verdict.found, verdict.repaired) == (1, 1)
+    assert verdict.findings[0].repaired_by == await shop.store.last_seq() - 1
+    assert verdict.holds
+    assert verdict.first is None
+
+
+async def test_a_repair_before_anything_was_sold_leaves_nothing_to_find(
+    shop: Shop, redis: Any
+) -> None:
+    found, right = await damaged(redis, "SKU-2", 5)
+    seq = await shop.store.last_seq()
+    repair = RepairLevel(sku="SKU-2", location="DC-1", found=found, right=right)
+    await redis.hset(KEYS.stock, level_field("SKU-3", "DC-1"), "nonsense")
+    (level,) = [image for name, image in await images(shop, seq) if name.startswith("lSKU-3")]
+    await shop.trade(
+        repair, RepairLevel(sku="SKU-3", location="DC-1", right=level), sale("SKU-2"), sale("SKU-3")
+    )
+    assert await shop.store.last_seq() == seq + 4
+    verdict = await shop.verdict()
+    assert verdict.findings == []
+    assert verdict.holds
+
+
+async def images(shop: Shop, seq: int) -> list[tuple[str, StockLevel]]:
+    """Every level as of an entry, from the ledger."""
+    with psycopg.connect(shop.database_url) as connection:
+        rows = connection.execute(
+            "SELECT sku, document FROM levels WHERE seq <= %s", (seq,)
+        ).fetchall()
+    return [(f"l{sku}", decode_level(document)) for sku, document in rows]
 
 
 async def test_the_services_role_can_change_nothing_that_is_only_added_to(shop: Shop) -> None:

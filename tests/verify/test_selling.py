@@ -1,0 +1,37 @@
+"""Verifying while selling goes on: no false alarm, and nothing waits."""
+
+import asyncio
+
+from atp_service.ledger import Ledger
+from atp_service.store import Store
+from atp_service.verify import Verification
+from atp_service.verify.progress import Silence
+from tests.record.trade import a_day, recording
+from tests.verify.shop import DAY_MS
+
+
+async def test_what_is_sold_meanwhile_is_no_difference(
+    empty_ledger: str, stock: Store, ledger: Ledger
+) -> None:
+    closing = asyncio.Event()
+
+    async def sell() -> None:
+        while not closing.is_set():
+            await stock.apply_all(a_day(25))
+
+    async with recording(stock, empty_ledger):
+        await stock.apply_all(a_day(2_000))
+        selling = asyncio.create_task(sell())
+        try:
+            with Verification(empty_ledger, DAY_MS, Silence()) as verification:
+                await asyncio.to_thread(verification.walk_ledger)
+                before = await stock.last_seq()
+                await verification.compare_redis(stock, ledger)
+                assert await stock.last_seq() > before
+                verdict = verification.verdict()
+        finally:
+            closing.set()
+            await selling
+    assert verdict.findings == []
+    assert verdict.redis_not_compared is None
+    assert verdict.through[0] >= before
