@@ -1,6 +1,7 @@
 """Anybody may ask for Redis to be compared with the ledger, and read what was found."""
 
 import asyncio
+from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -11,10 +12,17 @@ from atp_service.ledger import reconciliations
 from atp_service.store.keys import keys_of
 from tests.api.conftest import Service, Stocked
 from tests.api.test_reservations import problem
-from tests.facts.trade import away
+from tests.facts.trade import away, fresh_database
 from tests.reconcile.trade import level_name
 
 PATH = "/v1/reconciliations"
+
+
+@pytest.fixture
+def database_url(postgres: Postgres) -> Iterator[str]:
+    """One for each test: what one records would be in the next one's way."""
+    with fresh_database(postgres) as url:
+        yield url
 
 
 async def worked_off(service: Service, database_url: str) -> None:

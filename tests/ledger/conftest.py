@@ -12,7 +12,7 @@ from atp_service.ledger import Ledger
 EMPTY = """
 SET session_replication_role = replica;
 TRUNCATE positions, entries, movements, events, traces, levels, reservations, orders, parked,
-    exceptions;
+    exceptions, reconciliations;
 """
 
 
