@@ -57,7 +57,14 @@ from atp_service.inventory.reservations import (
     decode_order,
     decode_reservation,
 )
-from atp_service.inventory.stock import SEPARATOR, Extras, StockLevel, decode_level, level_field
+from atp_service.inventory.stock import (
+    SEPARATOR,
+    Extras,
+    StockLevel,
+    decode_level,
+    level_field,
+    split_field,
+)
 from atp_service.store.keys import keys_of
 from atp_service.store.script import join
 
@@ -650,6 +657,19 @@ def _mends(images: st.SearchStrategy[str]) -> st.SearchStrategy[Mend]:
     )
 
 
+def _trade_of(image: str) -> st.SearchStrategy[list[AnyCommand | Mend]]:
+    """A batch that goes on with what was damaged."""
+    if image[0] != "l":
+        return st.lists(promises, min_size=1, max_size=2)
+    sku, location = split_field(image[1:])
+    units = st.sampled_from([-2, 1, 3])
+    return st.lists(
+        _fact(Adjustment, sku=st.just(sku), location=st.just(location), quantity=units),
+        min_size=1,
+        max_size=2,
+    )
+
+
 @st.composite
 def _damaged_steps(draw: st.DrawFn) -> list[Step]:
     image = draw(level_images | level_images | reservation_images | order_images)
@@ -661,8 +681,9 @@ def _damaged_steps(draw: st.DrawFn) -> list[Step]:
         units=st.integers(0, 6),
     )
     batches = st.lists(promises | facts | _mends(st.just(image)), min_size=1, max_size=4)
-    damaged = Step(draw(aims), False, draw(batches), [draw(damages)])
-    mend: list[AnyCommand | Mend] = [draw(_mends(st.just(image)))]
+    traded = draw(_trade_of(image) | batches)
+    damaged = Step(draw(aims), False, traded, [draw(damages)])
+    mend: list[AnyCommand | Mend] = [draw(_mends(st.just(image)))] * draw(st.integers(1, 2))
     again = draw(st.lists(batches, max_size=2))
     mended = [Step(draw(aims), False, batch) for batch in [mend, *again]]
     return [damaged, *draw(st.lists(steps, max_size=2)), *mended]
