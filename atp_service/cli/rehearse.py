@@ -1,17 +1,24 @@
 """`atp rehearse`: a flash sale before it happens, with a verdict."""
 
 import os
+import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from atp_service.config import read_settings
+from atp_service.config import SettingsError, read_settings
+from atp_service.rehearse.faults import FAULTS, Fault
+
+if TYPE_CHECKING:
+    from atp_service.rehearse.run import Rehearsal
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command("rehearse")
-@click.argument("scenario", type=click.Path(path_type=Path))
+@click.argument("scenario", type=_FILE)
 @click.option(
     "--scale",
     type=click.FloatRange(min=0, min_open=True, max=100),
@@ -21,21 +28,21 @@ from atp_service.config import read_settings
 )
 @click.option(
     "--fault",
-    type=click.Choice(("kill-redis", "kill-worker", "kill-api", "pause-postgres", "pause-nats")),
+    type=click.Choice(FAULTS),
     help="What goes wrong, early in the plateau.",
 )
 @click.option("--api", metavar="URL", help="Where the API is; the running one, if left out.")
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="All figures, as JSON.")
+@click.option("--json", "json_path", type=_FILE, metavar="FILE", help="All figures, as JSON.")
 @click.option(
     "--report",
-    type=click.Path(path_type=Path),
+    type=_FILE,
     metavar="FILE.html",
     help="One page with plots that needs nothing else, and the plots as FILE.png beside it.",
 )
 def command(
     scenario: Path,
     scale: float,
-    fault: Any,
+    fault: Fault | None,
     api: str | None,
     json_path: Path | None,
     report: Path | None,
@@ -47,6 +54,9 @@ def command(
     is good, with 1 if it isn't, with 2 if there is none.
     """
     settings = read_settings(os.environ)
+    for file in (json_path, report):
+        if file is not None and not file.parent.is_dir():
+            raise SettingsError(f"{file.parent} is not a folder\nNothing can be written to {file}.")
 
     from rich.console import Console
 
@@ -57,6 +67,8 @@ def command(
     from atp_service.rehearse.table import as_json, shown
     from atp_service.rehearse.target import target
 
+    # Told to stop, it takes along what it has started, as at Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console(stderr=True)
     try:
         sale = load_scenario(scenario).scaled(scale)
@@ -76,7 +88,7 @@ def command(
     sys.exit(0 if rehearsal.verdict.held else 1)
 
 
-def _write(rehearsal: Any, report: Path) -> None:
+def _write(rehearsal: "Rehearsal", report: Path) -> None:
     """The page and its picture; without the plots' library only a word about it."""
     try:
         from atp_service.rehearse.plots import drawn

@@ -146,9 +146,8 @@ class Generator:
         task.add_done_callback(self._tasks.discard)
 
     async def _visit(self, number: int, due: float, phase: Phase) -> None:
-        chance = Random(self._plan.seed * 1_000_003 + number)  # noqa: S311 – not for secrets
         name = f"{self._goods.run}-{number}"
-        clicks = journey(self._scenario, self._goods, name, phase.sale, chance)
+        clicks = journey(self._scenario, self._goods, name, phase.sale, self._chance)
         status = None
         while True:
             try:
@@ -267,7 +266,12 @@ def main() -> None:
     plan_path, history_path = map(Path, sys.argv[1:])
     die_with_parent(os.getppid(), signal.SIGKILL)
     plan = msgspec.msgpack.decode(plan_path.read_bytes(), type=Plan)
-    write_history(uvloop.run(Generator(plan).run()), history_path)
+    uvloop.run(_generate(plan, history_path))
+
+
+async def _generate(plan: Plan, history_path: Path) -> None:
+    # Returns nothing: asyncio would spell out all of a result when it puts back the signals.
+    write_history(await Generator(plan).run(), history_path)
 
 
 if __name__ == "__main__":

@@ -87,8 +87,14 @@ class Effort(Struct, frozen=True, kw_only=True):
     queued_seconds: float
 
     @property
-    def is_bottleneck(self) -> bool:
-        return self.cpu_share > BUSY_SHARE or self.late_seconds > LATE_SECONDS
+    def is_busy(self) -> bool:
+        """It had more to do than a core can."""
+        return self.cpu_share > BUSY_SHARE
+
+    @property
+    def is_late(self) -> bool:
+        """It had to do with less than it needed: others had the processors."""
+        return self.late_seconds > LATE_SECONDS
 
 
 class Measures(Struct, frozen=True, kw_only=True):

@@ -75,7 +75,7 @@ def _calls(plot: Axes, rehearsal: Rehearsal, seconds: int) -> None:
     planned = [scenario.normal_rate * (multiple_at(scenario, at) or 0.0) for at in steps]
     plot.plot(steps, planned, color=_COLOURS["plan"], lw=1, ls="--", label="buyers arriving")
     plot.set_title("calls answered a second")
-    plot.legend(loc="upper left", fontsize=7, frameon=False)
+    _legend(plot)
 
 
 def _latency(plot: Axes, rehearsal: Rehearsal, seconds: int) -> None:
@@ -94,7 +94,7 @@ def _latency(plot: Axes, rehearsal: Rehearsal, seconds: int) -> None:
             )
     plot.set_yscale("log")
     plot.set_title("latency in ms, by when calls were due")
-    plot.legend(loc="upper left", fontsize=7, frameon=False)
+    _legend(plot)
 
 
 def _units_left(plot: Axes, rehearsal: Rehearsal) -> None:
@@ -120,6 +120,11 @@ def _winners(plot: Axes, rehearsal: Rehearsal) -> None:
     plot.set_ylim(0, 100)
     plot.set_xlabel("buyers in the order they asked, %")
     plot.set_title("who got a unit on sale, % of those who asked")
+
+
+def _legend(plot: Axes) -> None:
+    """Below, where it hides nothing."""
+    plot.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=5, fontsize=7, frameon=False)
 
 
 def _share(won: Sequence[bool]) -> float:

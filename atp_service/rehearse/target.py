@@ -11,16 +11,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 from msgspec import Struct
 
 from atp_service.config import Settings, variable
 from atp_service.embedded import instance
 from atp_service.embedded.child import Child
-from atp_service.embedded.fetch import fetch
 from atp_service.rehearse.errors import CannotRehearse
 
 _START_SECONDS = 120.0
 _READY_SECONDS = 30.0
+_ANSWER_SECONDS = 5.0
 _LOOK_EVERY_SECONDS = 0.1
 # What would lead an instance of our own to somebody else's data or door.
 _NOT_OURS = (
@@ -38,7 +39,7 @@ class Target(Struct, frozen=True, kw_only=True):
     is_ours: bool
 
     def is_ready(self) -> bool:
-        return fetch(f"{self.url}/health/ready") is not None
+        return _is_good(f"{self.url}/health/ready")
 
 
 @contextmanager
@@ -73,13 +74,21 @@ def _running(settings: Settings, environment: Mapping[str, str], api: str | None
         return None
     url = api or f"http://{settings.host}:{settings.port}"
     why = "--api" if api else " and ".join(pointed)
-    if fetch(f"{url}/health/live") is None:
+    if not _is_good(f"{url}/health/live"):
         raise CannotRehearse(f"no service answers at {url}, where {why} points")
     if settings.database_url is None:
         raise CannotRehearse(
             f"{variable('database_url')} is not set: the audit reads the ledger of {url} itself"
         )
     return Target(url=url, database_url=settings.database_url, supervisor=None, is_ours=False)
+
+
+def _is_good(url: str) -> bool:
+    """Whether a health check is answered with 2xx; a busy service may take its time."""
+    try:
+        return httpx.get(url, timeout=_ANSWER_SECONDS).is_success
+    except httpx.HTTPError:
+        return False
 
 
 def _wait_until_ready(found: Target) -> None:

@@ -62,7 +62,7 @@ def _latency_check(scenario: Scenario, measures: Measures, target_ms: float) -> 
     found = [one for one in measures.latencies if one.phase == plateau and one.kind == "accepted"]
     if not found:
         return Check(words, "none accepted", None)
-    if measures.effort.is_bottleneck:
+    if measures.effort.is_busy or measures.effort.is_late:
         return Check(words, f"{found[0].p99:g} ms, the generator's own share in it", None)
     return Check(words, f"{found[0].p99:g} ms", found[0].p99 <= target_ms)
 
@@ -70,12 +70,19 @@ def _latency_check(scenario: Scenario, measures: Measures, target_ms: float) -> 
 def _remarks(measures: Measures) -> list[str]:
     remarks = []
     effort, rates = measures.effort, measures.rates
-    if effort.is_bottleneck:
+    found = (
+        f"it used {effort.cpu_share:.0%} of a core in its busiest seconds and woke up to "
+        f"{effort.late_seconds * 1000:.0f} ms late (p99)"
+    )
+    if effort.is_busy:
         remarks.append(
-            f"The generator was the bottleneck: it used {effort.cpu_share:.0%} of a core in its "
-            f"busiest seconds and woke up to {effort.late_seconds * 1000:.0f} ms late (p99). "
-            "Latencies include its own delay; rehearse from another machine, or at a smaller "
-            "--scale."
+            f"The generator was the bottleneck: {found}. Latencies include its own delay: rehearse "
+            "at a smaller --scale."
+        )
+    elif effort.is_late:
+        remarks.append(
+            f"The generator was kept from the processor: {found}. Latencies include that delay: "
+            "this machine is too busy for the load and the service together, at this --scale."
         )
     if rates.reached < _ENOUGH * rates.planned:
         remarks.append(

@@ -129,4 +129,8 @@ def test_a_generator_without_breath_is_said_and_no_latency_is_judged_by_it() -> 
     judged = judge(strict, clean, busy, None)
     assert judged.held
     assert any("generator was the bottleneck" in remark for remark in judged.remarks)
-    assert not any("bottleneck" in remark for remark in judge(strict, clean, calm, None).remarks)
+    late = measured(*(with_faults(asked(n, 40.0), woken=40.2) for n in range(9)))
+    remarks = judge(strict, clean, late, None).remarks
+    assert any("kept from the processor" in remark for remark in remarks)
+    remarks = judge(strict, clean, calm, None).remarks
+    assert not any("generator" in remark for remark in remarks)

@@ -2,10 +2,12 @@
 
 import sys
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from atp_service.cli import rehearse as command
+from atp_service.rehearse.run import Rehearsal
 from tests.embedded.running import Up
 from tests.rehearse.rehearsing import SCALE, audited, figures, refused, rehearse, tiny
 
@@ -104,7 +106,7 @@ def test_without_the_plots_library_it_is_said_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.delitem(sys.modules, "atp_service.rehearse.plots", raising=False)
-    command._write(None, tmp_path / "sale.html")
+    command._write(cast("Rehearsal", None), tmp_path / "sale.html")
     said = capsys.readouterr().err
     assert "pip install 'atp-service[rehearse]'" in said
     assert not (tmp_path / "sale.html").exists()
