@@ -67,3 +67,10 @@ def test_a_password_in_a_wrong_address_is_not_shown() -> None:
 
 def test_a_variable_that_resembles_no_setting_is_somebody_elses() -> None:
     assert read_settings({"ATP_BASE_URL": "http://shop", "ATP_PORT": "9"}).port == 9
+
+
+def test_where_a_change_has_to_be_before_it_is_answered_can_be_set_for_all() -> None:
+    assert read_settings({}).durability == "redis"
+    assert read_settings({"ATP_DURABILITY": "ledger"}).durability == "ledger"
+    with pytest.raises(SettingsError, match=r"ATP_DURABILITY=disk.*\n.*redis or ledger"):
+        read_settings({"ATP_DURABILITY": "disk"})

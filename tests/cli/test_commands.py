@@ -56,6 +56,7 @@ def test_a_process_without_its_servers_names_the_setting(
 def test_a_role_that_does_not_exist_is_refused_with_those_that_do() -> None:
     said = _refused("worker", "--only", "ingest,publish")
     assert "ingest, record, expire" in said
+    assert "rebuild" in said
 
 
 @pytest.mark.parametrize("command", ["up", "serve", "worker", "migrate", "env"])

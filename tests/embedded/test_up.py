@@ -136,7 +136,7 @@ def test_with_three_urls_nothing_embedded_starts(
     until(lambda: _entries(database_url), "the entry in the ledger that was named")
 
 
-def test_a_redis_that_was_emptied_shows(
+def test_a_redis_that_was_emptied_is_open_again_and_one_the_ledger_lags_behind_shows(
     start: Starter, redis_url: str, nats_url: str, postgres: Postgres
 ) -> None:
     with fresh_database(postgres) as database_url:
@@ -152,7 +152,12 @@ def test_a_redis_that_was_emptied_shows(
         until(lambda: _entries(database_url), "the entry in the ledger")
         with Redis.from_url(redis_url) as redis:
             redis.flushall()
-        said = "state: NOT READY: redis is fenced: Redis is empty, the ledger has 1 entries · "
+            until(lambda: redis.hget("{0}meta", "epoch") == b"2", "the next epoch")
+            until(lambda: _is_ready(instance.url), "readiness")
+            assert _ats(instance.url) == 3
+
+            redis.hset("{0}meta", "epoch", "9")
+        said = "NOT READY: redis is fenced: the ledger is behind: Redis is in epoch 9, the ledger"
         until(lambda: said in up.output.read_text(), said)
         assert not _is_ready(instance.url)
         assert up.told(signal.SIGTERM) == 0

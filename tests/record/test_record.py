@@ -19,7 +19,7 @@ from atp_service.embedded.postgres import OWNER, SERVICE, Postgres
 from atp_service.embedded.servers import running, socket_folder
 from atp_service.ledger import Batch, Ledger, Unavailable, lease, migrate
 from atp_service.metrics import REGISTRY
-from atp_service.store import Store
+from atp_service.store import Fenced, Store
 from tests.record.trade import a_day, assert_recorded_once, recording, sale, until
 
 JOURNAL = "{0}journal"
@@ -150,7 +150,7 @@ async def test_a_frozen_recorder_loses_the_lease_and_does_no_harm_when_it_goes_o
     await assert_recorded_once(stock, empty_ledger)
 
 
-async def test_a_journal_that_does_not_continue_the_ledger_is_not_recorded(
+async def test_a_journal_that_does_not_continue_the_ledger_is_not_recorded_and_nobody_promises_on_it(
     stock: Store, ledger: Ledger, empty_ledger: str, redis: "Redis"
 ) -> None:
     async with recording(stock, empty_ledger):
@@ -160,13 +160,14 @@ async def test_a_journal_that_does_not_continue_the_ledger_is_not_recorded(
         assert before is not None
         # Another past: its next entry was written on top of something the ledger never saw.
         await redis.hset("{0}meta", "digest", "0" * 40)
-        await stock.apply(sale("SKU-1"))
-        await stock.apply(sale("SKU-1"))
+        await stock.apply_all([sale("SKU-1"), sale("SKU-1")])
 
         async def noticed() -> bool:
             return _forked() == 1.0
 
         await until(noticed)
+        with pytest.raises(Fenced, match="fenced"):
+            await stock.apply(sale("SKU-1"))
     assert await ledger.position() == before
     assert await redis.xlen(JOURNAL) == 3
 

@@ -181,3 +181,47 @@ async def test_what_the_recorder_trims_leaves_the_entry_to_compare_with(redis_ur
     assert [entry.seq for entry in await again.journal(last.seq, 10)] == [4, 5]
     await store.close()
     await again.close()
+
+
+async def test_a_fence_says_what_would_help(redis_url: str, redis: Redis) -> None:
+    store, witness = Store(redis_url), Witness()
+    await store.open(witness)
+    await store.apply_all([receipt("1", 5), receipt("2", 5), receipt("3", 5)])
+    last = await recorded(store)
+    await store.trim(last.seq)
+
+    async def cause(told: Witness) -> str:
+        late = Store(redis_url)
+        with pytest.raises(Fenced) as fenced:
+            await late.open(told)
+        await late.close()
+        return fenced.value.cause
+
+    assert await cause(Witness(Position(1, last.seq + 1, "d"))) == "lost"
+    assert await cause(Witness(Position(2, last.seq, last.digest))) == "lost"
+    # The journal has let go of entries that the ledger lacks: restored from an old backup.
+    assert await cause(Witness(Position(1, 1, "d"))) == "ledger-behind"
+    assert await cause(Witness()) == "ledger-behind"
+    await redis.hset("{0}meta", "epoch", "2")
+    assert await cause(Witness(last)) == "ledger-behind"
+    await redis.hset("{0}meta", "rebuilding", "3:n")
+    assert await cause(Witness(Position(3, last.seq, last.digest))) == "lost"
+    await redis.flushall()
+    assert await cause(Witness(last)) == "lost"
+    assert await cause(Witness(away=True)) == "unknown"
+    await store.close()
+
+
+async def test_a_fence_is_taken_from_the_epoch_that_was_seen_and_no_other(
+    redis_url: str, redis: Redis
+) -> None:
+    store, witness = Store(redis_url), Witness()
+    await store.open(witness)
+    await store.apply(receipt("1", 5))
+    witness.last = await recorded(store)
+    assert not await store.fence(2)
+    assert isinstance(await store.apply(hold("cart")), Held)
+    assert await store.fence(1)
+    with pytest.raises(Fenced, match="fenced"):
+        await store.apply(hold("other"))
+    await store.close()
