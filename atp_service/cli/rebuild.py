@@ -33,7 +33,7 @@ def command(yes: bool, as_json: bool) -> None:
     async def need(tools: rebuild.Tools) -> str | None:
         site = Site(tools.redis_url, name="rebuild", partition=tools.partition)
         try:
-            return await rebuild.why(site, await tools.ledger.position(tools.partition))
+            return await rebuild.why(site, lambda: tools.ledger.position(tools.partition))
         finally:
             await site.close()
 

@@ -224,12 +224,14 @@ async def opened(
     await connection.execute(
         """
         UPDATE rebuilds
-        SET opened_at = now(),
+        SET opened_at = coalesce(opened_at, now()),
             report = CASE
                 WHEN epoch = %(epoch)s THEN report || %(report)s
                 ELSE report || jsonb_build_object('finished_in_epoch', %(epoch)s::bigint)
             END
-        WHERE partition = %(partition)s AND epoch <= %(epoch)s AND opened_at IS NULL
+        WHERE partition = %(partition)s
+          AND epoch <= %(epoch)s
+          AND (opened_at IS NULL OR epoch = %(epoch)s AND %(report)s <> '{}'::jsonb)
         """,
         {"partition": partition, "epoch": epoch, "report": Jsonb(report)},
     )

@@ -5,13 +5,16 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
+import structlog
 from psycopg import AsyncConnection
 
 from atp_service import ledger
 from atp_service.inventory.journal import Entry, decode_head
-from atp_service.ledger import Batch, Position, Unavailable
+from atp_service.ledger import Batch, Position, Refused, Stale, Unavailable
 from atp_service.ledger.rebuilding import digests, position_of
 from atp_service.store.rebuilding import Site
+
+log = structlog.get_logger()
 
 _PATIENCE_SECONDS: Final = 20.0  # a frozen recorder keeps its lease for ten
 _LOOK_SECONDS: Final = 0.05
@@ -33,10 +36,18 @@ async def secure(
         entries = await site.journal(position.seq)
         if not entries or not _continues(entries[0], position):
             return position
-        async with ledger.lease(database_url, partition) as appender:
-            if appender is not None:
-                await appender.append(_batch(partition, appender.position, entries))
-                continue
+        try:
+            async with ledger.lease(database_url, partition) as appender:
+                if appender is not None:
+                    await appender.append(_batch(partition, appender.position, entries))
+                    continue
+        except Stale:
+            continue
+        except Refused as refused:
+            # It continues the ledger and contradicts it: somebody has changed Redis by hand. What
+            # it says is applied again, as a fork's.
+            log.error("tail_refused", seq=entries[0].seq, reason=str(refused))
+            return position
         await asyncio.sleep(_LOOK_SECONDS)
     raise Unavailable(f"the journal was not recorded within {_PATIENCE_SECONDS} s")
 

@@ -177,8 +177,7 @@ class _Run:
         try:
             async with session(tools.database_url) as connection:
                 # Again, now that nobody else is at it: somebody may just have done it.
-                position = await position_of(connection, tools.partition)
-                reason = await why(site, position)
+                reason = await why(site, lambda: position_of(connection, tools.partition))
                 if reason is None and self._by_hand:
                     reason = BY_HAND
                 if reason is None:

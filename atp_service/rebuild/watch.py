@@ -9,7 +9,7 @@ from prometheus_client import Gauge
 
 from atp_service import ledger, store
 from atp_service.facts import Facts
-from atp_service.ledger import Refused, Stale
+from atp_service.ledger import Position, Refused, Stale
 from atp_service.ledger.rebuilding import opened
 from atp_service.metrics import REGISTRY
 from atp_service.rebuild.need import NotToBeRebuilt, why
@@ -79,22 +79,20 @@ class _Watch:
         return LOOK_SECONDS
 
     async def _look(self) -> None:
-        # The position first: Redis may only be ahead of it.
-        position = await self._tools.ledger.position(self._tools.partition)
-        try:
-            reason = await why(self._site, position)
-        except NotToBeRebuilt:
-            # Or somebody has raised the epoch meanwhile: as it is now.
-            position = await self._tools.ledger.position(self._tools.partition)
-            reason = await why(self._site, position)
+        reason = await why(self._site, self._position)
         _behind.set(0)
         if reason is not None:
             await rebuild(self._tools)
-        elif position is not None and self._is_time():
-            async with self._tools.ledger.connection() as connection:
-                # One that died between the opening and its note of it.
-                await opened(connection, self._tools.partition, position.epoch, {})
+        elif self._is_time():
+            position = await self._position()
+            if position is not None and await why(self._site, self._position) is None:
+                async with self._tools.ledger.connection() as connection:
+                    # One that died between the opening and its note of it.
+                    await opened(connection, self._tools.partition, position.epoch, {})
             await replay_late(self._tools, self._facts)
+
+    async def _position(self) -> Position | None:
+        return await self._tools.ledger.position(self._tools.partition)
 
     def _is_time(self) -> bool:
         now = asyncio.get_running_loop().time()

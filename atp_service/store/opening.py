@@ -171,11 +171,7 @@ class Opening:
             log.warning("opened_without_ledger", run_id=sight.run_id, reason=str(fault))
             self._run_id, self.epoch = sight.run_id, sight.epoch
             return
-        # Once more, now that the position is known: Redis may only be ahead of it.
-        sight = await look(wire, self._keys)
-        if sight.seq is None and not sight.rebuilding and (position is None or position.seq == 0):
-            sight = await self._initialise(wire, position.epoch if position else FIRST_EPOCH)
-        await compare(wire, self._keys, sight, position)
+        sight = await self._agree(wire, self._witness, position)
         epoch = sight.epoch or 0
         try:
             await self._witness.open(epoch, sight.run_id)
@@ -183,6 +179,23 @@ class Opening:
             raise Unavailable("the ledger went away while Redis was compared") from fault
         self._run_id, self.epoch = sight.run_id, epoch
         log.info("redis_opened", run_id=sight.run_id, epoch=epoch, seq=sight.seq)
+
+    async def _agree(self, wire: Wire, witness: Witness, position: Position | None) -> Sight:
+        """The Redis, looked at once more now that the position is known: it may only be ahead."""
+        sight = await look(wire, self._keys)
+        if sight.seq is None and not sight.rebuilding and (position is None or position.seq == 0):
+            sight = await self._initialise(wire, position.epoch if position else FIRST_EPOCH)
+        try:
+            await compare(wire, self._keys, sight, position)
+        except Fenced as fence:
+            if fence.cause != "ledger-behind":
+                raise
+            # Or the ledger was ahead of us: while we looked, entries were recorded and let go of.
+            later = await witness.position()
+            if later == position:
+                raise
+            return await self._agree(wire, witness, later)
+        return sight
 
     async def _initialise(self, wire: Wire, epoch: int) -> Sight:
         """A first start: an empty Redis and a ledger without entries."""

@@ -150,7 +150,7 @@ async def test_a_frozen_recorder_loses_the_lease_and_does_no_harm_when_it_goes_o
     await assert_recorded_once(stock, empty_ledger)
 
 
-async def test_a_journal_that_does_not_continue_the_ledger_is_not_recorded_and_nobody_promises_on_it(
+async def test_on_a_journal_that_leaves_the_ledger_nobody_promises_and_it_is_not_recorded(
     stock: Store, ledger: Ledger, empty_ledger: str, redis: "Redis"
 ) -> None:
     async with recording(stock, empty_ledger):
