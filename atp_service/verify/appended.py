@@ -37,16 +37,18 @@ class _Table(NamedTuple):
 
 def movements(partition: int, reading: Reading) -> Sequence[bytes]:
     """The entry's movements, as binary COPY writes them."""
-    entry, head, command = reading.entry, reading.head, reading.command
+    head, command = reading.head, reading.command
     occurred_at_ms = command.occurred_at_ms if isinstance(command, Fact) else 0
-    deltas = iter(head.on_hand_deltas)
-    return [
-        movement_row(
-            *(partition, entry.seq, head, name.encode(), level),
-            *(next(deltas, 0), occurred_at_ms or head.at_ms),
+    deltas, seq = head.on_hand_deltas, reading.entry.seq
+    rows = []
+    for place, (name, level) in enumerate(reading.levels.items()):
+        delta = deltas[place] if place < len(deltas) else 0
+        rows.append(
+            movement_row(
+                partition, seq, head, name.encode(), level, delta, occurred_at_ms or head.at_ms
+            )
         )
-        for name, level in reading.levels.items()
-    ]
+    return rows
 
 
 def events(partition: int, reading: Reading) -> Sequence[bytes]:
@@ -85,11 +87,14 @@ class Appended:
 
     def add(self, reading: Reading) -> None:
         bucket = (reading.entry.seq - self._after) >> _BUCKET_BITS
-        for table, sums in zip(_TABLES, self._sums, strict=True):
-            while len(sums) <= bucket:
+        while bucket >= len(self._sums[0]):
+            for sums in self._sums:
                 sums.append(0)
-            for row in table.rows(self._partition, reading):
-                sums[bucket] += hash(row)
+        of_movements, of_events = self._sums
+        for row in movements(self._partition, reading):
+            of_movements[bucket] += hash(row)
+        for row in events(self._partition, reading):
+            of_events[bucket] += hash(row)
 
     def compare(self, connection: Connection, through: int, findings: Findings) -> int:
         """How many rows there are; those that differ become findings."""

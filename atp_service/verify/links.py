@@ -7,6 +7,8 @@ from atp_service.ledger.chain import Row
 from atp_service.ledger.position import GENESIS, Position
 from atp_service.verify.reading import Reading
 
+_BEGINNING = -(2**63)  # of Postgres's time
+
 
 class Links:
     """What the next entry has to continue. A fault is told once: what follows goes on from it."""
@@ -14,7 +16,7 @@ class Links:
     def __init__(self, before: Row | None = None) -> None:
         self.seq = before.seq if before else 0
         self.epoch = before.epoch if before else 0
-        self.at = before.at if before else None
+        self.at = before.at if before else _BEGINNING
         self.chain = before.chain if before else GENESIS
         self.digest = before.digest if before else b""
         # Where the entry before did not hold: what it would have been, had it held.
@@ -37,31 +39,41 @@ class Links:
 
     def follow(self, row: Row, reading: Reading | None) -> list[str]:
         """In what the entry does not continue the one before; nothing if it does."""
-        wrong = []
         chain = sha256(self.chain + row.hashed).digest()
-        other_chain = None
+        digest = reading.entry.digest_after(self.digest.decode()) if reading else None
+        if (
+            reading is not None
+            and chain == row.chain
+            and digest == reading.entry.digest
+            and self.epoch <= row.epoch == reading.head.epoch
+            and self.at <= row.at == micros(reading.head.at_ms)
+            and row.kind == reading.head.kind.encode()
+        ):
+            self.go_on_from(row)
+            return []
+        wrong = self._wrong(row, reading, chain, digest)
+        self.go_on_from(row)
+        self._other_chain = chain if chain != row.chain else None
+        self._other_digest = digest if reading and digest != reading.entry.digest else None
+        return wrong
+
+    def _wrong(
+        self, row: Row, reading: Reading | None, chain: bytes, digest: str | None
+    ) -> list[str]:
+        wrong = []
         if chain != row.chain and not self._holds_otherwise(row):
             wrong.append("its row is not the one that was chained")
-            other_chain = chain
-        other_digest = None
         if reading is not None:
-            digest = reading.entry.digest_after(self.digest.decode())
             if digest != reading.entry.digest and not self._digest_holds_otherwise(reading):
                 wrong.append("its digest does not follow")
-                other_digest = digest
             head = reading.head
-            if not (
-                head.epoch == row.epoch
-                and micros(head.at_ms) == row.at
-                and head.kind.encode() == row.kind
-            ):
+            told = (head.epoch, micros(head.at_ms), head.kind.encode())
+            if told != (row.epoch, row.at, row.kind):
                 wrong.append("its columns are not what its head says")
         if row.epoch < self.epoch:
             wrong.append(f"its epoch {row.epoch} is before {self.epoch}")
-        if self.at is not None and row.at < self.at:
+        if row.at < self.at:
             wrong.append("its time is before that of the entry before")
-        self.go_on_from(row)
-        self._other_chain, self._other_digest = other_chain, other_digest
         return wrong
 
     def go_on_from(self, row: Row) -> None:
