@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.msgpack import Decoder
 from psycopg import AsyncConnection
 
-from atp_service.inventory.stock import level_field
+from atp_service.inventory.stock import SEPARATOR, level_field
 from atp_service.ledger.queries import Ledger
 
 PAGE_SECONDS = 30.0  # for one page: the machine may be busy with selling
@@ -22,6 +22,7 @@ Pair = tuple[str, str]  # SKU, location
 Image = bytes | None
 
 _decode_images = Decoder(list[tuple[str, bytes]]).decode
+_BETWEEN = "\x1e"  # names in a text; no id may contain it
 _AT_ONCE = 50  # entries looked through at once for one that touched something
 
 
@@ -104,33 +105,34 @@ async def levels_as_of(ledger: Ledger, pairs: Sequence[Pair], seq: int) -> list[
     ]
 
 
-async def unknown_levels(ledger: Ledger, pairs: Sequence[Pair]) -> list[Pair]:
-    """Those of the pairs that the ledger has no level of."""
-    return await _rows(
-        ledger,
-        """
-        SELECT sku, location
-        FROM unnest(%(skus)s::text[], %(locations)s::text[]) AS asked (sku, location)
-        WHERE NOT EXISTS (
-            SELECT FROM levels WHERE (levels.sku, levels.location) = (asked.sku, asked.location)
-        )
-        """,
-        {"skus": [p[0] for p in pairs], "locations": [p[1] for p in pairs]},
-    )
+async def unknown_in_stock(ledger: Ledger, names: Sequence[str]) -> list[str]:
+    """Those of the names, SKUs or SKU and location, that the ledger has no level of.
 
-
-async def unknown_skus(ledger: Ledger, skus: Sequence[str]) -> list[str]:
-    """Those of the SKUs that have no level in the ledger."""
+    They go as one text: that is a tenth of what a list costs us.
+    """
+    odd = [name for name in names if _BETWEEN in name or "\0" in name]
+    asked = [name for name in names if name not in odd] if odd else names
+    if not asked:
+        return odd
     rows = await _rows(
         ledger,
         """
-        SELECT sku
-        FROM unnest(%(skus)s::text[]) AS asked (sku)
-        WHERE NOT EXISTS (SELECT FROM levels WHERE levels.sku = asked.sku)
+        SELECT name
+        FROM unnest(string_to_array(%(names)s, %(between)s)) AS asked (name)
+        CROSS JOIN LATERAL strpos(name, %(separator)s) AS at
+        WHERE CASE
+            WHEN at = 0 THEN NOT EXISTS (SELECT FROM levels WHERE sku = name)
+            ELSE NOT EXISTS (
+                SELECT
+                FROM levels
+                WHERE sku = left(name, at - 1)
+                  AND location = substr(name, at + 1)
+            )
+        END
         """,
-        {"skus": list(skus)},
+        {"names": _BETWEEN.join(asked), "between": _BETWEEN, "separator": SEPARATOR},
     )
-    return [row[0] for row in rows]
+    return odd + [row[0] for row in rows]
 
 
 async def open_reservations_after(
@@ -336,9 +338,13 @@ async def _image_as_of(ledger: Ledger, what: str, key: str, seq: int) -> Image:
 
 
 async def _rows(ledger: Ledger, statement: str, values: Mapping[str, Any]) -> list[Any]:
-    async with (
-        ledger.connection(PAGE_SECONDS) as connection,
-        connection.cursor(binary=True) as cursor,
-    ):
-        await cursor.execute(statement.encode(), values)
-        return await cursor.fetchall()
+    async with ledger.connection(PAGE_SECONDS) as connection:
+        # One statement: to begin and end a transaction by itself would be two more round trips.
+        await connection.set_autocommit(True)
+        try:
+            async with connection.cursor(binary=True) as cursor:
+                await cursor.execute(statement.encode(), values)
+                return await cursor.fetchall()
+        finally:
+            if not connection.closed:
+                await connection.set_autocommit(False)

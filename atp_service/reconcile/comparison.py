@@ -19,7 +19,7 @@ from atp_service.store.walk import Moment, Walk
 
 log = structlog.get_logger()
 
-PAGE: Final = 500  # names read at once
+PAGE: Final = 1_000  # names read at once
 CLOSER_AT_ONCE: Final = 100  # names looked at more closely at once
 TRIES: Final = 5  # for what moves on while it is repaired
 SHARE: Final = 0.5  # of the time is spent comparing, at most

@@ -51,20 +51,20 @@ async def compare_back(run: Comparison) -> None:
     cursor = 0
     while True:
         cursor, found = await run.walk.scan("stock", cursor, PAGE)
-        pairs: list[Pair] = []
-        lists: dict[str, bytes] = {}
+        named: dict[str, bytes] = {}
         for raw, value in found:
             name = name_in(raw)
             if name is None:
-                await run.settle([raw], lambda names: _nameless(names))
-            elif SEPARATOR in name:
-                pairs.append(split_field(name))
+                await run.settle([raw], _nameless)
             else:
-                lists[name] = value
-        doubtful = await comparing.unknown_levels(run.ledger, pairs)
-        for sku in await comparing.unknown_skus(run.ledger, list(lists)):
-            # A list that names no location has to go all the same.
-            doubtful += [(sku, place) for place in set(locations_in(lists[sku]) or [""])]
+                named[name] = value
+        doubtful: list[Pair] = []
+        for name in await comparing.unknown_in_stock(run.ledger, list(named)):
+            if SEPARATOR in name:
+                doubtful.append(split_field(name))
+            else:
+                # A list that names no location has to go all the same.
+                doubtful += [(name, place) for place in set(locations_in(named[name]) or [""])]
         doubtful = [pair for pair in doubtful if _is_asked(run, *pair)]
         await run.settle(doubtful, lambda pairs: _look(run, pairs))
         await run.rest()
