@@ -16,7 +16,7 @@ from atp_service.rehearse.reading import Numbers, Projections
 from atp_service.rehearse.witness import promised_beyond
 
 _EXAMPLES = 10
-_TAKEN_IN = ("applied", "duplicate")
+_TAKEN_IN = ("applied", "duplicate", "published")
 # Entries that a buyer's call leaves, by the call.
 _ENTRY_OF = {"hold": "hold", "change": "replace", "confirm": "confirm"}
 

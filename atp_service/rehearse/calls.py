@@ -7,7 +7,7 @@ import msgspec
 from atp_service.rehearse.goods import Goods
 from atp_service.rehearse.journey import Ask, Cart
 
-_encode = msgspec.json.Encoder().encode
+encode = msgspec.json.Encoder().encode
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -29,7 +29,7 @@ def click_request(ask: Ask, goods: Goods, hold_seconds: int) -> Request:
                 "locations": [goods.shop],
                 "channel": goods.channel,
             }
-            return Request("POST", "/v1/availability", _encode(asked), "availability")
+            return Request("POST", "/v1/availability", encode(asked), "availability")
         case "hold":
             held = {
                 "reservation_id": ask.reservation_id,
@@ -37,13 +37,13 @@ def click_request(ask: Ask, goods: Goods, hold_seconds: int) -> Request:
                 "ttl_seconds": hold_seconds,
                 "lines": _lines(ask.cart, goods),
             }
-            return Request("POST", "/v1/reservations", _encode(held), "hold")
+            return Request("POST", "/v1/reservations", encode(held), "hold")
         case "change":
             changed = {"ttl_seconds": hold_seconds, "lines": _lines(ask.cart, goods)}
-            return Request("PUT", reservation, _encode(changed), "change")
+            return Request("PUT", reservation, encode(changed), "change")
         case "confirm":
             order = {"order_id": order_id(ask.reservation_id)}
-            return Request("POST", f"{reservation}/confirm", _encode(order), "confirm")
+            return Request("POST", f"{reservation}/confirm", encode(order), "confirm")
 
 
 def order_id(reservation_id: str) -> str:
@@ -63,7 +63,7 @@ def event(source: str, event_id: str, kind: str, time: str, data: dict[str, Any]
 
 
 def fact_request(events: list[dict[str, Any]]) -> Request:
-    return Request("POST", "/v1/stock-events", _encode(events), "facts")
+    return Request("POST", "/v1/stock-events", encode(events), "facts")
 
 
 def _lines(cart: Cart, goods: Goods) -> list[dict[str, Any]]:

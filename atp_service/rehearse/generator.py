@@ -14,8 +14,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -25,7 +26,8 @@ import uvloop
 from msgspec import Struct
 
 from atp_service.embedded.child import die_with_parent
-from atp_service.rehearse.calls import Request, click_request, fact_request
+from atp_service.rehearse.bus import TAKEN, Bus
+from atp_service.rehearse.calls import click_request, encode, fact_request
 from atp_service.rehearse.goods import Goods
 from atp_service.rehearse.history import Call, CallKind, History, Second, write_history
 from atp_service.rehearse.journey import Ask, Cart, Line, journey
@@ -43,6 +45,7 @@ class Plan(Struct, kw_only=True):
     """What the generator is told."""
 
     url: str
+    nats_url: str | None
     scenario: Scenario
     goods: Goods
     received: dict[str, int]
@@ -100,6 +103,7 @@ class Generator:
             gives_up_seconds=buyer.gives_up_seconds,
             chance=self._chance,
         )
+        self._bus: Bus | None = None
         self._operations = Operations(plan.goods, self._chance)
         self._calls: list[Call] = []
         self._seconds: list[Second] = []
@@ -114,6 +118,8 @@ class Generator:
         comings = list(arrivals(self._scenario))
         gc.collect()
         gc.freeze()
+        if plan.nats_url is not None:
+            self._bus = await Bus.connect(plan.nats_url, self._service)
         await asyncio.sleep(_AHEAD_SECONDS)
         started_at, clock_at = time.time(), self._service.begin()
         telling = asyncio.create_task(self._tell(clock_at))
@@ -129,6 +135,8 @@ class Generator:
         telling.cancel()
         self._say(clock_at, 0.0, done=True)
         self._service.connections.close()
+        if self._bus is not None:
+            await self._bus.close()
         return History(
             goods=plan.goods,
             started_at=started_at,
@@ -164,8 +172,9 @@ class Generator:
     async def _click(self, ask: Ask, due: float) -> int:
         """The best status of the copies: the lowest that is one."""
         request = click_request(ask, self._goods, self._scenario.buyer.hold_seconds)
+        asking = partial(self._service.ask, request, due)
         copies = [
-            self._call(ask.click, ask.reservation_id, ask.cart, request, due)
+            self._call(ask.click, ask.reservation_id, ask.cart, asking, due)
             for _ in range(ask.copies)
         ]
         statuses = [await copies[0]] if ask.copies == 1 else await asyncio.gather(*copies)
@@ -183,18 +192,37 @@ class Generator:
 
     async def _fact(self, fact: Fact, due: float) -> None:
         written = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        request = fact_request([fact.event(written)])
+        event = fact.event(written)
         cart = (Line(fact.sku, fact.quantity),)
-        copies = [
-            self._call(fact.kind, fact.event_id, cart, request, due) for _ in range(fact.copies)
-        ]
-        await asyncio.gather(*copies)
+        asking: Sequence[Callable[[], Awaitable[Asked]]]
+        if self._bus is not None and fact.kind != "shipment":
+            # Each copy is a message of its own: that they are one event is for the service to see.
+            asking = [
+                partial(
+                    self._bus.publish,
+                    f"atp.events.pos.{self._goods.run}",
+                    f"{fact.source}:{fact.event_id}:{copy}",
+                    encode(event),
+                    due,
+                )
+                for copy in range(fact.copies)
+            ]
+        else:
+            asking = [partial(self._service.ask, fact_request([event]), due)] * fact.copies
+        await asyncio.gather(
+            *(self._call(fact.kind, fact.event_id, cart, ask, due) for ask in asking)
+        )
 
     async def _call(
-        self, kind: CallKind, reference: str, cart: Cart, request: Request, due: float
+        self,
+        kind: CallKind,
+        reference: str,
+        cart: Cart,
+        ask: Callable[[], Awaitable[Asked]],
+        due: float,
     ) -> int:
         woken = self._service.now()
-        asked = await self._service.ask(request, due)
+        asked = await ask()
         status = asked.answer.status if asked.answer else 0
         told, generation = _told(kind, asked)
         self._held += kind == "hold" and status == 201
@@ -251,6 +279,8 @@ def _told(kind: CallKind, asked: Asked) -> tuple[str, int]:
     """What the answer says became of it, in a word; and the reservation's generation."""
     if asked.answer is None or kind == "browse":
         return "", 0
+    if asked.answer is TAKEN:
+        return "published", 0
     try:
         if kind in ("hold", "change", "confirm"):
             said = _reservation(asked.answer.body)

@@ -21,7 +21,7 @@ LATE_SECONDS = 0.05
 
 # A click on a hold may be refused for these reasons; for any other something is wrong.
 _FAIR_REFUSALS = frozenset({"insufficient-stock", "reservation-lost", "reservation-not-held"})
-_FAIR_FACTS = frozenset({"applied", "duplicate"})
+_FAIR_FACTS = frozenset({"applied", "duplicate", "published"})
 
 
 class Window(Struct, frozen=True):

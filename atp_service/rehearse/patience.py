@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from random import Random
 
 from msgspec import Struct
@@ -39,7 +39,7 @@ class Patient:
     ) -> None:
         self.connections = Connections(address)
         self._address = address
-        self._patience_seconds = patience_seconds
+        self.patience_seconds = patience_seconds
         self._gives_up_seconds = gives_up_seconds
         self._chance = chance
         self._clock = clock
@@ -56,12 +56,18 @@ class Patient:
     async def ask(self, request: Request, due: float) -> Asked:
         """The same request, again and again, until an answer or until nobody believes in one."""
         raw = self._address.raw(request)
+        return await self.until_answered(lambda asked: self._once(raw, asked), due)
+
+    async def until_answered(
+        self, attempt: Callable[[Asked], Awaitable[Answer]], due: float
+    ) -> Asked:
+        """Attempts, each of which raises Unanswered or notes when it was sent."""
         asked = Asked(sent=0.0, answered=0.0, answer=None, faults=[], fault_times=[])
         wait_seconds = _FIRST_WAIT_SECONDS
         while True:
             retry_after = 0.0
             try:
-                answer = await self._once(raw, asked)
+                answer = await attempt(asked)
             except Unanswered as fault:
                 asked.faults.append(fault.reason)
             else:
@@ -84,6 +90,6 @@ class Patient:
         try:
             if not asked.sent:
                 asked.sent = self.now()
-            return await connection.ask(raw, self._patience_seconds)
+            return await connection.ask(raw, self.patience_seconds)
         finally:
             self.connections.give_back(connection)

@@ -1,7 +1,6 @@
 """The run's rows, read from the ledger's own tables in one consistent look."""
 
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +13,6 @@ from atp_service.rehearse.errors import CannotRehearse
 from atp_service.rehearse.goods import Goods
 
 _ROWS_AT_ONCE = 5_000
-_LOOK_EVERY_SECONDS = 0.1
 
 Numbers = tuple[int, int, int]  # on_hand, reserved, allocated
 
@@ -39,22 +37,14 @@ class LedgerReader:
             row = connection.execute("SELECT seq FROM positions WHERE partition = 0").fetchone()
         return int(row[0]) if row else 0
 
-    def wait_for_event(self, source: str, event_id: str, patience_seconds: float) -> None:
-        """Return once the event is recorded, and so all that came before it."""
-        deadline = time.monotonic() + patience_seconds
-        while True:
-            with self._connection() as connection:
-                found = connection.execute(
-                    "SELECT FROM events WHERE source = %s AND event_id = %s", (source, event_id)
-                ).fetchone()
-            if found is not None:
-                return
-            if time.monotonic() > deadline:
-                raise CannotRehearse(
-                    f"the ledger did not get there within {patience_seconds:.0f} s: is a worker"
-                    " recording?"
-                )
-            time.sleep(_LOOK_EVERY_SECONDS)
+    def missing(self, source: str, event_ids: Sequence[str]) -> int:
+        """How many of a source's events aren't recorded."""
+        with self._connection() as connection:
+            row = connection.execute(
+                "SELECT count(*) FROM events WHERE source = %s AND event_id = ANY(%s)",
+                (source, list(event_ids)),
+            ).fetchone()
+        return len(event_ids) - (int(row[0]) if row else 0)
 
     def run(self, goods: Goods, after_seq: int) -> tuple[Books, Projections]:
         """Everything about the run, as of one moment."""

@@ -45,7 +45,9 @@ behind it, which is known as coordinated omission. Within a visit, a click is du
 before it has come and the buyer has thought. A call that got a timeout, a reset or a 5xx is sent
 again with the same id, and its latency runs on until the definite answer.</p>
 <p><i>browse</i> are answers on availability, <i>accepted</i> are holds, changes and confirms
-answered 2xx, <i>refused</i> those answered 409, <i>facts</i> the stock events of the operations.
+answered 2xx, <i>refused</i> those answered 409, <i>facts</i> the stock events of the
+operations: shipments over HTTP until they are applied, tills over NATS, where that is known, until
+the stream has them.
 Calls that a fault fell into are a phase of their own.</p>
 <p>The audit reads the ledger's entries one by one and follows every level and reservation from
 image to image; beside that it adds up what the buyers wrote down themselves. The service is not

@@ -4,8 +4,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen
@@ -36,6 +36,7 @@ _STRIKES_AT = 0.03
 _PAUSE_SHARE = 0.1
 _SETTLING_SECONDS = 1.0  # what had piled up in a fault, once the service is ready again
 _RECORDED_SECONDS = 120.0
+_TAKEN_IN_SECONDS = 60.0  # what a killed worker had taken comes again after a while
 _AGREED_SECONDS = 20.0
 _SKUS_AT_ONCE = 50
 _LOOK_EVERY_SECONDS = 0.1
@@ -67,13 +68,23 @@ def rehearse(
     with httpx.Client(base_url=target.url, timeout=30) as http:
         view.tell(f"stocking {len(ours.skus)} SKUs at {target.url}")
         received = seed(http, scenario, ours, datetime.now(UTC))
-        plan = Plan(url=target.url, scenario=scenario, goods=ours, received=received, seed=1)
+        plan = Plan(
+            url=target.url,
+            nats_url=target.nats_url,
+            scenario=scenario,
+            goods=ours,
+            received=received,
+            seed=1,
+        )
         strike = _Strike(victim, scenario, target) if victim else None
         history = _sell(plan, strike, view)
         view.tell("waiting for the ledger to have it all")
         source, marked = mark(http, ours, 1, datetime.now(UTC))
         history.calls.append(_told(marked, ours))
-        reader.wait_for_event(source, marked, _RECORDED_SECONDS)
+        _wait_until_recorded(reader, source, [marked], _RECORDED_SECONDS)
+        published = {call.reference for call in history.calls if call.told == "published"}
+        with suppress(CannotRehearse):  # what is missing for good is for the audit to say
+            _wait_until_recorded(reader, ours.till, sorted(published), _TAKEN_IN_SECONDS)
         view.tell("auditing")
         books, projections = reader.run(ours, after_seq)
         redis = list(_redis_findings(http, reader, ours))
@@ -156,6 +167,20 @@ def _generator(plan: Path, history: Path, errors: IO[str]) -> Iterator[Popen[byt
             yield process
         finally:
             process.kill()
+
+
+def _wait_until_recorded(
+    reader: LedgerReader, source: str, event_ids: Sequence[str], patience_seconds: float
+) -> None:
+    """Return once the events are in the ledger; what came before them over the same door is too."""
+    deadline = time.monotonic() + patience_seconds
+    while reader.missing(source, event_ids):
+        if time.monotonic() > deadline:
+            raise CannotRehearse(
+                f"the ledger did not get there within {patience_seconds:.0f} s: is a worker"
+                " recording?"
+            )
+        time.sleep(_LOOK_EVERY_SECONDS)
 
 
 def _told(event_id: str, ours: Goods) -> Call:

@@ -31,12 +31,15 @@ _NOT_OURS = (
 
 
 class Target(Struct, frozen=True, kw_only=True):
-    """Where the service is, and its ledger; `supervisor` is the process of its `atp up`."""
+    """Where the service is, and its ledger; facts go over HTTP where its NATS isn't known.
+
+    `supervisor` is the process of its `atp up`.
+    """
 
     url: str
     database_url: str
+    nats_url: str | None
     supervisor: int | None
-    is_ours: bool
 
     def is_ready(self) -> bool:
         return _is_good(f"{self.url}/health/ready")
@@ -62,8 +65,8 @@ def _running(settings: Settings, environment: Mapping[str, str], api: str | None
         return Target(
             url=there.url,
             database_url=settings.database_url or there.database_url,
+            nats_url=settings.nats_url or there.nats_url,
             supervisor=there.pid,
-            is_ours=False,
         )
     pointed = [
         variable(name)
@@ -80,7 +83,12 @@ def _running(settings: Settings, environment: Mapping[str, str], api: str | None
         raise CannotRehearse(
             f"{variable('database_url')} is not set: the audit reads the ledger of {url} itself"
         )
-    return Target(url=url, database_url=settings.database_url, supervisor=None, is_ours=False)
+    return Target(
+        url=url,
+        database_url=settings.database_url,
+        nats_url=settings.nats_url,
+        supervisor=None,
+    )
 
 
 def _is_good(url: str) -> bool:
@@ -125,7 +133,10 @@ def _own(settings: Settings, environment: Mapping[str, str]) -> Iterator[Target]
         try:
             there = _started(child, data)
             yield Target(
-                url=there.url, database_url=there.database_url, supervisor=there.pid, is_ours=True
+                url=there.url,
+                database_url=there.database_url,
+                nats_url=there.nats_url,
+                supervisor=there.pid,
             )
         finally:
             child.stop(60.0)

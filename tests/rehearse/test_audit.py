@@ -86,6 +86,13 @@ async def test_a_till_sale_answered_and_not_recorded_is_lost_and_its_units_are_m
     assert counts(await sale.audited(empty_ledger)) == {"lost": 1, "unaccounted": 3}
 
 
+async def test_a_till_sale_that_nats_took_and_nobody_applied_is_lost(empty_ledger: str) -> None:
+    sale = honest()
+    published = call("sale", "till-2", 9.0, 3, 200, GOODS.everyday[0], "published")
+    sale.history.calls.append(published)
+    assert counts(await sale.audited(empty_ledger)) == {"lost": 1, "unaccounted": 3}
+
+
 async def test_an_id_held_twice_is_an_effect_too_many(empty_ledger: str) -> None:
     sale = honest()
     sale.hold(2, told=False)

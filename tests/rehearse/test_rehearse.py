@@ -37,15 +37,21 @@ def test_a_small_sale_is_held_on_what_runs_and_every_unit_is_accounted_for(
     assert {("plateau", kind) for kind in ("browse", "accepted", "refused", "facts")} <= classes
 
 
-def test_a_worker_killed_in_mid_sale_costs_nothing(up: Up, tmp_path: Path) -> None:
+def test_nats_paused_in_mid_sale_costs_no_till_a_sale(up: Up, tmp_path: Path) -> None:
     said = tmp_path / "figures.json"
-    words = [str(tiny(tmp_path)), "--scale", SCALE, "--fault", "kill-worker", "--json", str(said)]
+    words = [str(tiny(tmp_path)), "--scale", SCALE, "--fault", "pause-nats", "--json", str(said)]
     done = rehearse(*words, ATP_DATA=str(up.data))
     assert done.returncode == 0, done.stdout + done.stderr
     found = figures(said)
     assert audited(found) == NOTHING
-    assert found["window"]["name"] == "kill-worker"
-    assert "back after kill-worker" in done.stdout
+    assert found["window"]["name"] == "pause-nats"
+    assert "back after pause-nats" in done.stdout
+    (facts,) = [
+        one
+        for one in found["measures"]["latencies"]
+        if (one["phase"], one["kind"]) == ("fault", "facts")
+    ]
+    assert facts["p999"] > 500, "no till felt the pause"
 
 
 def test_without_a_service_one_is_started_and_survives_a_killed_redis(tmp_path: Path) -> None:
