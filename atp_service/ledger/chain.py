@@ -90,6 +90,27 @@ def positions(connection: Connection) -> dict[int, Position]:
     return {row[0]: Position(*row[1:]) for row in rows}
 
 
+def partitions(connection: Connection) -> list[int]:
+    """The partitions that have entries, by the entries alone."""
+    with unavailable_when_away():
+        rows = connection.execute(
+            """
+            WITH RECURSIVE found AS (
+                SELECT min(partition) AS partition
+                FROM entries
+                UNION ALL
+                SELECT (SELECT min(partition) FROM entries WHERE partition > found.partition)
+                FROM found
+                WHERE found.partition IS NOT NULL
+            )
+            SELECT partition
+            FROM found
+            WHERE partition IS NOT NULL
+            """
+        ).fetchall()
+    return [row[0] for row in rows]
+
+
 def entries(connection: Connection, partition: int, after: int, through: int) -> Iterator[Row]:
     """The entries with after < seq <= through, by seq."""
     query = sql.SQL(

@@ -55,6 +55,7 @@ class Machine:
         self._earlier = earlier
         self._trial = _Trial(state.partition, 0, False)
         self._trial.due = []  # what was reaped has entries of its own
+        self.followed_at_once = True  # whether the last entry did, with the past as it was folded
         # By the names of images that do not follow: what they should have been.
         self._otherwise: dict[str, Any] = {}
 
@@ -64,7 +65,7 @@ class Machine:
         Nothing if it follows. The state is as before.
         """
         made = self._execute(reading)
-        follows = _follows(reading, made)
+        self.followed_at_once = follows = _follows(reading, made)
         if not follows:
             with closing(self._other_pasts(reading)) as pasts:
                 for _ in pasts:

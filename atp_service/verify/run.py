@@ -75,6 +75,9 @@ class Verification:
         """Every entry of every partition, and what follows from them. Raises Unavailable."""
         self._connection = self._closing.enter_context(chain.connect(self._database_url))
         positions = chain.positions(self._connection)
+        for partition in chain.partitions(self._connection):
+            if partition not in positions:
+                self._findings.add("position", f"partition {partition} has entries and none")
         self._progress.begin(sum(position.seq for position in positions.values()))
         with unavailable_when_away():
             for partition, position in positions.items():
@@ -189,6 +192,7 @@ class _Apart:
     def __init__(self, pipe: Pipe | None, progress: Progress) -> None:
         self._pipe = pipe
         self._progress = progress
+        self._walked: _Walked | None = None
 
     def tell(self, entries: int) -> None:
         """Our own entries; and those that the other has walked meanwhile."""
@@ -202,8 +206,6 @@ class _Apart:
         while self._pipe is not None:
             self._take(self._pipe)
         return self._walked
-
-    _walked: _Walked | None = None
 
     def _take(self, pipe: Pipe) -> bool:
         """One message: how many entries more, or in the end the result."""

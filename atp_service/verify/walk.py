@@ -71,6 +71,7 @@ class Walk:
         self._earlier.close()
 
     def take(self, row: chain.Row) -> None:
+        """The next entry."""
         self.entries += 1
         add, seq = self.findings.add, row.seq
         reading, wrong = None, []
@@ -98,7 +99,7 @@ class Walk:
         repaired = _repaired(reading.command)
         if repaired is not None:
             self.repairs[repaired] = seq
-        if differences or repaired is not None:
+        if repaired is not None or not self._machine.followed_at_once:
             self.state.note_drift(reading)
         self.state.adopt(reading)
 

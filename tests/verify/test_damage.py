@@ -70,6 +70,23 @@ async def test_one_byte_of_one_entry_is_found(shop: Shop, column: str, worth_two
     assert verdict.by_check["chain"] == (2 if column == "epoch" else 1)
 
 
+async def test_one_entry_that_tells_more_units_is_one_fault(shop: Shop) -> None:
+    """What came after it was made from what there was, and what follows from it is as it was."""
+    with psycopg.connect(shop.database_url) as connection:
+        query = "SELECT seq, images FROM entries WHERE kind = 'sale' ORDER BY seq LIMIT 1"
+        row = connection.execute(query).fetchone()
+    assert row is not None
+    seq, packed = row
+    ((name, image),) = msgspec.msgpack.decode(packed)
+    level = msgspec.msgpack.decode(image)
+    level[0] += 1
+    told = msgspec.msgpack.encode([[name, msgspec.msgpack.encode(level)]])
+    shop.tamper("entries", f"UPDATE entries SET images = %s WHERE seq = {seq}", told)
+    verdict = await shop.verdict()
+    assert verdict.by_check == {"chain": 1, "model": 1, "movements": 1}, verdict.findings
+    assert {finding.seq for finding in verdict.findings} == {seq}
+
+
 async def test_a_deleted_entry_is_missing(shop: Shop) -> None:
     shop.tamper("entries", f"DELETE FROM entries WHERE seq = {IN_THE_MIDDLE}")
     verdict = await shop.verdict(redis=False)
@@ -133,6 +150,13 @@ async def test_a_changed_row_is_found(shop: Shop, table: str, change: str) -> No
 async def test_another_position_is_found(shop: Shop) -> None:
     shop.tamper("positions", "UPDATE positions SET chain = '\\x00'")
     assert set((await shop.verdict(redis=False)).by_check) == {"position"}
+
+
+async def test_entries_without_a_position_are_found(shop: Shop) -> None:
+    shop.tamper("positions", "DELETE FROM positions")
+    verdict = await shop.verdict(redis=False)
+    assert verdict.by_check == {"position": 1}
+    assert not verdict.holds
 
 
 async def test_a_value_changed_in_redis_is_found(shop: Shop, redis: Any) -> None:
