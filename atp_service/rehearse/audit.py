@@ -66,17 +66,17 @@ def audit(
         "unaccounted": ("units unaccounted for", _unaccounted(history, books, projections)),
         "redis": ("levels where Redis differs from the ledger", redis),
     }
-    figures = []
-    for key, (words, found) in findings.items():
-        ours = list(found)
-        count = sum(size for _, size in ours)
-        figures.append(Figure(key, words, count, [said for said, _ in ours[:_EXAMPLES]]))
     return Audit(
-        figures=figures,
+        figures=[_figure(key, words, list(found)) for key, (words, found) in findings.items()],
         entries=books.entries,
         promises=len(books.promises),
         answers=sum(call.status > 0 for call in history.calls),
     )
+
+
+def _figure(key: str, words: str, found: list[Finding]) -> Figure:
+    count = sum(size for _, size in found)
+    return Figure(key, words, count, [said for said, _ in found[:_EXAMPLES]])
 
 
 def differing(service: dict[Place, Numbers], ledger: dict[Place, Numbers]) -> Iterator[Finding]:
@@ -157,39 +157,59 @@ def _extra(call: Call, promise: Promise) -> Counter[str]:
     return Counter()
 
 
-def _unaccounted(history: History, books: Books, projections: Projections) -> Iterator[Finding]:
-    """Steps that lose units, levels that don't add up, and tables that say something else."""
-    yield from books.faults
-    expected = _expected_on_hand(history, books)
+def _unaccounted(history: History, books: Books, projections: Projections) -> list[Finding]:
+    """Steps that lose units, levels that don't add up, and tables that say something else.
+
+    The same units are missed by several comparisons; the one that misses most counts, and the
+    others are told with it.
+    """
+    comparisons = [
+        books.faults,
+        list(_differences(_happened(history, books), "what happened", books)),
+        list(_differences(projections.levels, "the table of levels", books)),
+        list(_moved_differently(books, projections)),
+        [
+            (f"{reservation_id}: the table of reservations has another image", 1)
+            for reservation_id, promise in books.promises.items()
+            if projections.reservations.get(reservation_id) != promise.image
+        ],
+    ]
+    comparisons.sort(key=lambda found: -sum(size for _, size in found))
+    most, *others = comparisons
+    return [*most, *((said, 0) for found in others for said, _ in found)]
+
+
+def _happened(history: History, books: Books) -> dict[Place, Numbers]:
+    """What each level must be: by the clients' record, and by the reservations there are."""
+    on_hand = _expected_on_hand(history, books)
     reserved: Counter[Place] = Counter()
     allocated: Counter[Place] = Counter()
     for promise in books.promises.values():
         for line in promise.now.lines:
             reserved[line.sku, line.location] += line.reserved
             allocated[line.sku, line.location] += line.allocated
-    for place in {*expected, *books.accounts, *projections.levels}:
+    places = {*on_hand, *reserved, *allocated}
+    return {place: (on_hand[place], reserved[place], allocated[place]) for place in places}
+
+
+def _differences(numbers: dict[Place, Numbers], whose: str, books: Books) -> Iterator[Finding]:
+    for place in sorted({*numbers, *books.accounts}):
         account = books.accounts.get(place)
         level = account.level if account else None
         folded = (level.on_hand, level.reserved, level.allocated) if level else (0, 0, 0)
-        due = (expected[place], reserved[place], allocated[place])
-        yield from _difference(place, "the entries", folded, "what happened", due)
-        kept = projections.levels.get(place, (0, 0, 0))
-        yield from _difference(place, "the table of levels", kept, "the entries", folded)
+        theirs = numbers.get(place, (0, 0, 0))
+        if theirs != folded:
+            words = f"{place[0]} at {place[1]}: by the entries {folded}, by {whose} {theirs}"
+            yield words, sum(abs(a - b) for a, b in zip(folded, theirs, strict=True))
+
+
+def _moved_differently(books: Books, projections: Projections) -> Iterator[Finding]:
+    for place, account in books.accounts.items():
         moved = projections.moved.get(place, 0)
-        if moved != folded[0]:
-            words = f"{place[0]} at {place[1]}: movements come to {moved}, on_hand is {folded[0]}"
-            yield words, abs(moved - folded[0])
-    for reservation_id, promise in books.promises.items():
-        if projections.reservations.get(reservation_id) != promise.image:
-            yield f"{reservation_id}: the table of reservations has another image", 1
-
-
-def _difference(
-    place: Place, what: str, found: Numbers, other: str, due: Numbers
-) -> Iterator[Finding]:
-    if found != due:
-        words = f"{place[0]} at {place[1]}: {what} say {found}, {other} {due}"
-        yield words, sum(abs(a - b) for a, b in zip(found, due, strict=True))
+        on_hand = account.level.on_hand
+        if moved != on_hand:
+            words = f"{place[0]} at {place[1]}: movements come to {moved}, on_hand is {on_hand}"
+            yield words, abs(moved - on_hand)
 
 
 def _expected_on_hand(history: History, books: Books) -> Counter[Place]:

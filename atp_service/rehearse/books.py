@@ -36,7 +36,6 @@ class Account(Struct):
     """
 
     level: StockLevel = field(default_factory=StockLevel)
-    moved: int = 0
     beyond: int = 0
     left: list[tuple[int, int]] = []
 
@@ -131,7 +130,6 @@ def _step(
     if missing := after.version - before.version - 1:
         books.faults.append((f"entry {seq}: {place[0]} skips {missing} versions", abs(missing)))
     account.level = after
-    account.moved += delta
     account.beyond = max(account.beyond, -after.atf)
 
 

@@ -110,9 +110,7 @@ def test_an_event_applied_twice_is_an_effect_too_many() -> None:
 async def test_units_that_vanish_are_unaccounted_for(empty_ledger: str, delta: int) -> None:
     sale = honest()
     sale.loses(2, delta=delta)
-    found = await sale.audited(empty_ledger)
-    assert set(counts(found)) == {"unaccounted"}
-    assert found.count("unaccounted") >= 2
+    assert counts(await sale.audited(empty_ledger)) == {"unaccounted": 2}
 
 
 @pytest.mark.parametrize(
