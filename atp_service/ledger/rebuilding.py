@@ -19,7 +19,7 @@ from psycopg.types.json import Jsonb
 from atp_service.inventory.journal import Entry
 from atp_service.ledger.append import RECORDED
 from atp_service.ledger.pages import pages
-from atp_service.ledger.position import Position, Stale, read_position
+from atp_service.ledger.position import Position, Stale
 from atp_service.ledger.unavailable import unavailable_when_away
 
 # As the recorder's: Postgres ends the session of a rebuilder that is frozen, and with it its lock.
@@ -89,10 +89,6 @@ async def session(url: str) -> AsyncIterator[AsyncConnection[Any]]:
         connection = await psycopg.AsyncConnection.connect(url, autocommit=True)
         async with connection:
             yield connection
-
-
-async def position_of(connection: AsyncConnection[Any], partition: int) -> Position | None:
-    return await read_position(connection, partition)
 
 
 async def digests(

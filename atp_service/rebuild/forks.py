@@ -11,7 +11,8 @@ from psycopg import AsyncConnection
 from atp_service import ledger
 from atp_service.inventory.journal import Entry, decode_head
 from atp_service.ledger import Batch, Position, Refused, Stale, Unavailable
-from atp_service.ledger.rebuilding import digests, position_of
+from atp_service.ledger.position import read_position
+from atp_service.ledger.rebuilding import digests
 from atp_service.store.rebuilding import Site
 
 log = structlog.get_logger()
@@ -30,7 +31,7 @@ async def secure(
     """
     give_up = time.monotonic() + _PATIENCE_SECONDS
     while time.monotonic() < give_up:
-        position = await position_of(connection, partition)
+        position = await read_position(connection, partition)
         if position is None:
             raise Unavailable(f"partition {partition} was never opened")
         entries = await site.journal(position.seq)

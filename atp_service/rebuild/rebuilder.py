@@ -24,12 +24,12 @@ from psycopg import AsyncConnection
 
 from atp_service.facts import Facts
 from atp_service.ledger import Ledger, Position
+from atp_service.ledger.position import read_position
 from atp_service.ledger.rebuilding import (
     Guard,
     Rebuild,
     only_rebuild,
     opened,
-    position_of,
     raise_epoch,
     replayed,
     session,
@@ -177,7 +177,7 @@ class _Run:
         try:
             async with session(tools.database_url) as connection:
                 # Again, now that nobody else is at it: somebody may just have done it.
-                reason = await why(site, lambda: position_of(connection, tools.partition))
+                reason = await why(site, lambda: read_position(connection, tools.partition))
                 if reason is None and self._by_hand:
                     reason = BY_HAND
                 if reason is None:

@@ -1,4 +1,4 @@
-"""A retailer whose Redis is looked after, and a Redis of its own that may be swapped."""
+"""A retailer whose Redis is damaged and looked after."""
 
 from collections.abc import AsyncIterator, Iterator
 

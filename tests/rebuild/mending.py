@@ -1,8 +1,7 @@
 """What tests of rebuilds share: who looks after Redis, what is in it, and how it is damaged."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -21,7 +20,7 @@ from atp_service.inventory.commands import (
     fingerprint,
 )
 from atp_service.inventory.outcomes import Outcome, decode_outcome
-from atp_service.store import Fenced, Store, Unavailable
+from atp_service.store import Store
 from atp_service.store.keys import keys_of
 from atp_service.store.script import production_script
 from tests.facts.trade import DC, Retailer, now_ms
@@ -125,14 +124,3 @@ async def on_the_fork(redis: Redis, *commands: Command) -> list[Outcome]:
         )
         outcomes.append(decode_outcome(reply))
     return outcomes
-
-
-async def patiently(store: Store, commands: Sequence[Command]) -> list[Outcome]:
-    """As callers do: asked again as long as the answer is 503."""
-    deadline = time.monotonic() + SECONDS
-    while True:
-        try:
-            return await store.apply_all(commands)
-        except (Fenced, Unavailable):
-            assert time.monotonic() < deadline, "not open again within the time"
-            await asyncio.sleep(0.05)
