@@ -241,7 +241,12 @@ async def lease(url: str) -> AsyncIterator[Lease | None]:
 
 
 def _json(document: Struct) -> Jsonb:
-    return Jsonb(document, dumps=msgspec.json.encode)
+    return Jsonb(document, dumps=_encode)
+
+
+def _encode(document: Struct) -> bytes:
+    """Postgres keeps any text in JSON but the character NUL: it shows as U+FFFD."""
+    return msgspec.json.encode(document).replace(b"\\u0000", b"\\ufffd")
 
 
 def _reconciliation(row: TupleRow) -> Reconciliation:

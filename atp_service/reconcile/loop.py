@@ -113,6 +113,9 @@ async def _reconcile(
         comparison.report.reason = f"the ledger is behind: {behind}"
     except ledgers.Unavailable as away:
         comparison.report.reason = f"Postgres is away: {away}"
+    except Exception as fault:  # a run that stumbles must not take its worker's other roles along
+        log.exception("reconcile_failed", id=asked.id)
+        comparison.report.reason = f"a fault of ours: {fault!r}"
     finally:
         for task in (telling, stopped, comparing):
             task.cancel()

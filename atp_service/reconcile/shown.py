@@ -42,15 +42,16 @@ def order_in(image: bytes | None) -> Order | None:
 def locations_in(image: bytes | None) -> list[str] | None:
     """A SKU's list of locations, empty where there is none; None where it can't be read."""
     try:
-        return [] if image is None else _decode_locations(image)
+        known = [] if image is None else _decode_locations(image)
     except _ILLEGIBLE:
         return None
+    return None if any("\0" in location for location in known) else known
 
 
 def name_in(raw: bytes) -> str | None:
-    """The name; None where it is no text, so that no command can name it."""
+    """The name; None where it is no text that commands and Postgres can name."""
     try:
-        return raw.decode()
+        return None if b"\0" in raw else raw.decode()
     except UnicodeDecodeError:
         return None
 
@@ -72,9 +73,6 @@ def _named(value: Any) -> Any:
             } | _extras(value)
         case list() | tuple():
             return [_named(item) for item in value]
-        case str():
-            # Postgres keeps any text in JSON but the character NUL.
-            return value.replace("\0", "\ufffd")
     return value
 
 

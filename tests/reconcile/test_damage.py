@@ -410,9 +410,11 @@ async def test_what_no_command_can_name_is_told_and_left_to_a_person(shop: Shop)
     await assorted(shop)
     await shop.redis.zadd(KEYS.deadlines, {"xyz": FAR})
     await shop.redis.hset(KEYS.stock, b"\xff\xfe", b"1")
+    await shop.redis.hset(KEYS.reservations, b"with \0 in it", b"1")
     found = await shop.drift()
     assert [(drift.kind, drift.repaired) for drift in found] == [
         ("level", False),
+        ("reservation", False),
         ("deadline", False),
     ]
     await shop.do(confirm("cart-held", "order-held"))
