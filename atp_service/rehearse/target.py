@@ -18,6 +18,7 @@ from atp_service.config import Settings, variable
 from atp_service.embedded import instance
 from atp_service.embedded.child import Child
 from atp_service.rehearse.errors import CannotRehearse
+from atp_service.rehearse.wire import Address
 
 _START_SECONDS = 120.0
 _READY_SECONDS = 30.0
@@ -60,6 +61,7 @@ def target(settings: Settings, environment: Mapping[str, str], api: str | None) 
 
 def _running(settings: Settings, environment: Mapping[str, str], api: str | None) -> Target | None:
     """What runs, or what was pointed at; None where nothing is named and nothing is found."""
+    api = api.rstrip("/") if api else None
     there = instance.find(settings.folder)
     if there is not None and api in (None, there.url):
         return Target(
@@ -76,6 +78,10 @@ def _running(settings: Settings, environment: Mapping[str, str], api: str | None
     if api is None and not pointed:
         return None
     url = api or f"http://{settings.host}:{settings.port}"
+    try:
+        Address.of(url)
+    except ValueError as fault:
+        raise CannotRehearse(f"--api {fault}") from fault
     why = "--api" if api else " and ".join(pointed)
     if not _is_good(f"{url}/health/live"):
         raise CannotRehearse(f"no service answers at {url}, where {why} points")
@@ -95,7 +101,7 @@ def _is_good(url: str) -> bool:
     """Whether a health check is answered with 2xx; a busy service may take its time."""
     try:
         return httpx.get(url, timeout=_ANSWER_SECONDS).is_success
-    except httpx.HTTPError:
+    except (httpx.HTTPError, httpx.InvalidURL):
         return False
 
 
