@@ -130,7 +130,11 @@ class SaleShape(LoadTestShape):
     def tick(self) -> tuple[int, float] | None:
         if self.runner is None:
             return None
-        sale = _sale(self.runner.environment)
+        try:
+            sale = _sale(self.runner.environment)
+        except ScenarioError as error:  # named in the web page, where it can be mended
+            log.error("%s", error)
+            return None
         multiple = multiple_at(sale.scenario, self.get_run_time())  # type: ignore[no-untyped-call]
         if multiple is None:
             return None
