@@ -25,7 +25,7 @@ from atp_service.catalog.words import Id, LocationId
 from atp_service.inventory.stock import StockLevel
 from atp_service.ledger import Ledger, history
 from atp_service.ledger.entries import milliseconds
-from atp_service.ledger.history import Change, Then
+from atp_service.ledger.history import Change, Moment, Then
 from atp_service.store import Store
 
 R = TypeVar("R", Channel, Location)
@@ -108,10 +108,10 @@ class ExplainDocument(Struct, frozen=True):
 
 
 class _Scene(Struct, frozen=True):
-    """A level and the master data around it, at a moment; `until_ms` is None for now."""
+    """A level and the master data around it; `moment` is the past one asked for, None for now."""
 
     as_of_ms: int
-    until_ms: int | None
+    moment: Moment | None
     level: StockLevel | None
     channel: Then[Channel] | None
     place: Then[Location] | None
@@ -152,7 +152,7 @@ class Explain:
             level.version,
             of_channel=of_channel,
             limit=asked.limit,
-            until_ms=scene.until_ms,
+            moment=scene.moment,
         )
         return Answer(
             200,
@@ -193,10 +193,12 @@ class Explain:
             channel = await history.master_data_at(ledger, Channel, asked.channel, at_ms)
             if channel is None or channel.record is None:
                 await find_channel(self._catalog, asked.channel, auto_create=self._auto_create)
+        found = await history.level_at(ledger, asked.sku, location, at_ms)
+        level, seq = found or (None, 0)
         return _Scene(
             at_ms,
-            at_ms,
-            await history.level_at(ledger, asked.sku, location, at_ms),
+            Moment(at_ms, seq),
+            level,
             channel,
             await history.master_data_at(ledger, Location, location, at_ms),
         )

@@ -89,7 +89,7 @@ async def levels_as_of(ledger: Ledger, pairs: Sequence[Pair], seq: int) -> list[
               AND movements.location = asked.location
               AND movements.seq <= %(seq)s
               AND levels.seq > %(seq)s
-            ORDER BY version DESC
+            ORDER BY movements.seq DESC
             LIMIT 1
         ) AS last ON true
         LEFT JOIN entries ON (entries.partition, entries.seq) = (last.partition, last.seq)

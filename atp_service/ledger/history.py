@@ -1,6 +1,6 @@
 """A level as it was at a moment, and the entries behind each of its terms.
 
-The times of a level's versions never fall, so a moment is found among them by halving: a handful of
+Entries' times never fall, so a moment is found among those of a level by halving: a handful of
 looks at the index, however often the level has changed.
 """
 
@@ -13,18 +13,18 @@ from msgspec.json import decode
 from msgspec.msgpack import Decoder
 
 from atp_service.catalog import Channel, Location
-from atp_service.inventory.journal import Entry
-from atp_service.inventory.stock import StockLevel, level_field
+from atp_service.inventory.stock import StockLevel, decode_level, level_field
 from atp_service.ledger.entries import EPOCH, Account, Place, accounts_of, milliseconds
 from atp_service.ledger.queries import Ledger
 
 R = TypeVar("R", Channel, Location)
 
-# Versions to look back through for what has changed; before them only on_hand is looked for.
+# Changes to look back through for what a term was; before them only on_hand is looked for.
 REACH: Final = 1_000
 # A fact's own time may be so much later than its entry's (facts allows for clocks that differ).
 _AHEAD: Final = timedelta(minutes=5)
 _END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC)
+_LAST_SEQ: Final = 2**63 - 1
 
 
 class Span(Struct, frozen=True):
@@ -32,6 +32,13 @@ class Span(Struct, frozen=True):
 
     first_ms: int
     last_ms: int
+
+
+class Moment(Struct, frozen=True):
+    """A moment in a level's past: Unix milliseconds, and the level's latest entry until then."""
+
+    at_ms: int
+    seq: int
 
 
 class Change(Struct, frozen=True):
@@ -70,22 +77,22 @@ JOIN LATERAL (
 WHERE positions.partition = %(partition)s
 """
 
-# What has a version up to `low` was entered by then, what has one from `high` on was not.
+# What has a seq up to `low` was entered by then, what has one from `high` on was not.
 IMAGES_AT = """
 WITH RECURSIVE search (low, high) AS (
-    SELECT 0::bigint, max(version) + 1
+    SELECT 0::bigint, max(seq) + 1
     FROM movements
     WHERE sku = %(sku)s AND location = %(location)s
   UNION ALL
     SELECT
         CASE WHEN probe.at >= %(before)s THEN low ELSE (low + high) / 2 END,
-        CASE WHEN probe.at >= %(before)s THEN probe.version ELSE high END
+        CASE WHEN probe.at >= %(before)s THEN probe.seq ELSE high END
     FROM search
     LEFT JOIN LATERAL (
-        SELECT version, at
+        SELECT seq, at
         FROM movements
-        WHERE sku = %(sku)s AND location = %(location)s AND version <= (low + high) / 2
-        ORDER BY version DESC
+        WHERE sku = %(sku)s AND location = %(location)s AND seq <= (low + high) / 2
+        ORDER BY seq DESC
         LIMIT 1
     ) AS probe ON true
     WHERE high - low > 1
@@ -94,39 +101,44 @@ WITH RECURSIVE search (low, high) AS (
     FROM movements
     WHERE sku = %(sku)s
       AND location = %(location)s
-      AND version <= (SELECT max(low) FROM search)
-    ORDER BY version DESC
+      AND seq <= (SELECT max(low) FROM search)
+    ORDER BY seq DESC
     LIMIT 1
 )
-SELECT images
+SELECT seq, images
 FROM found
 JOIN entries USING (partition, seq)
 """
 
-# Each version beside the one before it: so one more is read than is looked at. A level's own
+# Each change beside the one before it: so one more is read than is looked at. A level's own
 # safety stock may be none: then what the channel withholds is what the change is from or to. A
 # repair takes a number back to what it was, and no delta of on_hand says so: only the step does.
 CHANGES = """
 WITH steps AS (
     SELECT
         partition, seq, version, on_hand_delta, on_hand, reserved, allocated, unavailable,
-        lag(version) OVER by_version AS version_before,
-        on_hand - lag(on_hand, 1, 0::bigint) OVER by_version AS on_hand_step,
-        reserved - lag(reserved, 1, 0::bigint) OVER by_version AS reserved_delta,
-        allocated - lag(allocated, 1, 0::bigint) OVER by_version AS allocated_delta,
-        unavailable - lag(unavailable, 1, 0::bigint) OVER by_version AS unavailable_delta,
+        lag(seq) OVER by_seq AS seq_before,
+        on_hand - lag(on_hand, 1, 0::bigint) OVER by_seq AS on_hand_step,
+        reserved - lag(reserved, 1, 0::bigint) OVER by_seq AS reserved_delta,
+        allocated - lag(allocated, 1, 0::bigint) OVER by_seq AS allocated_delta,
+        unavailable - lag(unavailable, 1, 0::bigint) OVER by_seq AS unavailable_delta,
         coalesce(safety_stock, %(of_channel)s) AS safety_stock,
         coalesce(safety_stock, %(of_channel)s)
-            - coalesce(lag(safety_stock) OVER by_version, %(of_channel)s) AS safety_stock_delta
-    FROM movements
-    WHERE sku = %(sku)s
-      AND location = %(location)s
-      AND version BETWEEN %(version)s - %(reach)s AND %(version)s
-    WINDOW by_version AS (ORDER BY version)
+            - coalesce(lag(safety_stock) OVER by_seq, %(of_channel)s) AS safety_stock_delta
+    FROM (
+        SELECT *
+        FROM movements
+        WHERE sku = %(sku)s
+          AND location = %(location)s
+          AND seq <= %(seq)s
+        ORDER BY seq DESC
+        LIMIT %(reach)s + 1
+    ) AS latest
+    WINDOW by_seq AS (ORDER BY seq)
 ), ranked AS (
     SELECT
         term, units, after, version, partition, seq,
-        row_number() OVER (PARTITION BY term ORDER BY version DESC) AS place
+        row_number() OVER (PARTITION BY term ORDER BY seq DESC) AS place
     FROM steps
     CROSS JOIN LATERAL (
         VALUES
@@ -141,12 +153,13 @@ WITH steps AS (
             ('safety_stock', safety_stock_delta, safety_stock)
     ) AS change (term, units, after)
     WHERE units <> 0
-      AND (version_before IS NOT NULL OR version = 1)
+      AND (seq_before IS NOT NULL OR version = 1)
+      AND version <= %(version)s
 )
 SELECT term, units, after, version, partition, seq
 FROM ranked
 WHERE place <= %(limit)s
-ORDER BY version DESC
+ORDER BY seq DESC
 """
 
 # Holds don't move on_hand, and a level may see thousands of them between two deliveries.
@@ -157,6 +170,7 @@ WHERE sku = %(sku)s
   AND location = %(location)s
   AND on_hand_delta <> 0
   AND occurred_at <= %(until)s
+  AND seq <= %(seq)s
   AND version <= %(version)s - %(reach)s
 ORDER BY occurred_at DESC
 LIMIT %(limit)s
@@ -171,8 +185,11 @@ async def span(ledger: Ledger, partition: int = 0) -> Span | None:
     return row and Span(milliseconds(row[0]), milliseconds(row[1]))
 
 
-async def level_at(ledger: Ledger, sku: str, location: str, at_ms: int) -> StockLevel | None:
-    """The level as it was at the end of that millisecond; None where there was none yet."""
+async def level_at(
+    ledger: Ledger, sku: str, location: str, at_ms: int
+) -> tuple[StockLevel, int] | None:
+    """The level as it was at the end of that millisecond, and the entry that left it so; None where
+    there was none yet."""
     async with ledger.connection() as connection:
         cursor = await connection.execute(
             IMAGES_AT, {"sku": sku, "location": location, "before": _after(at_ms)}
@@ -181,9 +198,7 @@ async def level_at(ledger: Ledger, sku: str, location: str, at_ms: int) -> Stock
     if row is None:
         return None
     name = f"l{level_field(sku, location)}"
-    images = [image for image in _decode_images(row[0]) if image[0] == name]
-    ((_, _, level),) = Entry(0, b"", b"", "", images).levels()
-    return level
+    return decode_level(dict(_decode_images(row[1]))[name]), row[0]
 
 
 async def changes(
@@ -194,20 +209,21 @@ async def changes(
     *,
     of_channel: int,
     limit: int,
-    until_ms: int | None = None,
+    moment: Moment | None = None,
 ) -> dict[str, list[Change]]:
     """By term, the latest entries that changed it up to `version`; the latest first.
 
     `of_channel` is what the channel withholds where the level has no safety stock of its own;
-    `until_ms` is the moment `version` was the latest at, None for now.
+    `moment` is when `version` was the latest, None for now.
     """
     asked = {
         "sku": sku,
         "location": location,
         "version": version,
+        "seq": _LAST_SEQ if moment is None else moment.seq,
         "of_channel": of_channel,
         "reach": REACH,
-        "until": _END_OF_TIME if until_ms is None else _after(until_ms) + _AHEAD,
+        "until": _END_OF_TIME if moment is None else _after(moment.at_ms) + _AHEAD,
     }
     async with ledger.connection() as connection:
         cursor = await connection.execute(CHANGES, asked | {"limit": limit})

@@ -27,7 +27,8 @@ class Part(NamedTuple):
 class Comparison(Struct, frozen=True, kw_only=True):
     """How a snapshot compared: lines, by what became of them. A level may have had several.
 
-    `outdated` are those of levels that were counted later: nothing was compared. `units_up` and `units_down` add up what differed: theirs more than ours, and less.
+    `outdated` are those of levels that were counted later: nothing was compared. `units_up` and
+    `units_down` add up what differed: theirs more than ours, and less.
     """
 
     lines: int

@@ -9,10 +9,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 from msgspec import Struct, structs
+from msgspec.msgpack import Decoder
 from psycopg import AsyncConnection
 
+from atp_service.inventory.journal import decode_head
 from atp_service.inventory.reservations import decode_reservation
 from atp_service.inventory.stock import SEPARATOR, StockLevel, decode_level, level_field
+from atp_service.ledger.became import became, decode_told
 from atp_service.ledger.queries import Ledger
 
 SNAPSHOT_SECONDS = 900.0
@@ -32,6 +35,24 @@ FROM levels
 JOIN unnest(%(skus)s::text[], %(locations)s::text[]) AS asked (sku, location)
     USING (sku, location)
 """
+
+_COUNTED = """
+SELECT movements.seq, movements.on_hand, entries.command, entries.head, entries.images
+FROM movements
+JOIN entries USING (partition, seq)
+WHERE sku = %(sku)s
+  AND location = %(location)s
+  AND movements.kind IN ('count', 'snapshot')
+ORDER BY movements.seq DESC
+"""
+_MOVED_SINCE = """
+SELECT coalesce(sum(on_hand_delta), 0)::bigint
+FROM movements
+WHERE sku = %(sku)s
+  AND location = %(location)s
+  AND seq > %(seq)s
+"""
+_decode_images = Decoder(list[tuple[str, bytes]]).decode
 
 
 class Unexplained(Struct, frozen=True):
@@ -65,7 +86,37 @@ async def unexplained(ledger: Ledger, rest: Callable[[], Awaitable[None]]) -> li
         named = {"skus": [n[0] for n in names], "locations": [n[1] for n in names]}
         async for rows in _pages(connection, _NAMED, named):
             found += _odd(rows, promised)
-    return found
+        # A count says what there is, whatever it was said to be: its delta is no change of trade.
+        explained = [await _since_counted(connection, odd) for odd in found]
+    return [odd for odd in explained if odd.right != odd.level]
+
+
+async def _since_counted(connection: AsyncConnection[Any], odd: Unexplained) -> Unexplained:
+    """on_hand as its latest count (or correction by a snapshot) and the deltas since explain it."""
+    if odd.right.on_hand == odd.level.on_hand:
+        return odd
+    counted = await _counted(connection, odd.sku, odd.location)
+    if counted is None:
+        return odd
+    seq, on_hand = counted
+    since = await connection.execute(
+        _MOVED_SINCE, {"sku": odd.sku, "location": odd.location, "seq": seq}
+    )
+    (moved,) = await since.fetchone() or (0,)
+    return structs.replace(odd, right=structs.replace(odd.right, on_hand=on_hand + moved))
+
+
+async def _counted(
+    connection: AsyncConnection[Any], sku: str, location: str
+) -> tuple[int, int] | None:
+    """The latest entry that set on_hand, and to what."""
+    async with connection.cursor("counted", binary=True) as cursor:
+        await cursor.execute(_COUNTED, {"sku": sku, "location": location})
+        async for seq, on_hand, command, head, images in cursor:
+            level = decode_level(dict(_decode_images(images))[f"l{level_field(sku, location)}"])
+            if became(decode_told(command), decode_head(head), level) == "applied":
+                return seq, on_hand
+    return None
 
 
 def _add(promised: dict[str, tuple[int, int]], document: bytes) -> None:

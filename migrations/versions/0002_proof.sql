@@ -20,6 +20,12 @@ WHERE (levels.sku, levels.location) = (moved.sku, moved.location);
 
 ALTER TABLE levels ALTER COLUMN folded DROP DEFAULT;
 
+-- A version may come twice, where somebody has set it back by hand; an entry touches a level once.
+
+ALTER TABLE movements
+    DROP CONSTRAINT movements_pkey,
+    ADD PRIMARY KEY (sku, location, seq);
+
 -- What sources believed, line by line; `difference` is theirs less ours, as of that moment.
 
 CREATE TABLE snapshot_lines (

@@ -15,7 +15,7 @@ from atp_service.inventory.journal import Entry, Head
 from atp_service.inventory.reservations import Reservation
 from atp_service.inventory.stock import Extras, StockLevel
 from atp_service.ledger import Ledger, history
-from atp_service.ledger.history import Span
+from atp_service.ledger.history import Moment, Span
 from tests.ledger.by_hand import NOON, Writer
 from tests.ledger.test_append import append
 
@@ -88,6 +88,7 @@ async def test_a_hot_level_is_asked_by_its_index_and_answers(
         "location": "DC-1",
         "before": datetime.fromtimestamp(NOON / 1000, UTC) + timedelta(milliseconds=50_000),
         "version": VERSIONS,
+        "seq": VERSIONS,
         "reach": history.REACH,
         "of_channel": 0,
         "limit": 5,
@@ -110,7 +111,7 @@ async def test_a_hot_level_is_asked_by_its_index_and_answers(
         assert "Seq Scan" not in [look["Node Type"] for look in looks], row
         assert sum(map(rows_looked_at, looks)) <= most, row
 
-    assert await history.level_at(ledger, "HOT", "DC-1", NOON + 50_000) == StockLevel(15)
+    assert await history.level_at(ledger, "HOT", "DC-1", NOON + 50_000) == (StockLevel(15), 50_000)
     assert await history.level_at(ledger, "HOT", "DC-1", NOON) is None
     found = await history.changes(ledger, "HOT", "DC-1", VERSIONS, of_channel=0, limit=5)
     assert [(change.version, change.units, change.after) for change in found["on_hand"]] == [
@@ -121,7 +122,7 @@ async def test_a_hot_level_is_asked_by_its_index_and_answers(
     newest = [VERSIONS - back for back in range(5)]
     assert [change.version for change in found["reserved"]] == newest
     then = await history.changes(
-        ledger, "HOT", "DC-1", 1_500, of_channel=0, limit=2, until_ms=NOON + 1_500
+        ledger, "HOT", "DC-1", 1_500, of_channel=0, limit=2, moment=Moment(NOON + 1_500, 1_500)
     )
     assert [change.version for change in then["on_hand"]] == [3, 2]
 
@@ -138,16 +139,17 @@ async def test_at_every_moment_the_level_is_what_its_last_entry_left(
     assert await history.level_at(ledger, "SKU-3", "DC-1", NOON + 10) is None
 
 
-async def test_a_version_that_somebody_set_ahead_by_hand_hides_no_moment(
-    empty_ledger: str, ledger: Ledger
+@pytest.mark.parametrize("by_hand", [5_000, 0])
+async def test_a_version_that_somebody_set_by_hand_hides_no_moment(
+    by_hand: int, empty_ledger: str, ledger: Ledger
 ) -> None:
     writer = Writer()
     told = []
     for number in range(12):
         if number in (0, 6):
             sold = writer.levels.get(("SKU-1", "DC-1"), StockLevel())
-            ahead = msgspec.structs.replace(sold, version=sold.version + 5_000)
-            writer.levels["SKU-1", "DC-1"] = ahead
+            version = sold.version + 5_000 if by_hand else 0
+            writer.levels["SKU-1", "DC-1"] = msgspec.structs.replace(sold, version=version)
         told.append(writer.sale("SKU-1"))
     await append(empty_ledger, *told)
     for at_ms in range(NOON, NOON + 14):
@@ -158,10 +160,10 @@ async def test_a_version_that_somebody_set_ahead_by_hand_hides_no_moment(
     assert set(changes) == {"on_hand"}
 
 
-def last_of(told: list[Entry], sku: str, at_ms: int) -> StockLevel | None:
+def last_of(told: list[Entry], sku: str, at_ms: int) -> tuple[StockLevel, int] | None:
     """The same, found by looking at everything."""
     images = [
-        level
+        (level, entry.seq)
         for entry in told
         for name, _, level in entry.levels()
         if name == sku and NOON + entry.seq <= at_ms

@@ -16,6 +16,7 @@ from tests.reconcile.trade import (
     assorted,
     changed,
     confirm,
+    counted,
     decoded,
     hold,
     level_name,
@@ -335,6 +336,38 @@ async def test_a_number_that_a_command_has_come_over_is_found_in_the_ledger_itse
         level.reserved - 5,
         level.allocated - 5,
     )
+    assert await shop.drift() == []
+
+
+async def test_what_was_counted_since_is_not_taken_back(shop: Shop) -> None:
+    """The count's delta is from a number that nobody explains; what it says stands all the same."""
+    await shop.do(receipt("SKU-1", 10))
+    await in_level(level_name("SKU-1"), 0, lambda units: units + 5)(shop)
+    await shop.do(sale("SKU-1"))
+    level = decoded(await shop.value(KEYS.stock, level_name("SKU-1")))
+    assert level[0] == 14
+    await shop.do(counted("SKU-1", 9, moves=level[4]), sale("SKU-1", 2))
+    before = await shop.kept()
+    assert await shop.drift() == []
+    assert changed(before, await shop.kept()) == {}
+    # But what somebody changes after it is found.
+    await in_level(level_name("SKU-1"), 0, lambda units: units + 5)(shop)
+    await shop.do(sale("SKU-1"))
+    (drift,) = await shop.drift()
+    assert drift.repaired
+    assert decoded(await shop.value(KEYS.stock, level_name("SKU-1")))[0] == 6
+
+
+async def test_a_level_that_begins_anew_after_it_was_deleted_is_recorded_and_set_right(
+    shop: Shop,
+) -> None:
+    await shop.do(receipt("SKU-1", 10), sale("SKU-1", 2))
+    await drop(KEYS.stock, level_name("SKU-1"))(shop)
+    await shop.do(sale("SKU-1"))  # version 1, a second time
+    (drift,) = await shop.drift()
+    assert drift.repaired
+    assert decoded(await shop.value(KEYS.stock, level_name("SKU-1")))[0] == 7
+    await shop.do(sale("SKU-1"))
     assert await shop.drift() == []
 
 

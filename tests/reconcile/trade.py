@@ -65,6 +65,12 @@ def sale(sku: str, quantity: int = 1, location: str = "DC-1", **names: Any) -> S
     return Sale(**_fact(), sku=sku, location=location, quantity=quantity, **names)
 
 
+def counted(sku: str, quantity: int, *, moves: int, location: str = "DC-1") -> Count:
+    """A count of a moment ago: nothing has happened since, and what happens now is later."""
+    fact = _fact() | {"occurred_at_ms": now_ms() - 1}
+    return Count(**fact, sku=sku, location=location, quantity=quantity, deltas_after=0, moves=moves)
+
+
 def hold(cart: str, *skus: str, quantity: int = 1, ttl_ms: int = 900_000) -> Hold:
     lines = _lines(skus, quantity)
     return Hold(reservation_id=cart, lines=lines, fingerprint=fingerprint(lines), ttl_ms=ttl_ms)
