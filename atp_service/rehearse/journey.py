@@ -95,7 +95,8 @@ def _cart(scenario: Scenario, goods: Goods, on_sale: bool, chance: Random) -> Ca
 def _changed(cart: Cart, goods: Goods, chance: Random) -> Cart:
     """Another number of units, or another SKU of the same shelf."""
     first, *others = cart
-    if chance.random() < 0.5:
+    shelf = goods.sale if first.sku in goods.sale else goods.everyday
+    another = [sku for sku in shelf if all(sku != line.sku for line in cart)]
+    if not another or chance.random() < 0.5:
         return (Line(first.sku, 3 - first.quantity), *others)
-    other = chance.choice(goods.sale if first.sku in goods.sale else goods.everyday)
-    return (Line(other, first.quantity), *(line for line in others if line.sku != other))
+    return (Line(chance.choice(another), first.quantity), *others)

@@ -51,12 +51,14 @@ def _spans(calls: list[Call], hold_seconds: int) -> Iterator[tuple[float, float,
     answered = {kind: _first_answer(calls, kind) for kind in ("hold", "change", "confirm")}
     ended = sent["confirm"]
     if held := answered["hold"]:
-        changed_away = sent["change"]
-        if any(call.kind == "change" and call.refused for call in calls):
-            changed_away = _FOREVER
+        changes = [call for call in calls if call.kind == "change"]
+        stays = any(call.refused or call.cart == held.cart for call in changes)
+        changed_away = _FOREVER if stays else sent["change"]
         end = min(sent["hold"] + hold_seconds, changed_away, ended)
         yield held.answered, end, held.cart
-    if changed := answered["change"]:
+    changed = answered["change"]
+    # The content of the current generation again is a repeat: it doesn't move the deadline.
+    if changed and not (held and changed.cart == held.cart):
         yield changed.answered, min(sent["change"] + hold_seconds, ended), changed.cart
     if confirmed := answered["confirm"]:
         yield confirmed.answered, _FOREVER, confirmed.cart

@@ -5,6 +5,7 @@ import pytest
 
 from atp_service.ledger import Ledger
 from atp_service.rehearse.audit import Audit, differing
+from atp_service.rehearse.witness import promised_beyond
 from tests.rehearse.by_hand import GOODS, SKU, Sale, call
 
 pytestmark = pytest.mark.usefixtures("ledger")
@@ -153,6 +154,19 @@ async def test_a_cart_that_lapsed_may_be_promised_to_the_next(empty_ledger: str)
     assert counts(await sale.audited(empty_ledger)) == {"lost": 2}
     sale.history.calls.append(call("hold", "sale-1-3", 900.0))
     assert sale.audited_again(empty_ledger).count("promised_beyond") == 1
+
+
+def test_a_change_to_the_same_cart_is_a_repeat_and_prolongs_nothing() -> None:
+    sale = Sale()
+    sale.receive(1)
+    sale.history.calls += [
+        call("hold", "sale-1-1", 1.0),
+        call("change", "sale-1-1", 800.0, status=200),
+        call("hold", "sale-1-2", 1000.0),
+    ]
+    assert promised_beyond(sale.history) == {}
+    sale.history.calls[1] = call("change", "sale-1-1", 800.0, 2, 200)
+    assert promised_beyond(sale.history) == {SKU: 2}
 
 
 async def test_a_fact_nobody_answered_counts_if_the_ledger_has_it(

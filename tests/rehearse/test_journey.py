@@ -45,6 +45,7 @@ def test_a_visit_ends_and_buys_only_what_it_holds(seed: int, statuses: list[int]
     if "change" in clicks:
         changed = statuses[min(2, len(statuses) - 1)] in (200, 201)
         assert asked[3].cart == (asked[2].cart if changed else asked[1].cart)
+        assert asked[2].cart != asked[1].cart
 
 
 def test_buyers_do_what_the_mix_says() -> None:
