@@ -3,8 +3,9 @@
 from msgspec import Struct
 
 from atp_service.rehearse.audit import Audit
-from atp_service.rehearse.measures import Measures
+from atp_service.rehearse.measures import LATE_SECONDS, Measures
 from atp_service.rehearse.scenario import Scenario
+from atp_service.rehearse.wire import MOST_CONNECTIONS
 
 _ENOUGH = 0.95  # of the planned rate: below, the rehearsal was a smaller one than it says
 
@@ -83,6 +84,11 @@ def _remarks(measures: Measures) -> list[str]:
         remarks.append(
             f"The generator was kept from the processor: {found}. Latencies include that delay: "
             "this machine is too busy for the load and the service together, at this --scale."
+        )
+    if effort.queued_seconds > LATE_SECONDS:
+        remarks.append(
+            f"The service fell behind: requests waited up to {effort.queued_seconds:.1f} s (p99) "
+            f"for one of {MOST_CONNECTIONS} connections, which counts as latency."
         )
     if rates.reached < _ENOUGH * rates.planned:
         remarks.append(
