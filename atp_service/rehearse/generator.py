@@ -108,6 +108,7 @@ class Generator:
         self._calls: list[Call] = []
         self._seconds: list[Second] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._failure: BaseException | None = None
         self._arrived = 0
         self._held = 0
         self._refused = 0
@@ -133,6 +134,8 @@ class Generator:
         while self._tasks:
             await asyncio.wait(self._tasks)
         telling.cancel()
+        if self._failure is not None:
+            raise self._failure  # a buyer of ours is broken: nothing that was seen counts
         self._say(clock_at, 0.0, done=True)
         self._service.connections.close()
         if self._bus is not None:
@@ -151,7 +154,11 @@ class Generator:
     def _start(self, visit: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(visit)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._finish)
+
+    def _finish(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        self._failure = self._failure or task.exception()
 
     async def _visit(self, number: int, due: float, phase: Phase) -> None:
         name = f"{self._goods.run}-{number}"
