@@ -13,6 +13,8 @@ from atp_service.rehearse.calls import Request
 
 # Enough that a stalled service doesn't keep buyers from its door, within any limit on open files.
 MOST_CONNECTIONS = 500
+# Servers close what is idle (ours after 5 s): what is about to be closed isn't used again.
+_IDLE_SECONDS = 2.0
 
 _END = b"\r\n\r\n"
 _LENGTH = b"content-length: "
@@ -74,8 +76,9 @@ class Connections:
         while True:
             while self._free:
                 connection = self._free.pop()
-                if connection.usable:
+                if connection.is_fresh():
                     return connection
+                connection.close()
                 self._open -= 1
             if self._open < self._most:
                 return await self._connect()
@@ -97,6 +100,7 @@ class Connections:
         if given is None:
             self._open -= 1
         else:
+            given.rest()
             self._free.append(given)
 
     def close(self) -> None:
@@ -133,6 +137,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.usable = True
+        self._idle_since = 0.0
         self._transport: asyncio.Transport | None = None
         self._answer: asyncio.Future[Answer] | None = None
         self._buffer = b""
@@ -155,6 +160,15 @@ class Connection(asyncio.Protocol):
         finally:
             timer.cancel()
             self._answer = None
+
+    def rest(self) -> None:
+        """Nobody needs it for now."""
+        self._idle_since = asyncio.get_running_loop().time()
+
+    def is_fresh(self) -> bool:
+        """Whether it may be used again without a risk that it is being closed."""
+        idle_seconds = asyncio.get_running_loop().time() - self._idle_since
+        return self.usable and idle_seconds < _IDLE_SECONDS
 
     def close(self) -> None:
         self.usable = False
