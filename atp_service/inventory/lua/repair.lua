@@ -89,6 +89,14 @@ local function put_repaired(name, level, was)
   note_sign(name, was, level[ON_HAND])
 end
 
+-- What the level becomes is not what was found: the same repair, sent again, finds it gone on.
+local function apart(level, found)
+  if found and level[VERSION] + 1 == found[VERSION] then
+    level[VERSION] = found[VERSION]
+  end
+  return level
+end
+
 local function repair_level(command, blob)
   local name = level_name(command.sku, command.location)
   local found, right = command.found, command.right
@@ -103,7 +111,7 @@ local function repair_level(command, blob)
     put_repaired(name, made_good(known, found, right), known[ON_HAND])
   elseif not readable or known and is_as_found(known, found) or not known and not found then
     if right then
-      put_repaired(name, as_carried(right), known and known[ON_HAND] or 0)
+      put_repaired(name, apart(as_carried(right), found), known and known[ON_HAND] or 0)
     end
   else
     return { 'moved' }

@@ -92,6 +92,15 @@ def put_repaired(b: Batch, name: str, level: StockLevel, was: int) -> None:
     note_sign(b, name, was, level.on_hand)
 
 
+def apart(level: StockLevel, found: StockLevel | None) -> StockLevel:
+    """What the level becomes is not what was found: the same repair, sent again, finds it gone
+    on.
+    """
+    if found and level.version + 1 == found.version:
+        level.version = found.version
+    return level
+
+
 def repair_level(b: Batch, command: RepairLevel) -> Outcome:
     partition, name = b.partition, level_field(command.sku, command.location)
     found, right = command.found, command.right
@@ -104,7 +113,7 @@ def repair_level(b: Batch, command: RepairLevel) -> Outcome:
         put_repaired(b, name, made_good(known, found, right), known.on_hand)
     elif not readable or (is_as_found(known, found) if known else not found):
         if right:
-            put_repaired(b, name, copy_level(right), known.on_hand if known else 0)
+            put_repaired(b, name, apart(copy_level(right), found), known.on_hand if known else 0)
     else:
         return Moved()
     difference = right.on_hand - found.on_hand if found and right else 0
