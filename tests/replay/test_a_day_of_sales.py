@@ -5,6 +5,7 @@ from pathlib import Path
 from nats.aio.client import Client
 
 from tests.instance import Instance
+from tests.proof.proving import lose_redis, told
 from tests.replay.by_hand import count
 from tests.replay.replaying import recorded_on_hand, replay, served_on_hand
 
@@ -43,3 +44,10 @@ async def test_a_day_of_invoices_leaves_the_stock_that_the_file_says(
     assert instance.recorded_seq() == seq
     assert recorded_on_hand(instance) == on_hand
     assert served_on_hand(instance, list(on_hand)) == on_hand
+
+    proven = told(instance, "verify")
+    assert (proven["holds"], proven["entries"]) == (True, rows.total())
+    lose_redis(instance)
+    assert served_on_hand(instance, list(on_hand)) == on_hand
+    again = told(instance, "verify")
+    assert (again["holds"], again["digest"]) == (True, proven["digest"])

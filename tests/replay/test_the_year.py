@@ -1,4 +1,5 @@
-"""The main job: a year of invoices. Takes minutes, so it runs when asked for: `make year`."""
+"""The main job: a year of invoices, proven, lost and recovered. Takes minutes, so it runs when
+asked for: `make year`."""
 
 import os
 from pathlib import Path
@@ -6,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.instance import Instance
+from tests.proof.proving import lose_redis, told
 from tests.replay.by_hand import count
 from tests.replay.replaying import recorded_on_hand, replay, served_on_hand
 
@@ -33,3 +35,10 @@ def test_a_year_of_invoices_leaves_the_stock_that_the_file_says(
     again = replay(instance, year)
     assert (again["applied"], again["duplicates"]) == (0, rows.total())
     assert recorded_on_hand(instance) == on_hand
+
+    proven = told(instance, "verify")
+    assert (proven["holds"], proven["entries"]) == (True, rows.total())
+    lose_redis(instance)
+    assert served_on_hand(instance, list(on_hand)) == on_hand
+    again = told(instance, "verify")
+    assert (again["holds"], again["digest"]) == (True, proven["digest"])
