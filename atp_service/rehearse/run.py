@@ -27,7 +27,7 @@ from atp_service.rehearse.measures import Measures, Window, measure
 from atp_service.rehearse.progress import View
 from atp_service.rehearse.reading import LedgerReader, Numbers
 from atp_service.rehearse.scenario import Scenario
-from atp_service.rehearse.seeding import mark, seed
+from atp_service.rehearse.seeding import called, mark, seed
 from atp_service.rehearse.target import Target
 from atp_service.rehearse.verdict import Recovery, Verdict, judge
 
@@ -226,9 +226,7 @@ def _served(http: httpx.Client, ours: Goods) -> tuple[dict[Place, Numbers], dict
             "locations": [ours.shop, ours.store],
             "channel": ours.channel,
         }
-        answer = http.post("/v1/availability", json=asked)
-        if not answer.is_success:
-            raise CannotRehearse(f"POST /v1/availability: {answer.status_code} {answer.text[:300]}")
+        answer = called(http, "POST", "/v1/availability", asked)
         for item in answer.json()["items"]:
             for level in item["locations"]:
                 if level["version"]:

@@ -1,5 +1,6 @@
 """The run's master data and stock, put there as any customer would: over HTTP."""
 
+import time
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -12,6 +13,8 @@ from atp_service.rehearse.goods import Goods
 from atp_service.rehearse.scenario import Scenario
 
 _EVENTS_AT_ONCE = 500
+_PATIENCE_SECONDS = 30.0
+_AGAIN_SECONDS = 0.3
 
 
 def seed(http: httpx.Client, scenario: Scenario, goods: Goods, now: datetime) -> dict[str, int]:
@@ -31,13 +34,13 @@ def seed(http: httpx.Client, scenario: Scenario, goods: Goods, now: datetime) ->
         _put(http, f"/v1/skus/{sku}", {"name": "on sale in a rehearsal"})
     units = dict.fromkeys(goods.sale, scenario.sale.units)
     units |= dict.fromkeys(goods.everyday, scenario.everyday.units)
-    time = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    written = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     receipts = [
         event(
             goods.warehouse,
             f"delivery-{sku}",
             "receipt",
-            time,
+            written,
             {"sku": sku, "location": goods.shop, "quantity": quantity},
         )
         for sku, quantity in units.items()
@@ -49,29 +52,38 @@ def seed(http: httpx.Client, scenario: Scenario, goods: Goods, now: datetime) ->
 
 def mark(http: httpx.Client, goods: Goods, number: int, now: datetime) -> tuple[str, str]:
     """One more fact, whose entry in the ledger says that all before it are there too; its key."""
-    time = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    written = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     data = {"sku": goods.everyday[0], "location": goods.store, "quantity": 1}
     key = (goods.till, f"mark-{number}")
-    _receive(http, [event(*key, "receipt", time, data)])
+    _receive(http, [event(*key, "receipt", written, data)])
     return key
 
 
 def _receive(http: httpx.Client, events: Sequence[dict[str, Any]]) -> None:
-    answer = _called(http, "POST", "/v1/stock-events", list(events))
+    answer = called(http, "POST", "/v1/stock-events", list(events))
     statuses = {result["status"] for result in answer.json()["results"]}
     if not statuses <= {"applied", "duplicate"}:
         raise CannotRehearse(f"the service did not take the stock in: {', '.join(statuses)}")
 
 
 def _put(http: httpx.Client, path: str, body: dict[str, Any]) -> None:
-    _called(http, "PUT", path, body)
+    called(http, "PUT", path, body)
 
 
-def _called(http: httpx.Client, method: str, path: str, body: object) -> httpx.Response:
-    try:
-        answer = http.request(method, path, json=body)
-    except httpx.TransportError as fault:
-        raise CannotRehearse(f"{method} {path}: {fault or type(fault).__name__}") from fault
-    if not answer.is_success:
-        raise CannotRehearse(f"{method} {path}: {answer.status_code} {answer.text[:300]}")
-    return answer
+def called(http: httpx.Client, method: str, path: str, body: object) -> httpx.Response:
+    """A good answer, asked for again while the service says it can't now. Raises CannotRehearse."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        said, later = "", True
+        try:
+            answer = http.request(method, path, json=body)
+        except httpx.TransportError as fault:
+            said = str(fault) or type(fault).__name__
+        else:
+            if answer.is_success:
+                return answer
+            said = f"{answer.status_code} {answer.text[:300]}"
+            later = answer.status_code == 429 or answer.is_server_error
+        if not later or time.monotonic() > deadline:
+            raise CannotRehearse(f"{method} {path}: {said}")
+        time.sleep(_AGAIN_SECONDS)
