@@ -33,6 +33,9 @@ class Wire:
             client_name=name,
             retry=Retry(NoBackoff(), 0),
             socket_connect_timeout=CONNECT_SECONDS,
+            # An exchange has its own: redis-py's would be one for each reply, and a task for each
+            # sending, in which Python 3.11 may lose a cancellation.
+            socket_timeout=None,
             protocol=2,
         )
         self._connection: AbstractConnection | None = None
@@ -57,7 +60,8 @@ class Wire:
     async def _connect(self) -> AbstractConnection:
         connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
         try:
-            await connection.connect()  # type: ignore[no-untyped-call]
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await connection.connect()  # type: ignore[no-untyped-call]
         except (RedisError, OSError, TimeoutError) as fault:
             await connection.disconnect(nowait=True)
             raise Unavailable(str(fault) or type(fault).__name__) from fault
