@@ -18,8 +18,10 @@ end
 local function document_of(level, id)
   local extras = touch_extras(level)
   extras.documents = extras.documents or {}
-  extras.documents[id] = extras.documents[id] or { received = 0 }
-  return extras.documents[id]
+  local document = extras.documents[id] or {}
+  document.received = document.received or 0
+  extras.documents[id] = document
+  return document
 end
 
 -- A document is settled when all that is expected has come, or nothing is known to be expected;
@@ -75,8 +77,8 @@ local function customer_return(command, blob)
     change_state(level, name, RETURN_STATES[disposition], command.quantity)
   end
   local documents = level[EXTRAS] and level[EXTRAS].documents
-  local on_its_way = documents and command.document and documents[command.document]
-  if on_its_way then -- has arrived
+  if documents and command.document and documents[command.document] then -- has arrived
+    local on_its_way = document_of(level, command.document)
     on_its_way.received = on_its_way.received + command.quantity
     settle_document(level, on_its_way)
   end
