@@ -187,17 +187,27 @@ async def _work(settings: Settings, roles: Sequence[str]) -> int:
             "rebuild": lambda: rebuild.run(rebuild_tools(settings, parts), parts.facts, stop=stop),
         }
         log.info("working", roles=list(roles))
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                for role in roles:
-                    tasks.create_task(runs[role](), name=role)
-        except ExceptionGroup:
-            # Whoever started us starts us again; the others were stopped in mid-work, which is
-            # as harmless as a crash.
-            log.exception("worker_failed")
+        tasks = [asyncio.create_task(_role(runs[role], stop), name=role) for role in roles]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        failed = [task for task in tasks if task.done() and task.exception() is not None]
+        if failed:
+            log.error("worker_failed", role=failed[0].get_name(), exc_info=failed[0].exception())
+            # Whoever started us starts us again. The others finish what they are at, if they can.
+            _, late = await asyncio.wait(tasks, timeout=_GRACE_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             return 1
     log.info("worked")
     return 0
+
+
+async def _role(run: Callable[[], Coroutine[Any, Any, None]], stop: asyncio.Event) -> None:
+    try:
+        await run()
+    finally:
+        # Also when it fails: half a worker is worse than none, since nobody would see it.
+        stop.set()
 
 
 def _listener(settings: Settings, share_port: bool) -> socket.socket:

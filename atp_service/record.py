@@ -46,7 +46,7 @@ class Journal(Protocol):
 
     async def journal(self, after_seq: int, count: int, block_ms: int = 0) -> list[Entry]: ...
 
-    async def trim(self, through_seq: int) -> None: ...
+    async def trim(self, through_seq: int, digest: str) -> None: ...
 
     async def fence(self, epoch: int) -> bool: ...
 
@@ -103,7 +103,8 @@ class _Recording:
         writing: asyncio.Task[None] | None = None
         try:
             await self._compare(position)
-            await self._journal.trim(position.seq)  # a crash may have come between commit and trim
+            # A crash may have come between commit and trim.
+            await self._journal.trim(position.seq, position.digest)
             log.info("recording_started", partition=self._appender.partition, seq=position.seq)
             while not stop.is_set():
                 entries = await self._journal.journal(position.seq, AT_ONCE, WAIT_MS)
@@ -159,7 +160,7 @@ class _Recording:
             _lag.observe(max(0.0, time.time() - batch.first_at_ms / 1000))
             _forked.set(0)
             self._pauses.reset()
-            await self._journal.trim(batch.position.seq)
+            await self._journal.trim(batch.position.seq, batch.position.digest)
         elif time.monotonic() - self._renewed_at > RENEW_SECONDS:
             await self._appender.renew()
             self._renewed_at = time.monotonic()

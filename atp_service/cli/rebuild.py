@@ -42,9 +42,9 @@ def command(yes: bool, as_json: bool) -> None:
             tools = app.rebuild_tools(settings, parts)
             reason = await need(tools)
             if reason is None and not yes:
-                click.confirm(
-                    "Redis continues the ledger. Rebuild it all the same?", abort=True, err=True
-                )
+                question = "Redis continues the ledger. Rebuild it all the same?"
+                if not click.confirm(question, err=True):
+                    sys.exit(2)
             with view(console, silent=as_json) as watching:
                 return await rebuild.rebuild(tools, by_hand=True, view=watching)
 

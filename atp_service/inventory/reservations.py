@@ -3,7 +3,7 @@
 from typing import Literal
 
 from msgspec import Struct
-from msgspec.msgpack import Decoder
+from msgspec.msgpack import Decoder, Encoder
 
 Status = Literal["held", "confirmed", "fulfilled", "released", "expired"]
 ConfirmOutcome = Literal["", "kept", "reacquired"]
@@ -53,4 +53,5 @@ class Order(Struct, array_like=True):
 
 
 decode_reservation = Decoder(Reservation).decode
+encode_reservation = Encoder().encode  # the bytes that the script packs
 decode_order = Decoder(Order).decode

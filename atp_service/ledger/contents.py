@@ -19,8 +19,8 @@ _decode_images = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
 
 async def levels(
     connection: AsyncConnection[Any], partition: int
-) -> AsyncIterator[list[tuple[str, str, bytes | None]]]:
-    """(SKU, location, image) of every level, by SKU; None where `imageless` has the image."""
+) -> AsyncIterator[list[tuple[str, str, bytes]]]:
+    """(SKU, location, image) of every level, by SKU."""
     query = """
         SELECT sku, location, document
         FROM levels
@@ -31,38 +31,12 @@ async def levels(
         yield rows
 
 
-async def imageless(
-    connection: AsyncConnection[Any], partition: int
-) -> list[tuple[str, str, bytes]]:
-    """Levels that nothing has touched since the ledger keeps images: from their last entries."""
-    cursor = await connection.execute(
-        """
-        SELECT sku, location, images
-        FROM levels
-        JOIN entries USING (partition, seq)
-        WHERE partition = %s AND document IS NULL
-        """,
-        (partition,),
-    )
-    return [
-        (sku, location, dict(_decode_images(images))[f"l{sku}\x1f{location}"])
-        for sku, location, images in await cursor.fetchall()
-    ]
-
-
 async def reservations(
     connection: AsyncConnection[Any], partition: int, closed_after: datetime
-) -> AsyncIterator[list[tuple[str, str, str, int | None, int | None, bytes]]]:
-    """(id, status, order, expires at, closed at, image) of those that are open or closed since.
-
-    Times in ms.
-    """
+) -> AsyncIterator[list[tuple[str, bytes]]]:
+    """(id, image) of those that are open or closed since."""
     query = """
-        SELECT
-            reservation_id, status, order_id,
-            (extract(epoch FROM expires_at) * 1000)::bigint,
-            (extract(epoch FROM closed_at) * 1000)::bigint,
-            document
+        SELECT reservation_id, document
         FROM reservations
         WHERE partition = %s
           AND (closed_at IS NULL OR closed_at > %s)

@@ -10,7 +10,8 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row
 from psycopg_pool import AsyncConnectionPool
 
-from atp_service.inventory.reservations import Reservation, decode_reservation
+from atp_service.inventory.reservations import Reservation, decode_reservation, encode_reservation
+from atp_service.ledger.answered import Answered
 from atp_service.ledger.position import GENESIS, Position, read_position
 from atp_service.ledger.recorded import Recorded
 from atp_service.ledger.unavailable import Unavailable, unavailable_when_away
@@ -53,6 +54,7 @@ class Ledger:
         if not isinstance(pool.conninfo, str):
             raise TypeError("the ledger listens on a connection of its own: it needs the address")
         self._recorded = Recorded(pool.conninfo)
+        self._answered = Answered(self.connection)
 
     async def close(self) -> None:
         """Stop listening. The pool belongs to whoever made it."""
@@ -204,6 +206,13 @@ class Ledger:
         reached = await self._recorded.wait(partition, seq, timeout)
         if reached != epoch and not await self._has_entry(partition, epoch, seq):
             raise Unavailable(f"entry {seq} of epoch {epoch} is not in the ledger")
+
+    async def wait_for_answer(self, epoch: int, reservation: Reservation, timeout: float) -> None:
+        """As `wait_for`, and the entry must be the one that left the reservation so: a Redis that
+        was set back gives the same numbers to others. `Unavailable` otherwise."""
+        await self._recorded.wait(0, reservation.seq, timeout)
+        if not await self._answered.ask(reservation.seq, encode_reservation(reservation)):
+            raise Unavailable(f"entry {reservation.seq} of epoch {epoch} is not in the ledger")
 
     async def _has_entry(self, partition: int, epoch: int, seq: int) -> bool:
         async with self.connection() as connection:

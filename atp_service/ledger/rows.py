@@ -185,7 +185,10 @@ class Batch:
 
     def add(self, entry: Entry) -> None:
         """Take one entry in; `Forked` if it does not continue the one before."""
-        head = decode_head(entry.head)
+        try:
+            head = decode_head(entry.head)
+        except msgspec.DecodeError as fault:
+            raise Forked(f"entry {entry.seq} can't be read: {fault}") from fault
         self._check(entry, head)
         seq = entry.seq
         values = entry_values(self.partition, entry, head)

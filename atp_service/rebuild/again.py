@@ -22,6 +22,7 @@ from atp_service.inventory.commands import (
     Extend,
     Fact,
     Hold,
+    HoldLine,
     Park,
     RepairLevel,
     RepairOrder,
@@ -166,6 +167,8 @@ class Again:
             # One that is over by now lapses when it is next looked at; but what was confirmed in
             # time, a few commands on, was still held then.
             left_ms = told.expires_at - now_ms if told is not None else command.ttl_ms
+            if told is not None and isinstance(command, Hold | Replace) and command.allow_partial:
+                command = structs.replace(command, lines=_as_held(told), allow_partial=False)
             if command.reservation_id in self._confirmed:
                 left_ms = max(left_ms, _CONFIRM_MS)
             command = structs.replace(command, ttl_ms=left_ms)
@@ -237,6 +240,21 @@ def _runs(
         runs[-1].append((entry, command))
         counted = counts
     return runs
+
+
+def _as_held(told: Reservation) -> list[HoldLine]:
+    """What a partial hold was told it has: no less will do."""
+    return [
+        HoldLine(
+            line_id=line.line_id,
+            sku=line.sku,
+            location=line.location,
+            quantity=line.reserved,
+            safety_stock=line.safety_stock,
+        )
+        for line in told.lines
+        if line.reserved
+    ]
 
 
 def _event(command: AnyCommand) -> tuple[str, str] | None:

@@ -7,8 +7,7 @@ import msgspec
 from msgspec import Struct
 from psycopg import AsyncConnection
 
-from atp_service.inventory.reservations import Order, decode_order
-from atp_service.inventory.stock import level_field
+from atp_service.inventory.reservations import Order, decode_order, decode_reservation
 from atp_service.ledger import Position, contents
 from atp_service.ledger.rebuilding import session
 from atp_service.rebuild.seen import Seen
@@ -78,8 +77,6 @@ class Filling:
         stock = self._keys.stock
         sku, places = "", list[str]()
         async with session(self._database_url) as connection:
-            for name, place, image in await contents.imageless(connection, self._partition):
-                await self._fill.put(stock, [level_field(name, place).encode(), image])
             async for rows in contents.levels(connection, self._partition):
                 pairs: Pairs = []
                 for name, place, kept in rows:
@@ -88,8 +85,7 @@ class Filling:
                             pairs += (sku.encode(), _encode(places))
                         sku, places = name, []
                     places.append(place)
-                    if kept is not None:
-                        pairs += (f"{name}\x1f{place}".encode(), kept)
+                    pairs += (f"{name}\x1f{place}".encode(), kept)
                 self.filled.levels += len(rows)
                 await self._fill.put(stock, pairs)
             if places:
@@ -103,15 +99,15 @@ class Filling:
             async for rows in found:
                 pairs: Pairs = []
                 deadlines: Pairs = []
-                for name, status, order_id, expires_at, closed_at, image in rows:
-                    field = name.encode()
+                for name, image in rows:
+                    field, kept = name.encode(), decode_reservation(image)
                     pairs += (field, image)
-                    if closed_at is not None:
-                        deadlines += (b"%d" % (closed_at + self._window_ms), b"r" + field)
-                    elif status == "held" and expires_at is not None:
-                        deadlines += (b"%d" % expires_at, b"r" + field)
-                    if order_id:
-                        of_order.setdefault(order_id, []).append(name)
+                    if kept.closed_at:
+                        deadlines += (b"%d" % (kept.closed_at + self._window_ms), b"r" + field)
+                    elif kept.status == "held":
+                        deadlines += (b"%d" % kept.expires_at, b"r" + field)
+                    if kept.order_id:
+                        of_order.setdefault(kept.order_id, []).append(name)
                 self.filled.reservations += len(rows)
                 await self._fill.put(self._keys.reservations, pairs)
                 await self._fill.put_deadlines(deadlines)

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
+import msgspec
 import structlog
 from psycopg import AsyncConnection
 
@@ -72,9 +73,13 @@ async def own(
 
 
 def _continues(entry: Entry, position: Position) -> bool:
+    try:
+        head = decode_head(entry.head)
+    except msgspec.DecodeError:
+        return False
     return (
         entry.seq == position.seq + 1
-        and decode_head(entry.head).epoch == position.epoch
+        and head.epoch == position.epoch
         and entry.digest_after(position.digest) == entry.digest
     )
 

@@ -6,6 +6,7 @@ The keys are those the script writes (`event_key`, `shipment_key` and `caller_ke
 from collections.abc import Mapping, Sequence
 
 import msgspec
+import structlog
 from msgspec import Struct
 
 from atp_service.inventory.model.stock import shipment_key
@@ -43,6 +44,8 @@ class Shipped(Struct, frozen=True):
     touched: list[str]
 
 
+log = structlog.get_logger()
+
 _decode_told = msgspec.msgpack.Decoder(Told).decode
 _decode_images = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
 
@@ -59,8 +62,12 @@ class Seen:
     def keys_of(
         self, seq: int, kind: str, at_ms: int, command: bytes, images: bytes | None
     ) -> list[str]:
-        """The keys an entry has left in the window."""
-        told = _decode_told(command)
+        """The keys an entry has left in the window; none where somebody has made it unreadable."""
+        try:
+            told = _decode_told(command)
+        except msgspec.DecodeError as fault:
+            log.error("entry_unreadable", seq=seq, reason=str(fault))
+            return []
         keys = []
         if told.event_id is not None and told.source is not None:
             keys.append(f"e{told.source}{SEPARATOR}{told.event_id}")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+import structlog
 from msgspec import Struct
 
 from atp_service.inventory.commands import Command
@@ -22,8 +23,20 @@ from atp_service.store.script import Script, production_script
 from atp_service.store.walk import Walk
 from atp_service.store.wire import Reader, Request, Wire
 
+log = structlog.get_logger()
+
 FEED_PREFIX = "f"  # of their fields in meta
 LOOK_AGAIN_SECONDS = 0.5  # how often reads look anew at a Redis that was refused
+_TRIM = """
+local entry = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])[1]
+if not entry then
+  return 0
+end
+if entry[2][#entry[2]] ~= ARGV[2] then
+  return redis.error_reply('FORKED at entry ' .. ARGV[1])
+end
+return redis.call('XTRIM', KEYS[1], 'MINID', ARGV[1])
+"""
 _decode_locations = msgspec.msgpack.Decoder(list[str]).decode
 
 
@@ -119,7 +132,7 @@ class Store:
             return []
         fields = [level_field(sku, location) for sku, location in pairs]
         (blobs,) = await self._read(("HMGET", self._keys.stock, *fields))
-        return [None if blob is None else decode_level(blob) for blob in blobs]
+        return [None if blob is None else _readable(blob) for blob in blobs]
 
     async def locations_of(self, skus: Sequence[str]) -> list[list[str]]:
         """Where each SKU has a level; empty where it has none."""
@@ -170,9 +183,14 @@ class Store:
                 raise Unavailable(str(reply))
         return [entry_from_stream(*message) for message in reply[0][1]] if reply else []
 
-    async def trim(self, through_seq: int) -> None:
-        """Let go of recorded entries. The last one stays, so that its digest can be compared."""
-        await self._trimming.ask(("XTRIM", self._keys.journal, "MINID", f"{through_seq}-0"))
+    async def trim(self, through_seq: int, digest: str) -> None:
+        """Let go of recorded entries. The last one stays, so that its digest can be compared.
+
+        Only where that entry has this digest: what another Redis has under its number is its own,
+        and nobody has saved it yet. Raises Unavailable.
+        """
+        trim = ("EVAL", _TRIM, 1, self._keys.journal, f"{through_seq}-0", digest)
+        await self._trimming.ask(trim)
 
     async def fence(self, epoch: int) -> bool:
         """Take Redis's epoch away, if it is still this one: nobody can promise on it any more."""
@@ -271,6 +289,16 @@ def as_expired(reservation: Reservation) -> Reservation:
     return msgspec.structs.replace(
         reservation, status="expired", closed_at=reservation.expires_at, lines=lines
     )
+
+
+def _readable(blob: bytes) -> StockLevel | None:
+    """None for what somebody has damaged by hand: nothing can be promised of it until it is
+    repaired, and it must not spoil a page of others."""
+    try:
+        return decode_level(blob)
+    except msgspec.DecodeError as fault:
+        log.error("level_unreadable", reason=str(fault))
+        return None
 
 
 def _milliseconds(time: Sequence[bytes]) -> int:

@@ -62,6 +62,8 @@ def table(verdict: Verdict) -> Table:
         count = counted.get(check)
         found = verdict.by_check.get(check, 0)
         said = f"[red]{found:,} do not[/]" if found else "[green]holds[/]"
+        if found and check == "model" and verdict.repaired:
+            said += f", {verdict.repaired:,} repaired since"
         if check == "redis" and verdict.redis_not_compared is not None:
             said = f"[yellow]not compared: {verdict.redis_not_compared}[/]"
         lines.add_row(words, "" if count is None else f"{count:,}", said)

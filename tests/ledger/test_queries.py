@@ -1,9 +1,14 @@
 """What the ledger answers, and what it says when Postgres is away."""
 
+import asyncio
+
 import psycopg
 import pytest
 from psycopg_pool import AsyncConnectionPool
 
+from atp_service.inventory.commands import Hold, HoldLine
+from atp_service.inventory.reservations import Reservation
+from atp_service.inventory.stock import StockLevel
 from atp_service.ledger import Ledger, Unavailable, lease
 from atp_service.ledger.append import Appender
 from tests.ledger.by_hand import NOON, Writer
@@ -63,6 +68,32 @@ async def test_an_entry_of_a_past_epoch_that_never_came_is_not_waited_for(
     await ledger.wait_for(1, 1, 10.0)
     with pytest.raises(Unavailable):
         await ledger.wait_for(2, 1, 10.0)
+
+
+async def test_an_answer_is_in_the_ledger_only_if_its_entry_left_the_reservation_so(
+    empty_ledger: str, ledger: Ledger
+) -> None:
+    """A Redis that was set back gives the same seq, in the same epoch, to another hold."""
+    writer = Writer()
+    line = HoldLine(line_id="1", sku="SKU-1", location="DC-1", quantity=2)
+    hold = Hold(reservation_id="cart-1", lines=[line], fingerprint="", ttl_ms=1)
+    held = Reservation("held", 1, "web", "", "", 0, 0, 0, "", "", 1, [])
+    entry = writer.write(
+        hold,
+        levels=[("SKU-1", "DC-1", StockLevel(0, 2, 0, 1, 0, 1))],
+        reservations={"cart-1": held},
+    )
+    await append(empty_ledger, entry)
+    another = Reservation("held", 1, "store", "", "", 0, 0, 0, "", "", 1, [])
+
+    async def answered(reservation: Reservation) -> bool:
+        try:
+            await ledger.wait_for_answer(1, reservation, 10.0)
+        except Unavailable:
+            return False
+        return True
+
+    assert await asyncio.gather(*map(answered, (held, another, held))) == [True, False, True]
 
 
 async def test_what_became_of_a_files_events_is_counted_by_status(

@@ -6,7 +6,7 @@ import pytest
 from redis.asyncio import Redis
 
 from atp_service.inventory.outcomes import Held
-from atp_service.store import Fenced, Store
+from atp_service.store import Fenced, Store, Unavailable
 from tests.store.ledgers import Position, Witness
 from tests.store.test_door import hold, receipt
 
@@ -175,7 +175,7 @@ async def test_what_the_recorder_trims_leaves_the_entry_to_compare_with(redis_ur
     await store.open(Witness())
     await store.apply_all([receipt(str(i), 5) for i in range(5)])
     last = (await store.journal(0, 3))[-1]
-    await store.trim(last.seq)
+    await store.trim(last.seq, last.digest)
     again = Store(redis_url)
     await again.open(Witness(Position(1, last.seq, last.digest)))
     assert [entry.seq for entry in await again.journal(last.seq, 10)] == [4, 5]
@@ -183,12 +183,22 @@ async def test_what_the_recorder_trims_leaves_the_entry_to_compare_with(redis_ur
     await again.close()
 
 
+async def test_what_another_redis_has_under_the_same_number_is_not_trimmed(redis_url: str) -> None:
+    store = Store(redis_url)
+    await store.open(Witness())
+    await store.apply_all([receipt(str(i), 5) for i in range(3)])
+    with pytest.raises(Unavailable, match="FORKED"):
+        await store.trim(2, "0" * 40)
+    assert [entry.seq for entry in await store.journal(0, 10)] == [1, 2, 3]
+    await store.close()
+
+
 async def test_a_fence_says_what_would_help(redis_url: str, redis: Redis) -> None:
     store, witness = Store(redis_url), Witness()
     await store.open(witness)
     await store.apply_all([receipt("1", 5), receipt("2", 5), receipt("3", 5)])
     last = await recorded(store)
-    await store.trim(last.seq)
+    await store.trim(last.seq, last.digest)
 
     async def cause(told: Witness) -> str:
         late = Store(redis_url)

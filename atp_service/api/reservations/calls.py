@@ -277,7 +277,9 @@ class Reservations:
             return await self._store.apply(command)
         epoch, outcome = await self._store.apply_in_epoch(command)
         if isinstance(outcome, Held | Changed | Confirmed | Repeated):
-            await self._ledger.wait_for(epoch, outcome.seq, self._ledger_timeout_seconds)
+            await self._ledger.wait_for_answer(
+                epoch, outcome.reservation, self._ledger_timeout_seconds
+            )
         return outcome
 
 
