@@ -8,6 +8,7 @@ from redis import Redis
 
 from atp_service.inventory.journal import Entry, entry_from_stream
 from atp_service.ledger import Batch, Position
+from atp_service.ledger.became import decode_told
 from atp_service.ledger.chain import Row, row_of
 from atp_service.ledger.position import GENESIS
 from atp_service.verify.findings import Finding
@@ -51,6 +52,17 @@ def chained_anew(entries: Sequence[Entry], place: int, change: dict[str, Any]) -
 def walked(taken: Sequence[Row]) -> list[Finding]:
     """What verifying finds in rows alone."""
     walk = Walk(Range(database_url="", partition=0, after=0, through=0, window_ms=WINDOW_MS))
+
+    def earlier(shipment_id: str, before: int) -> list[bytes]:
+        """What verify asks the ledger for; there is none here."""
+        told = [(row.seq, row.command) for row in taken]
+        return [
+            command
+            for seq, command in told
+            if seq < before and decode_told(command).shipment_id == shipment_id
+        ]
+
+    walk._machine._earlier = earlier  # type: ignore[assignment]  # a look-up, as the other is
     for row in taken:
         walk.take(row)
     walk.findings.mark_repaired(walk.repairs)
