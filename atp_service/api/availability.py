@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from itertools import accumulate, islice
 from typing import Annotated, Any
 from urllib.parse import parse_qsl
@@ -18,7 +19,7 @@ from atp_service.api.contract import StrictBody, problems, respond
 from atp_service.api.lane import Hot
 from atp_service.api.problems import Refused, invalid
 from atp_service.api.reading import body_reader, converted
-from atp_service.catalog import Catalog, Feed, Location
+from atp_service.catalog import Catalog, Feed
 from atp_service.catalog.words import Id, LocationId
 from atp_service.inventory.stock import Document, StockLevel
 from atp_service.store import FeedSeen, Store
@@ -48,7 +49,7 @@ class AvailabilityQuery(Struct, frozen=True, kw_only=True):
     channel: list[Id] | None = None
 
 
-class IncomingDocument(Struct, frozen=True):
+class IncomingDocument(Struct, frozen=True, gc=False):
     """Units on their way."""
 
     document: str
@@ -56,7 +57,7 @@ class IncomingDocument(Struct, frozen=True):
     quantity: int
 
 
-class FeedAge(Struct, frozen=True):
+class FeedAge(Struct, frozen=True, gc=False):
     """How old the latest news of a feed is; null where it was never heard of."""
 
     feed: str
@@ -64,14 +65,14 @@ class FeedAge(Struct, frozen=True):
     stale: bool
 
 
-class DayAvailability(Struct, frozen=True):
+class DayAvailability(Struct, frozen=True, gc=False):
     """Units that can be promised for a day."""
 
     date: str
     atp: int
 
 
-class Terms(Struct, frozen=True):
+class Terms(Struct, frozen=True, gc=False):
     """What a level's number is made of on a channel; `refusal` says why a hold would be refused
     whatever stands there."""
 
@@ -85,24 +86,24 @@ class Terms(Struct, frozen=True):
     refusal: str | None
 
 
-def terms_of(level: StockLevel, place: Location | None, channel: str, of_channel: int) -> Terms:
-    """The terms; `of_channel` is what the channel withholds, None a place nobody described."""
-    refusal = None if place is None else place.refusal(channel)
+def terms_of(level: StockLevel, refusal: str | None, of_channel: int) -> Terms:
+    """The terms; `of_channel` is what the channel withholds."""
+    atf, safety_stock = level.atf, level.safety_stock(of_channel)
     states = level.extras.states
     return Terms(
         level.on_hand,
         {state: units for state, units in states.items() if units > 0} if states else {},
         level.reserved,
         level.allocated,
-        level.safety_stock(of_channel),
-        level.atf,
+        safety_stock,
+        atf,
         # Where a hold would be refused nothing can be sold.
-        level.ats(of_channel) if refusal is None else 0,
+        max(0, atf - safety_stock) if refusal is None else 0,
         refusal,
     )
 
 
-class LocationAvailability(Struct, frozen=True):
+class LocationAvailability(Struct, frozen=True, gc=False):
     """The number at one location, and its terms."""
 
     location: str
@@ -120,7 +121,7 @@ class LocationAvailability(Struct, frozen=True):
     days: list[DayAvailability] | UnsetType = UNSET
 
 
-class SkuAvailability(Struct, frozen=True):
+class SkuAvailability(Struct, frozen=True, gc=False):
     """The number for a SKU; `known` is there, and false, where nobody knows the SKU."""
 
     sku: str
@@ -224,6 +225,13 @@ class Availability:
         return units
 
 
+class _Place(Struct, frozen=True, gc=False):
+    """What is the same for all levels of a location."""
+
+    refusal: str | None
+    feeds: list[FeedAge]
+
+
 class _View:
     """How a level looks on a channel at a moment."""
 
@@ -242,7 +250,7 @@ class _View:
         self._channel = channel
         self._channel_safety_stock = catalog.safety_stock(channel)
         self._days = days
-        self._ages: dict[str, list[FeedAge]] = {}
+        self._places: dict[str, _Place] = {}
 
     def item(self, sku: str, places: list[LocationAvailability]) -> SkuAvailability:
         """The total: each location's number is floored before it is added."""
@@ -255,10 +263,10 @@ class _View:
         return SkuAvailability(sku, ats, atf, shortage, places, days)
 
     def at(self, location: str, level: StockLevel) -> LocationAvailability:
+        place = self._places.get(location) or self._place(location)
         documents = level.extras.documents
         incoming = _incoming(documents) if documents else []
-        place = self._catalog.locations.get(location)
-        terms = terms_of(level, place, self._channel, self._channel_safety_stock)
+        terms = terms_of(level, place.refusal, self._channel_safety_stock)
         return LocationAvailability(
             location,
             terms.ats,
@@ -271,7 +279,7 @@ class _View:
             incoming,
             level.version,
             timestamp_or_none(level.updated_at),
-            self._feed_ages(location),
+            place.feeds,
             self._by_day(terms, incoming) if self._days else UNSET,
         )
 
@@ -297,13 +305,13 @@ class _View:
             for i, day in enumerate(self._days)
         ]
 
-    def _feed_ages(self, location: str) -> list[FeedAge]:
-        ages = self._ages.get(location)
-        if ages is None:
-            ages = self._ages[location] = [
-                self._age(feed) for feed in self._catalog.feeds_of(location)
-            ]
-        return ages
+    def _place(self, location: str) -> "_Place":
+        described = self._catalog.locations.get(location)
+        place = self._places[location] = _Place(
+            None if described is None else described.refusal(self._channel),
+            [self._age(feed) for feed in self._catalog.feeds_of(location)],
+        )
+        return place
 
     def _age(self, feed: Feed) -> FeedAge:
         """What the feed told last was true then; a feed never heard of is as stale as can be."""
@@ -342,8 +350,9 @@ def _days(as_of_ms: int, count: int) -> list[str]:
     return [(today + timedelta(days=n)).isoformat() for n in range(count)]
 
 
+@lru_cache(256)
 def _asked(query: bytes) -> AvailabilityRequest:
-    """The request in a query string."""
+    """The request in a query string. Shop pages ask the same again and again."""
     values: dict[str, Any] = {}
     for name, value in _pairs(query.decode("latin-1")):
         values.setdefault(name, []).append(value)

@@ -144,7 +144,8 @@ class Explain:
         of_channel = channel.safety_stock if channel else 0
         level = scene.level or _NO_LEVEL
         place = scene.place.record if scene.place else None
-        terms = terms_of(level, place, asked.channel or "", of_channel)
+        refusal = place.refusal(asked.channel or "") if place else None
+        terms = terms_of(level, refusal, of_channel)
         changes = await history.changes(
             self._ledger,
             asked.sku,

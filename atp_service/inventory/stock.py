@@ -6,7 +6,7 @@ from msgspec.msgpack import Decoder
 SEPARATOR = "\x1f"  # between SKU and location in a field's name; no id may contain it
 
 
-class Document(Struct, omit_defaults=True):
+class Document(Struct, omit_defaults=True, gc=False):
     """A purchase order, transfer or return on its way to a level; either side may come first."""
 
     expected: int | None = None
@@ -21,7 +21,7 @@ class Document(Struct, omit_defaults=True):
         return max(0, (self.expected or 0) - self.received)
 
 
-class Extras(Struct, omit_defaults=True):
+class Extras(Struct, omit_defaults=True, gc=False):
     """What most levels don't have; a plain level doesn't carry it."""
 
     counted_at: int | None = None
@@ -31,7 +31,7 @@ class Extras(Struct, omit_defaults=True):
     documents: dict[str, Document] = {}
 
 
-class StockLevel(Struct, array_like=True, omit_defaults=True):
+class StockLevel(Struct, array_like=True, omit_defaults=True, gc=False):
     """The numbers of one level. `version` counts entries, `moves` the changes of on_hand."""
 
     on_hand: int = 0
