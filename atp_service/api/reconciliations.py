@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 from atp_service.api.answers import JSON, Answer, Timestamp, timestamp
 from atp_service.api.contract import StrictBody, problems, respond
 from atp_service.api.pages import Cursor, Limit
-from atp_service.api.problems import invalid, problem
+from atp_service.api.problems import FieldError, invalid, problem
 from atp_service.catalog.words import Id, LocationId
 from atp_service.ledger import Ledger, reconciliations
 from atp_service.ledger.reconciliations import Reconciliation, Report, RunStatus, Scope
@@ -39,7 +39,8 @@ _EVERYTHING = ReconciliationRequest()
 
 
 class ReconciliationDocument(Struct, frozen=True):
-    """One run: requested, then running, then done or failed; a failed one's report says why."""
+    """One run: requested, then running, then done or failed; a failed one's report says why. There
+    is none before it is over."""
 
     id: str
     status: RunStatus
@@ -49,7 +50,7 @@ class ReconciliationDocument(Struct, frozen=True):
     requested_at: Timestamp
     started_at: Timestamp | None
     finished_at: Timestamp | None
-    report: Report
+    report: Report | None
 
 
 class ReconciliationPage(Struct, frozen=True):
@@ -69,19 +70,23 @@ def routes(ledger: Ledger) -> Router:
         responses={
             202: ResponseSpec(
                 ReconciliationDocument,
-                description="A worker takes it up; `Location` is where to read what it found",
+                description="A worker takes it up; `Location` is where to read what it found. Where"
+                " the same is asked for and waits already, it is that one",
                 generate_examples=False,
             )
         }
-        | problems("invalid", "too-large"),
+        | problems("invalid", "unknown-sku", "unknown-location", "too-large"),
     )
     async def ask(
         data: JSONBody[ReconciliationRequest] = _EVERYTHING,
     ) -> Response[ReconciliationDocument]:
         scope = Scope(skus=data.scope.skus, locations=data.scope.locations)
+        unknown = await reconciliations.unknown(ledger, scope)
+        if not unknown.whole:
+            return respond(_unknown(scope, unknown))
         asked = await reconciliations.request(ledger, scope, repair=data.repair, asked_by="api")
         location = f"{_PATH}/{asked.id}".encode()
-        return respond(Answer(202, _document(asked), (*JSON, (b"location", location))))
+        return respond(Answer(202, document_of(asked), (*JSON, (b"location", location))))
 
     @get("/", summary="Reconciliations, newest first", responses=problems("invalid"))
     async def page(limit: Limit = 100, cursor: Cursor = None) -> Response[ReconciliationPage]:
@@ -89,7 +94,7 @@ def routes(ledger: Ledger) -> Router:
         if cursor is not None and before is None:
             return respond(invalid(("/cursor", "not a cursor of this list")))
         runs = await reconciliations.page(ledger, before=before, limit=limit + 1)
-        shown = [_document(run) for run in runs[:limit]]
+        shown = [document_of(run) for run in runs[:limit]]
         next_cursor = shown[-1].id if len(runs) > limit else None
         return respond(Answer(200, ReconciliationPage(shown, next_cursor)))
 
@@ -99,7 +104,7 @@ def routes(ledger: Ledger) -> Router:
         run = None if number is None else await reconciliations.get(ledger, number)
         if run is None:
             return respond(problem("not-found", f"There is no reconciliation {run_id}."))
-        return respond(Answer(200, _document(run)))
+        return respond(Answer(200, document_of(run)))
 
     return Router(_PATH, route_handlers=[ask, page, one], tags=["Reconciliations"])
 
@@ -110,7 +115,22 @@ def _number(text: str) -> int | None:
     return number if number <= _LARGEST else None
 
 
-def _document(run: Reconciliation) -> ReconciliationDocument:
+def _unknown(scope: Scope, unknown: Scope) -> Answer:
+    slug, member, asked, strange = (
+        ("unknown-sku", "skus", scope.skus, unknown.skus)
+        if unknown.skus
+        else ("unknown-location", "locations", scope.locations, unknown.locations)
+    )
+    errors = [
+        FieldError(f"/scope/{member}/{place}", f"{name} is not known")
+        for place, name in enumerate(asked)
+        if name in strange
+    ]
+    return problem(slug, "; ".join(error.message for error in errors), errors=errors)
+
+
+def document_of(run: Reconciliation) -> ReconciliationDocument:
+    """The run as callers see it."""
     return ReconciliationDocument(
         id=str(run.id),
         status=run.status,
@@ -120,7 +140,7 @@ def _document(run: Reconciliation) -> ReconciliationDocument:
         requested_at=_time(run.requested_at),
         started_at=None if run.started_at is None else _time(run.started_at),
         finished_at=None if run.finished_at is None else _time(run.finished_at),
-        report=run.report,
+        report=run.report if run.finished_at is not None else None,
     )
 
 

@@ -11,7 +11,7 @@ from atp_service.cli.surroundings import settings_here
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from atp_service.ledger.reconciliations import Drift, Reconciliation
+    from atp_service.ledger.reconciliations import Drift, Reconciliation, Scope
 
 _SHOWN = 30  # differences in the table; all of the report with --json
 
@@ -39,15 +39,19 @@ def command(
     from rich.console import Console
 
     from atp_service import app, log, reconcile
-    from atp_service.ledger import Unavailable
-    from atp_service.ledger.reconciliations import Scope
+    from atp_service.api.reconciliations import document_of
+    from atp_service.ledger import Unavailable, reconciliations
 
     log.configure("error", "reconcile")
     console = Console(stderr=True)
+    scope = reconciliations.Scope(skus=list(skus), locations=list(locations))
 
-    async def run() -> "Reconciliation":
-        scope = Scope(skus=list(skus), locations=list(locations))
+    async def run() -> "Reconciliation | Scope":
+        """The run, once it is over; or what of its scope nobody knows."""
         async with app.connections(settings, "reconcile") as parts:
+            unknown = await reconciliations.unknown(parts.ledger, scope)
+            if not unknown.whole:
+                return unknown
             with console.status("waiting for a worker …") as status:
                 return await reconcile.reconciled(
                     parts.store,
@@ -66,10 +70,16 @@ def command(
     except KeyboardInterrupt:
         click.echo("atp: stopped; a worker that has taken the run up goes on with it.", err=True)
         sys.exit(130)
+    if isinstance(done, reconciliations.Scope):
+        names = ", ".join([*done.skus, *done.locations])
+        click.echo(f"atp: not known: {names}\nNothing was compared.", err=True)
+        sys.exit(2)
     if as_json:
-        click.echo(msgspec.json.encode(done).decode())
-    else:
+        click.echo(msgspec.json.encode(document_of(done)).decode())
+    elif done.report.drift_total or done.status == "failed":
         Console().print(_table(done))
+    else:
+        click.echo(f"Nothing differs: {_compared(done)} ({done.report.seconds:.1f} s)")
     if done.status == "failed":
         click.echo(f"atp: not done: {done.report.reason}", err=True)
         sys.exit(2)
@@ -77,13 +87,16 @@ def command(
 
 
 def _line(run: "Reconciliation") -> str:
-    compared = run.report.compared
     if run.status == "requested":
         return "waiting for a worker …"
+    return f"{_compared(run)}; {run.report.drift_total:,} differ"
+
+
+def _compared(run: "Reconciliation") -> str:
+    compared = run.report.compared
     return (
         f"{compared.levels:,} levels, {compared.reservations:,} reservations, "
-        f"{compared.orders:,} orders, {compared.deadlines:,} deadlines compared; "
-        f"{run.report.drift_total:,} differ"
+        f"{compared.orders:,} orders, {compared.deadlines:,} deadlines compared"
     )
 
 
@@ -93,11 +106,11 @@ def _table(run: "Reconciliation") -> "Table":
 
     report = run.report
     table = Table(title=escape(f"{_line(run)} ({report.seconds:.1f} s)"), title_justify="left")
-    for name in ("what", "which", "found", "expected", "repaired by entry"):
+    for name in ("what", "which", "difference", "repaired by entry"):
         table.add_column(name, overflow="fold")
     for drift in report.drift[:_SHOWN]:
         repaired = str(drift.entry) if drift.repaired else "no"
-        cells = (drift.kind, _which(drift), _short(drift.found), _short(drift.expected), repaired)
+        cells = (drift.kind, _which(drift), _difference(drift), repaired)
         table.add_row(*map(escape, cells))
     if report.drift_total > _SHOWN:
         table.caption = f"and {report.drift_total - _SHOWN:,} more"
@@ -110,9 +123,15 @@ def _which(drift: "Drift") -> str:
     return drift.reservation_id or drift.order_id or ""
 
 
-def _short(value: object) -> str:
-    """What there is of it in a cell; nothing is a dash."""
-    if isinstance(value, dict):
-        shown = {name: part for name, part in value.items() if part not in (0, "", None, [])}
-        return ", ".join(f"{name} {part}" for name, part in shown.items())
-    return "–" if value is None else str(value)
+def _difference(drift: "Drift") -> str:
+    from atp_service.ledger.difference import in_words
+
+    found, right = drift.found, drift.expected
+    if drift.kind == "deadline":
+        found, right = _due(found), _due(right)
+    return in_words(found, right) or "the same in other bytes"
+
+
+def _due(at_ms: object) -> object:
+    """A deadline with its name; what can't be read, or isn't there, as it is."""
+    return {"due_at": at_ms} if isinstance(at_ms, int | float) else at_ms

@@ -38,8 +38,8 @@ class Cases:
     def __init__(self) -> None:
         self._cases: dict[Key, Case] = {}
 
-    def open(self, notice: Notice, seq: int, at_ms: int) -> None:
-        self._count(_key_of_notice(notice), seq, at_ms, notice.units, "")
+    def open(self, notice: Notice, detail: str, seq: int, at_ms: int) -> None:
+        self._count(_key_of_notice(notice), seq, at_ms, notice.units, detail)
 
     def park(self, park: Park, detail: str, seq: int, at_ms: int) -> Key:
         key = (park.reason, park.owner, "", "", park.subject[:_REFERENCE_CHARACTERS])

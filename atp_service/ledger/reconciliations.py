@@ -97,11 +97,26 @@ class Reconciliation(Struct, frozen=True, kw_only=True):
 
 _COLUMNS = "id, status, scope, repair, asked_by, requested_at, started_at, finished_at, report"
 
+# One that waits will see all that whoever asks again has in mind: it is answered to both.
 _REQUEST = f"""
 INSERT INTO reconciliations (status, scope, repair, asked_by)
 VALUES ('requested', %(scope)s, %(repair)s, %(asked_by)s)
+ON CONFLICT (md5(scope::text), repair) WHERE status = 'requested'
+DO UPDATE SET asked_by = reconciliations.asked_by
 RETURNING {_COLUMNS}
 """  # noqa: S608  # columns of ours, as below
+_UNKNOWN_SKUS = """
+SELECT sku
+FROM unnest(%(asked)s::text[]) AS asked (sku)
+WHERE NOT EXISTS (SELECT FROM skus WHERE skus.id = asked.sku)
+  AND NOT EXISTS (SELECT FROM levels WHERE levels.sku = asked.sku)
+"""
+_UNKNOWN_LOCATIONS = """
+SELECT location
+FROM unnest(%(asked)s::text[]) AS asked (location)
+WHERE NOT EXISTS (SELECT FROM locations WHERE locations.id = asked.location)
+  AND NOT EXISTS (SELECT FROM levels WHERE levels.location = asked.location)
+"""
 _TAKE = f"""
 UPDATE reconciliations
 SET status = 'running',
@@ -135,13 +150,28 @@ _ONE = f"SELECT {_COLUMNS} FROM reconciliations WHERE id = %(id)s"  # noqa: S608
 
 
 async def request(ledger: Ledger, scope: Scope, *, repair: bool, asked_by: str) -> Reconciliation:
-    """Ask for a run; a worker takes it up within a second or two."""
-    asked = {"scope": _json(scope), "repair": repair, "asked_by": asked_by}
+    """Ask for a run; a worker takes it up within a second or two. Where the same is asked for and
+    waits already, it is that one."""
+    same = Scope(skus=sorted(set(scope.skus)), locations=sorted(set(scope.locations)))
+    asked = {"scope": _json(same), "repair": repair, "asked_by": asked_by}
     async with ledger.connection() as connection:
         cursor = await connection.execute(_REQUEST, asked)
         row = await cursor.fetchone()
     assert row is not None  # noqa: S101  # what was inserted is returned
     return _reconciliation(row)
+
+
+async def unknown(ledger: Ledger, scope: Scope) -> Scope:
+    """What of the scope nobody knows: neither master data nor a level has it."""
+    async with ledger.connection() as connection:
+        skus = await connection.execute(_UNKNOWN_SKUS, {"asked": scope.skus})
+        strange_skus = {sku for (sku,) in await skus.fetchall()}
+        locations = await connection.execute(_UNKNOWN_LOCATIONS, {"asked": scope.locations})
+        strange_locations = {location for (location,) in await locations.fetchall()}
+    return Scope(
+        skus=[sku for sku in scope.skus if sku in strange_skus],
+        locations=[location for location in scope.locations if location in strange_locations],
+    )
 
 
 async def page(ledger: Ledger, *, before: int | None, limit: int) -> list[Reconciliation]:

@@ -12,7 +12,7 @@ from struct import Struct as Layout
 
 import msgspec
 
-from atp_service.inventory.commands import Park, Snapshot
+from atp_service.inventory.commands import Park, Snapshot, decode_command
 from atp_service.inventory.journal import Entry, Head, decode_head
 from atp_service.inventory.reservations import Reservation, decode_reservation
 from atp_service.inventory.stock import StockLevel, decode_level
@@ -28,6 +28,7 @@ from atp_service.ledger.binary import (
     timestamp,
 )
 from atp_service.ledger.cases import Cases
+from atp_service.ledger.difference import of_repair
 from atp_service.ledger.position import Forked, Position
 
 _DETAIL_CHARACTERS = 2000
@@ -208,7 +209,8 @@ class Batch:
         elif head.kind == "snapshot":
             self._compare_snapshot(seq, head, entry.command)
         for notice in head.opened:
-            self._cases.open(notice, seq, head.at_ms)
+            detail = _what_differed(entry) if notice.kind == "drift" else ""
+            self._cases.open(notice, detail, seq, head.at_ms)
         for notice in head.settled:
             self._cases.settle(notice, seq, head.at_ms)
 
@@ -328,3 +330,11 @@ class Batch:
     def exceptions(self) -> list[Values]:
         partition = integer(self.partition)
         return [(partition, *values) for values in self._cases.rows()]
+
+
+def _what_differed(entry: Entry) -> str:
+    try:
+        command = decode_command(entry.command)
+    except msgspec.DecodeError:
+        return ""  # of another version: what it did stands in its images
+    return of_repair(command)[:_DETAIL_CHARACTERS]

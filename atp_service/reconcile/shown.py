@@ -11,6 +11,7 @@ from atp_service.inventory.reservations import (
     decode_reservation,
 )
 from atp_service.inventory.stock import StockLevel, decode_level
+from atp_service.ledger.difference import named
 
 _SHOWN_BYTES = 64  # of what can't be read
 _ILLEGIBLE = (msgspec.DecodeError, UnicodeDecodeError)
@@ -59,25 +60,5 @@ def name_in(raw: bytes) -> str | None:
 def shown(image: bytes | None, value: StockLevel | Reservation | Order | None) -> Any:
     """The value with its fields' names; null for nothing."""
     if value is not None:
-        return _named(value)
+        return named(value)
     return None if image is None else {"unreadable": image[:_SHOWN_BYTES].hex()}
-
-
-def _named(value: Any) -> Any:
-    match value:
-        case msgspec.Struct():
-            return {
-                name: _named(getattr(value, name))
-                for name in value.__struct_fields__
-                if name != "extras"
-            } | _extras(value)
-        case list() | tuple():
-            return [_named(item) for item in value]
-    return value
-
-
-def _extras(value: Any) -> dict[str, Any]:
-    extras: dict[str, Any] = {}
-    if isinstance(value, StockLevel):
-        extras = msgspec.to_builtins(value.extras)
-    return extras

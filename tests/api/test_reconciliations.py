@@ -49,6 +49,7 @@ async def test_what_is_asked_for_is_compared_repaired_and_told(
         {"skus": [], "locations": []},
     )
     assert answer.headers["location"] == f"{PATH}/{asked['id']}"
+    assert asked["report"] is None
     await worked_off(service, database_url)
     done = (await shop.get(answer.headers["location"])).json()
     assert (done["status"], done["report"]["drift_total"]) == ("done", 0)
@@ -95,6 +96,39 @@ async def test_a_bad_request_points_to_the_field(
     assert document["errors"][0]["pointer"] == pointer
 
 
+@pytest.mark.parametrize(
+    ("scope", "slug", "pointers"),
+    [
+        ({"skus": ["SKU-1", "NOPE", "NO"]}, "unknown-sku", ["/scope/skus/1", "/scope/skus/2"]),
+        ({"locations": ["NOWHERE"]}, "unknown-location", ["/scope/locations/0"]),
+        ({"skus": ["NOPE"], "locations": ["NOWHERE"]}, "unknown-sku", ["/scope/skus/0"]),
+    ],
+)
+async def test_who_is_unknown_is_not_said_to_be_without_drift(
+    shop: httpx.AsyncClient, scope: object, slug: str, pointers: list[str]
+) -> None:
+    document = problem(await shop.post(PATH, json={"scope": scope}), 422, slug)
+    assert [error["pointer"] for error in document["errors"]] == pointers
+    assert "NO" in document["detail"]
+    assert (await shop.get(PATH)).json()["items"] == []
+
+
+async def test_what_waits_already_is_not_asked_for_again(
+    service: Service, shop: httpx.AsyncClient, database_url: str
+) -> None:
+    here, there = {"skus": ["SKU-2", "SKU-1"]}, {"skus": ["SKU-1", "SKU-2", "SKU-1"]}
+    answers = await asyncio.gather(
+        *(shop.post(PATH, json={"scope": scope}) for scope in (here, there) * 5)
+    )
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    looked_at = (await shop.post(PATH, json={"scope": here, "repair": False})).json()["id"]
+    whole = (await shop.post(PATH)).json()["id"]
+    assert len((await shop.get(PATH)).json()["items"]) == 3
+    await worked_off(service, database_url)
+    # What has been looked at already is no answer to who asks now.
+    assert (await shop.post(PATH)).json()["id"] not in (looked_at, whole)
+
+
 async def test_a_run_that_nobody_asked_for_is_not_found(shop: httpx.AsyncClient) -> None:
     for run_id in ("0", "999999999", "-1", "x", "9" * 19, "9" * 30, "٣"):
         problem(await shop.get(f"{PATH}/{run_id}"), 404, "not-found")
@@ -104,6 +138,8 @@ async def test_a_run_that_nobody_asked_for_is_not_found(shop: httpx.AsyncClient)
 async def test_without_postgres_it_is_unavailable(
     shop: httpx.AsyncClient, postgres: Postgres, database_url: str
 ) -> None:
+    scope = {"skus": ["NOPE"]}  # whether it exists nobody can say now
     with away(postgres, database_url):
+        problem(await shop.post(PATH, json={"scope": scope}), 503, "unavailable")
         for answer in (await shop.post(PATH), await shop.get(PATH), await shop.get(f"{PATH}/1")):
             problem(answer, 503, "unavailable")

@@ -46,11 +46,21 @@ def test_who_reconciles_is_told_what_differed(instance: Instance) -> None:
     code, told = reconciled(instance, "--json")  # there is no worker for it
     run: dict[str, Any] = json.loads(told)
     assert (code, run["status"], run["report"]["compared"]["levels"]) == (0, "done", 1)
+    # A script reads it as it reads the API.
+    assert instance.http.get(f"/v1/reconciliations/{run['id']}").json() == run
+    code, told = reconciled(instance)
+    assert (code, len(told.splitlines())) == (0, 1)
+    assert told.startswith("Nothing differs: 1 levels")
+
+    for unknown in ("--sku", "--location"):
+        code, told = reconciled(instance, unknown, "NOPE")
+        assert (code, "not known: NOPE" in told) == (2, True), told
 
     with Redis.from_url(instance.environment["ATP_REDIS_URL"]) as redis:
         redis.hdel(keys_of(0).stock, level_name("SKU-1"))
     code, told = reconciled(instance, "--no-repair", "--sku", "SKU-1")
     assert (code, "SKU-1 at DC-1" in told) == (1, True)
+    assert "nothing was there; right is" in told  # the rest may be on the next line
 
     instance.start("worker", "--only", "reconcile")
     code, told = reconciled(instance, "--json")
