@@ -28,7 +28,8 @@ check: .venv/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	@if command -v luacheck >/dev/null; then \
-	$(BIN)/python -c "$(JOINED)" | luacheck --filename inventory.lua -; \
+	$(BIN)/python -c "$(JOINED)" | luacheck --filename inventory.lua - && \
+	luacheck atp_service/store/fill.lua; \
 	else echo "luacheck is not installed: Lua was not linted (Debian: apt-get install lua-check)"; fi
 
 fmt: .venv/.dev

@@ -2,7 +2,8 @@
 --
 -- KEYS as in the inventory's script; ARGV: what to do, for whom, and with what. A rebuild is known
 -- by its token, "<epoch>:<nonce>", which stands in meta while it has the right to write: one that
--- was frozen and goes on after another has begun finds another's token, or none, and writes nothing.
+-- was frozen and goes on after another has begun finds another's token, or none, and writes
+-- nothing.
 local STOCK, RESERVATIONS, ORDERS, DEADLINES = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local JOURNAL, SEEN, SEEN_BEFORE, META = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 

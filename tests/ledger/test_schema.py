@@ -57,5 +57,53 @@ async def test_one_role_may_do_everything_and_still_change_nothing(bare: Bare) -
         )
     await append(url, Writer().sale("SKU-1"))
     assert rows(url, "SELECT seq FROM entries") == [(1,)]
-    with psycopg.connect(url) as connection, pytest.raises(psycopg.errors.RestrictViolation):
-        connection.execute("DELETE FROM entries")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("INSERT INTO channels (id, document) VALUES ('web', '{}')")
+        for change in (
+            "DELETE FROM entries",
+            "DELETE FROM catalog_history",
+            "UPDATE catalog_history SET document = NULL",
+            "TRUNCATE catalog_history",
+        ):
+            with pytest.raises(psycopg.errors.RestrictViolation):
+                connection.execute(change.encode())
+
+
+async def test_two_changes_of_one_moment_are_both_remembered_in_their_order(bare: Bare) -> None:
+    migrate(bare.owner)
+    change = "UPDATE channels SET document = jsonb_build_object('safety_stock', %s)"
+    with psycopg.connect(bare.owner) as connection:
+        connection.execute("INSERT INTO channels (id, document) VALUES ('web', '{}')")
+        # The clock was set back since: what was written last is of later than now.
+        connection.execute(
+            "INSERT INTO catalog_history VALUES ('channels', 'web', now() + '1 h'::interval, '{}')"
+        )
+        for units in (1, 2):
+            connection.execute(change.encode(), (units,))
+    remembered = rows(bare.owner, "SELECT document FROM catalog_history ORDER BY at")
+    assert [document for (document,) in remembered] == [
+        {},
+        {},
+        {"safety_stock": 1},
+        {"safety_stock": 2},
+    ]
+
+
+async def test_what_waited_twice_before_the_migration_waits_once_after_it(bare: Bare) -> None:
+    migrate(bare.owner)
+    with psycopg.connect(bare.owner, autocommit=True) as connection:
+        connection.execute("DROP INDEX reconciliations_waiting")
+        for scope in ("{}", "{}", '{"skus": ["SKU-1"]}'):
+            connection.execute(
+                "INSERT INTO reconciliations (status, scope, repair, asked_by)"
+                " VALUES ('requested', %s, true, 'api')",
+                (scope,),
+            )
+        connection.execute("DROP TRIGGER append_only ON catalog_history")
+        connection.execute("UPDATE alembic_version SET version_num = '0002'")
+    migrate(bare.owner)
+    assert rows(bare.owner, "SELECT status FROM reconciliations ORDER BY id") == [
+        ("requested",),
+        ("failed",),
+        ("requested",),
+    ]
