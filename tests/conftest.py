@@ -26,6 +26,13 @@ from atp_service.ledger.schema import migrate
 
 TEMPLATE = "migrated"
 
+# Emptied as nobody but a superuser can, who says that triggers do not count.
+EMPTY = """
+SET session_replication_role = replica;
+TRUNCATE positions, entries, movements, events, traces, levels, reservations, orders, parked,
+    exceptions, snapshot_lines, reconciliations, rebuilds, forks;
+"""
+
 
 class Databases(NamedTuple):
     """A database's address for the service's role, and for the role that owns it."""
@@ -117,8 +124,12 @@ def _databases(_postgres_server: Postgres, request: pytest.FixtureRequest) -> It
 
 
 @pytest.fixture
-def database_url(_databases: Databases) -> str:
-    """The module's database as the service's role, which owns nothing."""
+def database_url(_databases: Databases, _postgres_server: Postgres) -> str:
+    """The module's database as the service's role, which owns nothing. Its ledger is empty, as a
+    new Redis is: beside one that isn't, an empty Redis has lost something."""
+    name = psycopg.conninfo.conninfo_to_dict(_databases.service)["dbname"]
+    with psycopg.connect(_postgres_server.url("postgres", str(name))) as connection:
+        connection.execute(EMPTY)
     return _databases.service
 
 

@@ -65,8 +65,23 @@ class Ledger:
         async with self.connection() as connection:
             return await read_position(connection, partition)
 
+    async def begin(self, epoch: int, partition: int = 0) -> bool:
+        """Begin a partition in this epoch; False where somebody has begun it before."""
+        async with self.connection() as connection:
+            cursor = await connection.execute(
+                """
+                INSERT INTO positions (partition, epoch, seq, digest, chain, run_id)
+                VALUES (%(partition)s, %(epoch)s, 0, '', %(genesis)s, '')
+                ON CONFLICT DO NOTHING
+                RETURNING partition
+                """,
+                {"partition": partition, "epoch": epoch, "genesis": GENESIS},
+            )
+            return await cursor.fetchone() is not None
+
     async def open(self, epoch: int, run_id: str, partition: int = 0) -> None:
-        """Remember the Redis that the partition was opened with; begin a partition that is new."""
+        """Remember the Redis that the partition was opened with; a Redis may have been used before
+        this ledger knew of it."""
         async with self.connection() as connection:
             await connection.execute(
                 """

@@ -20,8 +20,8 @@ async def why(site: Site, position_now: Callable[[], Awaitable[Position | None]]
     position = await position_now()
     while True:
         sight = await site.look()
-        if sight.seq is None and not sight.rebuilding and (position is None or position.seq == 0):
-            return None  # a first start: whoever opens it first begins it
+        if sight.seq is None and not sight.rebuilding and position is None:
+            return None  # the first start ever: whoever opens it first begins it
         try:
             await site.compare(sight, position)
         except Fenced as fence:

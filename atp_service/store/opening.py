@@ -35,9 +35,14 @@ class Position(Protocol):
 
 
 class Witness(Protocol):
-    """The ledger, as far as the opening needs it. Both may raise when it is away."""
+    """The ledger, as far as the opening needs it. All may raise when it is away.
+
+    `begin` is true for the one who begins the partition, and for nobody ever after.
+    """
 
     async def position(self) -> Position | None: ...
+
+    async def begin(self, epoch: int) -> bool: ...
 
     async def open(self, epoch: int, run_id: str) -> None: ...
 
@@ -171,10 +176,12 @@ class Opening:
             log.warning("opened_without_ledger", run_id=sight.run_id, reason=str(fault))
             self._run_id, self.epoch = sight.run_id, sight.epoch
             return
-        sight = await self._agree(wire, self._witness, position)
-        epoch = sight.epoch or 0
         try:
+            sight = await self._agree(wire, self._witness, position)
+            epoch = sight.epoch or 0
             await self._witness.open(epoch, sight.run_id)
+        except (Fenced, Unavailable):
+            raise
         except Exception as fault:
             raise Unavailable("the ledger went away while Redis was compared") from fault
         self._run_id, self.epoch = sight.run_id, epoch
@@ -183,8 +190,11 @@ class Opening:
     async def _agree(self, wire: Wire, witness: Witness, position: Position | None) -> Sight:
         """The Redis, looked at once more now that the position is known: it may only be ahead."""
         sight = await look(wire, self._keys)
-        if sight.seq is None and not sight.rebuilding and (position is None or position.seq == 0):
-            sight = await self._initialise(wire, position.epoch if position else FIRST_EPOCH)
+        if sight.seq is None and not sight.rebuilding and position is None:
+            # The ledger first: from then on a Redis that is empty has lost something.
+            if await witness.begin(FIRST_EPOCH):
+                await self._initialise(wire)
+            return await self._agree(wire, witness, await witness.position())
         try:
             await compare(wire, self._keys, sight, position)
         except Fenced as fence:
@@ -197,9 +207,8 @@ class Opening:
             return await self._agree(wire, witness, later)
         return sight
 
-    async def _initialise(self, wire: Wire, epoch: int) -> Sight:
-        """A first start: an empty Redis and a ledger without entries."""
-        fields = {"seq": 0, "digest": "", "time": 0, "rotated_at": 0, "epoch": epoch}
+    async def _initialise(self, wire: Wire) -> None:
+        """The first start ever: an empty Redis and a ledger that knows of none."""
+        fields = {"seq": 0, "digest": "", "time": 0, "rotated_at": 0, "epoch": FIRST_EPOCH}
         requests = [("HSETNX", self._keys.meta, name, value) for name, value in fields.items()]
         await wire.exchange([("MULTI",), *requests, ("EXEC",)])
-        return await look(wire, self._keys)

@@ -9,8 +9,7 @@ import pytest
 
 from atp_service.ledger import Ledger
 from atp_service.store import Store
-from tests.ledger.conftest import empty_ledger, ledger
-from tests.record.conftest import stock
+from tests.record.conftest import empty_ledger, ledger, stock
 from tests.verify.shop import Shop, a_past
 
 __all__ = ["empty_ledger", "ledger", "stock"]

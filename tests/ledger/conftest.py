@@ -2,25 +2,15 @@
 
 from collections.abc import AsyncIterator
 
-import psycopg
 import pytest
 from psycopg_pool import AsyncConnectionPool
 
 from atp_service.ledger import Ledger
 
-# Emptied as nobody but a superuser can, who says that triggers do not count.
-EMPTY = """
-SET session_replication_role = replica;
-TRUNCATE positions, entries, movements, events, traces, levels, reservations, orders, parked,
-    exceptions, reconciliations;
-"""
-
 
 @pytest.fixture
-def empty_ledger(database_url: str, superuser_url: str) -> str:
+def empty_ledger(database_url: str) -> str:
     """The address of a ledger without a position, for the service's role."""
-    with psycopg.connect(superuser_url) as connection:
-        connection.execute(EMPTY)
     return database_url
 
 

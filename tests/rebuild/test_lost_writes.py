@@ -137,6 +137,23 @@ async def test_an_emptied_redis_is_open_again_with_all_that_the_ledger_had(
         await shop.recorded()
 
 
+async def test_a_redis_emptied_before_anything_was_recorded_is_fenced_and_begun_in_a_new_epoch(
+    shop: Retailer, redis: Redis, redis_url: str, ledger_url: str
+) -> None:
+    await shop.tell(event("receipt", quantity=5))
+    assert isinstance(await shop.store.apply(hold("cart", 3)), Held)
+    await redis.flushall()
+    with pytest.raises(Fenced) as told:
+        await shop.store.apply(hold("other", 3))
+    assert told.value.cause == "lost"
+    async with looked_after(tools(shop, redis_url, ledger_url), shop):
+        await opened_in(shop, 2)
+        assert isinstance(await shop.store.apply(hold("cart", 3)), Short)
+        await shop.tell(event("receipt", quantity=5))
+        assert isinstance(await shop.store.apply(hold("cart", 3)), Held)
+        await shop.recorded()
+
+
 async def test_a_hold_s_deadline_survives_the_rebuild(
     shop: Retailer, redis: Redis, redis_url: str, ledger_url: str
 ) -> None:

@@ -8,10 +8,10 @@ from redis.asyncio import Redis
 
 from atp_service.ledger import Ledger
 from atp_service.store import Store
-from tests.ledger.conftest import EMPTY, empty_ledger
+from tests.ledger.conftest import empty_ledger
 from tests.reconcile.trade import Shop, recorded
 
-__all__ = ["EMPTY", "empty_ledger"]
+__all__ = ["empty_ledger"]
 
 
 @pytest.fixture

@@ -24,5 +24,11 @@ class Witness:
             raise ConnectionError("the ledger is away")
         return self.last
 
+    async def begin(self, epoch: int) -> bool:
+        if self.last is not None:
+            return False
+        self.last = Position(epoch, 0, "")
+        return True
+
     async def open(self, epoch: int, run_id: str) -> None:
         self.opened.append((epoch, run_id))

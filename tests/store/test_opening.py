@@ -25,6 +25,34 @@ async def test_a_first_start_begins_the_first_epoch(redis_url: str) -> None:
     await store.close()
 
 
+async def test_a_redis_emptied_before_anything_was_recorded_has_lost_something_too(
+    redis_url: str, redis: Redis
+) -> None:
+    store, witness = Store(redis_url), Witness()
+    await store.open(witness)
+    await store.apply(receipt("1", 5))
+    await redis.flushall()
+    with pytest.raises(Fenced, match="empty"):
+        await store.apply(hold("cart"))
+    late = Store(redis_url)
+    with pytest.raises(Fenced, match="empty") as fenced:
+        await late.open(witness)
+    assert fenced.value.cause == "lost"
+    assert await redis.keys() == []
+    for opened in (store, late):
+        await opened.close()
+
+
+async def test_of_many_who_start_at_once_one_begins_and_all_are_let_in(redis_url: str) -> None:
+    witness = Witness()
+    stores = [Store(redis_url) for _ in range(8)]
+    await asyncio.gather(*(store.open(witness) for store in stores))
+    assert {store.epoch for store in stores} == {1}
+    assert len({run_id for _, run_id in witness.opened}) == 1
+    for store in stores:
+        await store.close()
+
+
 async def test_an_emptied_redis_answers_nothing(redis_url: str, redis: Redis) -> None:
     store, witness = Store(redis_url), Witness()
     await store.open(witness)
