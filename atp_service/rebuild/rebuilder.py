@@ -204,7 +204,7 @@ class _Run:
         finally:
             await fill.stop()
         self._view.show("filled", report)
-        async with self._own_store(site, begun, fill.token) as store:
+        async with self._own_store(site, begun, fill) as store:
             await self._apply_again(store, connection, report)
             await forks.secure(site, connection, tools.database_url, partition)
             self._view.show("applied again", report)
@@ -240,13 +240,13 @@ class _Run:
         return filling.filled
 
     @asynccontextmanager
-    async def _own_store(self, site: Site, begun: Rebuild, token: str) -> AsyncIterator[Store]:
+    async def _own_store(self, site: Site, begun: Rebuild, fill: Fill) -> AsyncIterator[Store]:
         """The one store that is let in before all others are."""
         store = Store(
             self._tools.redis_url,
             name="rebuild",
             window_ms=self._tools.window_ms,
-            opening=RebuildersOpening(site.keys, begun.epoch, token),
+            opening=RebuildersOpening(site.keys, begun.epoch, fill),
         )
         try:
             yield store

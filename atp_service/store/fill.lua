@@ -25,12 +25,15 @@ function actions.fence()
   return redis.call('HDEL', META, 'epoch')
 end
 
--- Empty the partition, unless a later rebuild has been here.
+-- Empty the partition, unless a later rebuild has been here, or there is an epoch again: another
+-- Redis has taken the fenced one's place, and what it has acknowledged is to be saved first.
 function actions.begin()
   local meta = redis.call('HMGET', META, 'epoch', 'rebuilding')
-  local latest = math.max(tonumber(meta[1] or 0), epoch_of(meta[2]))
-  if latest >= epoch_of(token) then
-    return redis.error_reply('FENCED a rebuild of epoch ' .. string.format('%d', latest))
+  if meta[1] then
+    return redis.error_reply('FENCED epoch ' .. meta[1] .. ' goes on here')
+  end
+  if epoch_of(meta[2]) >= epoch_of(token) then
+    return redis.error_reply('FENCED a rebuild of epoch ' .. epoch_of(meta[2]))
   end
   redis.call('UNLINK', STOCK, RESERVATIONS, ORDERS, DEADLINES, JOURNAL, SEEN, SEEN_BEFORE, META)
   return redis.call('HSET', META, 'rebuilding', token)

@@ -24,7 +24,7 @@ Pairs = list[bytes]
 
 
 class Superseded(Exception):
-    """Another rebuild has begun since: this one may write nothing more."""
+    """Another rebuild has begun since, or another Redis answers: this one writes nothing more."""
 
 
 class Site:
@@ -32,11 +32,22 @@ class Site:
 
     def __init__(self, redis_url: str, *, name: str, partition: int = 0) -> None:
         self.keys = keys_of(partition)
-        self._wire = Wire(redis_url, name=f"{name}-site")
+        self._wire = Wire(redis_url, name=f"{name}-site", greet=self._greet)
         self._script = Script((files("atp_service.store") / "fill.lua").read_text("utf-8"))
+
+        self._run_id: str | None = None
 
     async def look(self) -> Sight:
         return await look(self._wire, self.keys)
+
+    async def stay(self) -> str:
+        """Talk to no other Redis from now on than to the one that answers; its run_id."""
+        self._run_id = (await self.look()).run_id
+        return self._run_id
+
+    async def _greet(self, wire: Wire) -> None:
+        if self._run_id is not None and (await look(wire, self.keys)).run_id != self._run_id:
+            raise Superseded("another Redis answers than the one that is being rebuilt")
 
     async def compare(self, sight: Sight, position: Position | None) -> None:
         """Raises Fenced unless this Redis continues what the ledger has."""
@@ -91,6 +102,7 @@ class Fill:
 
     def __init__(self, site: Site, epoch: int, nonce: str) -> None:
         self.token = f"{epoch}:{nonce}"
+        self.run_id = ""
         self._site = site
         self._epoch = epoch
         self._requests: list[Request] = []
@@ -98,7 +110,8 @@ class Fill:
         self._sending: asyncio.Task[list[Any]] | None = None
 
     async def begin(self) -> None:
-        """Empty the partition."""
+        """Empty the partition. What is filled is this one Redis: another may lack a part of it."""
+        self.run_id = await self._site.stay()
         await self._site.act("begin", self.token)
 
     async def put(self, key: str, pairs: Pairs) -> None:
@@ -159,14 +172,16 @@ class Fill:
 
 
 class RebuildersOpening(Opening):
-    """Lets in one rebuild alone, in its epoch, until it opens the partition to all."""
+    """Lets in one rebuild alone, in its epoch and on the Redis that it has filled, until it opens
+    the partition to all."""
 
-    def __init__(self, keys: Keys, epoch: int, token: str) -> None:
+    def __init__(self, keys: Keys, epoch: int, fill: Fill) -> None:
         super().__init__(keys)
-        self._only = (epoch, token)
+        self._only = (epoch, fill.token, fill.run_id)
 
     async def _meet(self, wire: Any) -> None:
         sight = await look(wire, self._keys)
-        if (sight.epoch, sight.rebuilding) != self._only:
-            raise Fenced("another rebuild has begun since", SOON_SECONDS, cause="lost")
+        if (sight.epoch, sight.rebuilding, sight.run_id) != self._only:
+            reason = "another rebuild has begun since, or another Redis answers"
+            raise Fenced(reason, SOON_SECONDS, cause="lost")
         self.epoch = self._only[0]

@@ -14,12 +14,17 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from redis import Redis as SyncRedis
 from redis.asyncio import Redis
 
+from atp_service import rebuild
 from atp_service.inventory.commands import Confirm, LineUnits, Release
 from atp_service.inventory.outcomes import Held
+from atp_service.rebuild import Report, Stage
+from atp_service.store.rebuilding import Superseded
 from tests.facts.trade import Retailer, event
 from tests.rebuild.mending import (
+    KEYS,
     contents,
     copy_of,
     hold,
@@ -95,6 +100,40 @@ async def test_a_rebuild_that_died_is_made_whole_by_the_next(
         with psycopg.connect(ledger_url) as connection:
             unopened = connection.execute("SELECT FROM rebuilds WHERE opened_at IS NULL")
             assert unopened.rowcount == 0
+
+
+class _FailsOver:
+    """At a stage of the rebuild another Redis takes the place of the one that is rebuilt."""
+
+    def __init__(self, stage: Stage, redis_url: str, other: dict[str, bytes]) -> None:
+        self._stage = stage
+        self._redis_url = redis_url
+        self._other = other
+
+    def show(self, stage: Stage, report: Report) -> None:
+        if stage == self._stage:
+            with SyncRedis.from_url(self._redis_url) as redis:
+                redis.delete(*KEYS)
+                for key, blob in self._other.items():
+                    redis.restore(key, 0, blob)
+
+
+async def test_a_redis_that_stands_in_half_way_is_not_emptied_before_it_is_heard(
+    shop: Retailer, redis: Redis, redis_url: str, ledger_url: str
+) -> None:
+    mending = tools(shop, redis_url, ledger_url)
+    async with looked_after(mending, shop):
+        await shop.tell(event("receipt", quantity=10))
+        await shop.recorded()
+    # Only the one that stands in has this sale.
+    await on_the_fork(redis, sale("S-other", 3))
+    other = await copy_of(redis)
+    await redis.flushall()
+    with pytest.raises(Superseded, match="epoch 1 goes on here"):
+        await rebuild.rebuild(mending, view=_FailsOver("secured", redis_url, other))
+    async with looked_after(mending, shop):
+        await opened_in(shop, 3)
+        assert await shop.on_hand() == 7
 
 
 @pytest.mark.parametrize("stage", ["secured", "filling", "filled"])

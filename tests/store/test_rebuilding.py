@@ -1,0 +1,96 @@
+"""A partition is filled on one Redis: what stands in for it half-way is not gone on with."""
+
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from atp_service.embedded.kept import Kept
+from atp_service.embedded.servers import running, socket_folder
+from atp_service.embedded.valkey import Valkey
+from atp_service.inventory.outcomes import Applied
+from atp_service.store import Fenced, Store, Unavailable
+from atp_service.store.rebuilding import Fill, RebuildersOpening, Site, Superseded
+from tests.store.ledgers import Witness
+from tests.store.test_door import receipt
+
+EPOCH = 2
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[tuple[Valkey, Kept]]:
+    """A server that may be stopped, and started again with all it had."""
+    valkey = Valkey(tmp_path, socket_folder(tmp_path))
+    with running([valkey]) as (kept,):
+        yield valkey, kept
+
+
+@asynccontextmanager
+async def site_of(redis_url: str) -> AsyncIterator[Site]:
+    site = Site(redis_url, name="test")
+    try:
+        yield site
+    finally:
+        await site.close()
+
+
+async def filled(site: Site) -> Fill:
+    """A rebuild that has put in all there is, and has not opened yet."""
+    fill = Fill(site, EPOCH, "nonce")
+    await fill.begin()
+    await fill.finish(seq=0, digest="", at_ms=0, rotated_at_ms=0)
+    return fill
+
+
+def restart(own_redis: tuple[Valkey, Kept]) -> None:
+    valkey, kept = own_redis
+    kept.stop()
+    kept.child = valkey.start()
+    give_up = time.monotonic() + 30.0
+    while not valkey.ready():
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+
+
+async def test_where_an_epoch_stands_again_nothing_is_emptied(redis_url: str, redis: Redis) -> None:
+    store = Store(redis_url)
+    await store.open(Witness())
+    await store.apply(receipt("1", 5))
+    async with site_of(redis_url) as site:
+        assert await site.fence(1)
+        # A failover: a replica that has not heard of the fence.
+        await redis.hset("{0}meta", "epoch", "1")
+        with pytest.raises(Superseded, match="epoch 1 goes on here"):
+            await Fill(site, EPOCH, "nonce").begin()
+    (level,) = await store.levels([("LAMP", "DC")])
+    assert level is not None
+    assert level.on_hand == 5
+    await store.close()
+
+
+async def test_a_redis_that_takes_the_place_of_the_filled_one_is_not_written_to(
+    own_redis: tuple[Valkey, Kept],
+) -> None:
+    async with site_of(own_redis[0].url) as site:
+        fill = await filled(site)
+        restart(own_redis)
+        with pytest.raises(Unavailable):
+            await fill.open()
+        with pytest.raises(Superseded, match="another Redis"):
+            await fill.open()
+
+
+async def test_commands_of_a_rebuild_reach_no_other_redis_than_the_one_it_filled(
+    own_redis: tuple[Valkey, Kept],
+) -> None:
+    async with site_of(own_redis[0].url) as site:
+        opening = RebuildersOpening(site.keys, EPOCH, await filled(site))
+        store = Store(own_redis[0].url, opening=opening)
+        assert isinstance(await store.apply(receipt("1", 5)), Applied)
+        restart(own_redis)
+        with pytest.raises(Fenced, match="another Redis"):
+            await store.apply(receipt("2", 5))
+        await store.close()
