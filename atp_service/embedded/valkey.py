@@ -4,7 +4,7 @@ import os
 import socket
 from pathlib import Path
 
-from atp_service.embedded import binaries
+from atp_service.embedded import allocator, binaries
 from atp_service.embedded.child import Child
 from atp_service.embedded.leftovers import end_leftovers
 
@@ -57,7 +57,13 @@ class Valkey:
         command: list[str | Path] = [self._program.path]
         for name, value in settings.items():
             command += [f"--{name}", value]
-        return Child("valkey", command, log=self._log, folder=self._folder)
+        return Child(
+            "valkey",
+            command,
+            log=self._log,
+            folder=self._folder,
+            environment=allocator.environment(),
+        )
 
     def ready(self) -> bool:
         """Whether it answers, with its data loaded."""
