@@ -1,15 +1,16 @@
 """Journal entries: what happened, the command behind it, and everything it touched, afterwards.
 
-An entry is one message of the Redis stream, id `<seq>-0`. Its fields are `c` (the command, as it
-was sent), `h` (the head), `d` (the digest) and the after-images: `l<sku>\\x1f<location>`,
-`r<reservation id>`, `o<order id>`, each the value Redis now keeps under that name.
+An entry is one message of the Redis stream, id `<seq>-0`. Its fields are `e` and `d`, the digest.
+`e` is one msgpack array: the command as it was sent, the head, then names and after-images in turn:
+`l<sku>\\x1f<location>`, `r<reservation id>`, `o<order id>`, each with the value Redis now keeps
+under that name.
 """
 
 from collections.abc import Sequence
 from hashlib import sha1
 
-from msgspec import Struct
-from msgspec.msgpack import Decoder
+from msgspec import Raw, Struct
+from msgspec.msgpack import Decoder, Encoder
 
 from atp_service.inventory.reservations import (
     Order,
@@ -55,10 +56,15 @@ class Entry(Struct, frozen=True):
 
     def digest_after(self, previous: str) -> str:
         """What the digest must be, if this entry follows one whose digest was `previous`."""
-        parts = [previous.encode(), b"%d-0" % self.seq, b"c", self.command, b"h", self.head]
+        content = previous.encode() + b"%d-0" % self.seq + self.body()
+        return sha1(content, usedforsecurity=False).hexdigest()
+
+    def body(self) -> bytes:
+        """The entry's field `e`."""
+        parts = [_array_of(2 + 2 * len(self.images)), self.command, self.head]
         for name, image in self.images:
-            parts += (name.encode(), image)
-        return sha1(b"\x1e".join(parts), usedforsecurity=False).hexdigest()
+            parts += (_encode_name(name), image)
+        return b"".join(parts)
 
     def levels(self) -> list[tuple[str, str, StockLevel]]:
         return [
@@ -75,14 +81,26 @@ class Entry(Struct, frozen=True):
 
 
 decode_head = Decoder(Head).decode
+_decode_body = Decoder(list[Raw]).decode
+_decode_name = Decoder(str).decode
+_encode_name = Encoder().encode
 
 
 def entry_from_stream(message_id: bytes, fields: Sequence[bytes]) -> Entry:
-    """An entry from XRANGE's reply: fields are c, h, then image names and images, last d."""
+    """An entry from XRANGE's reply."""
+    command, head, *images = _decode_body(fields[1])
     return Entry(
         seq=int(message_id.partition(b"-")[0]),
-        command=fields[1],
-        head=fields[3],
+        command=bytes(command),
+        head=bytes(head),
         digest=fields[-1].decode(),
-        images=[(fields[i].decode(), fields[i + 1]) for i in range(4, len(fields) - 2, 2)],
+        images=[
+            (_decode_name(name), bytes(image))
+            for name, image in zip(images[::2], images[1::2], strict=True)
+        ],
     )
+
+
+def _array_of(count: int) -> bytes:
+    """How msgpack begins an array of so many, as the script writes it."""
+    return b"\xdc%c%c" % divmod(count, 256)

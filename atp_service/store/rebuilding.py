@@ -124,8 +124,7 @@ class Fill:
 
     async def put_entry(self, entry: Entry) -> None:
         """The last recorded entry, as it was: what comes next continues it."""
-        images = [part for name, image in entry.images for part in (name, image)]
-        fields = ("c", entry.command, "h", entry.head, *images, "d", entry.digest)
+        fields = ("e", entry.body(), "d", entry.digest)
         self._requests.append(self._site.call("entry", self.token, f"{entry.seq}-0", *fields))
 
     async def _put(self, action: str, pairs: Pairs, *key: str) -> None:

@@ -167,8 +167,8 @@ FAULTS = [
     ),
     Fault(
         "an entry does not follow the one before",
-        "local entry = { digest, id,",
-        "local entry = { '', id,",
+        "redis.sha1hex(digest .. id .. body)",
+        "redis.sha1hex(id .. body)",
     ),
     Fault(
         "a cancelled order's units stay allocated",

@@ -97,12 +97,12 @@ local function apply(command, blob)
   return HANDLERS[command.type](command, blob)
 end
 
-local function write_hash(key, names, blobs)
-  local values, gone = {}, {}
-  for name in pairs(names) do
-    if blobs[name] then
-      local place = #values
-      values[place + 1], values[place + 2] = name, blobs[name]
+local function write_hash(key, blobs)
+  local values, size, gone = {}, 0, {}
+  for name, blob in pairs(blobs) do
+    if blob then
+      values[size + 1], values[size + 2] = name, blob
+      size = size + 2
     else
       gone[#gone + 1] = name
     end
@@ -116,11 +116,11 @@ local function write_hash(key, names, blobs)
 end
 
 local function write_deadlines()
-  local values, gone = {}, {}
+  local values, size, gone = {}, 0, {}
   for member, at in pairs(new_deadlines) do
     if at then
-      local place = #values
-      values[place + 1], values[place + 2] = integer(at), member
+      values[size + 1], values[size + 2] = at, member
+      size = size + 2
     else
       gone[#gone + 1] = member
     end
@@ -143,8 +143,8 @@ end
 
 -- Entries first: if Redis has no memory left it says so here, before anything is written.
 local function write()
-  for i = 1, #new_entries do
-    redis.call('XADD', JOURNAL, unpack(new_entries[i], 2))
+  for i = 1, #new_entries, 3 do
+    redis.call('XADD', JOURNAL, new_entries[i], 'e', new_entries[i + 1], 'd', new_entries[i + 2])
   end
   local marks = {}
   for key in pairs(new_seen) do
@@ -161,9 +161,9 @@ local function write()
       redis.call('HDEL', STOCK, sku)
     end
   end
-  write_hash(STOCK, new_levels, level_blobs)
-  write_hash(RESERVATIONS, new_reservations, reservation_blobs)
-  write_hash(ORDERS, new_orders, order_blobs)
+  write_hash(STOCK, new_levels)
+  write_hash(RESERVATIONS, new_reservations)
+  write_hash(ORDERS, new_orders)
   write_deadlines()
   write_feeds()
   if #new_entries > 0 then

@@ -30,16 +30,15 @@ local function forget_reservation(id)
       end
     end
     orders[order_id] = #kept > 0 and { kept, order[EARLY] } or false
-    order_blobs[order_id] = #kept > 0 and pack(orders[order_id]) or nil
-    new_orders[order_id] = true
+    new_orders[order_id] = #kept > 0 and pack(orders[order_id])
   end
-  reservations[id], reservation_blobs[id], new_reservations[id] = false, nil, true
+  reservations[id], new_reservations[id] = false, false
   new_deadlines['r' .. id] = false
 end
 
 -- Units sold for an order that was never confirmed here are no longer waited for.
 local function forget_order(id)
-  orders[id], order_blobs[id], new_orders[id] = false, nil, true
+  orders[id], new_orders[id] = false, false
   new_deadlines['o' .. id] = false
 end
 

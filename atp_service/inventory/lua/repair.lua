@@ -84,8 +84,7 @@ end
 local function put_repaired(name, level, was)
   touch_extras(level).repaired_at = level[VERSION] + 1
   level[MOVES] = level[MOVES] + 1
-  staged_levels[name], staged_were[name] = level, level[ON_HAND]
-  stage('l', name)
+  put_level(name, level)
   note_sign(name, was, level[ON_HAND])
 end
 
@@ -119,7 +118,7 @@ local function repair_level(command, blob)
   local outcome = settle_repair(command, blob, command.sku, command.location, '',
     found and right and right[ON_HAND] - found[ON_HAND] or 0)
   if not right then
-    levels[name], level_blobs[name], new_levels[name] = false, nil, true
+    levels[name], new_levels[name] = false, false
   end
   locations[command.sku], new_locations[command.sku] = listed, listed
   return outcome
@@ -158,7 +157,7 @@ local function repair_reservation(command, blob)
   set_deadline(member, deadline)
   local outcome = settle_repair(command, blob, '', '', id, 0)
   if not right then
-    reservations[id], reservation_blobs[id], new_reservations[id] = false, nil, true
+    reservations[id], new_reservations[id] = false, false
   end
   return outcome
 end
@@ -178,13 +177,12 @@ local function repair_order(command, blob)
     return { 'moved' }
   end
   if right then
-    staged_orders[id] = right
-    stage('o', id)
+    put_order(id, right)
   end
   set_deadline(member, deadline or false)
   local outcome = settle_repair(command, blob, '', '', id, 0)
   if not right then
-    orders[id], order_blobs[id], new_orders[id] = false, nil, true
+    orders[id], new_orders[id] = false, false
   end
   return outcome
 end

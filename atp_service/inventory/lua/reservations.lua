@@ -3,7 +3,7 @@
 local NOTHING = {}
 
 local function answer(tag, id)
-  return { tag, reservations[id][SEQ], reservation_blobs[id] }
+  return { tag, reservations[id][SEQ], new_reservations[id] or reservation_blobs[id] }
 end
 
 -- The command has changed the reservation: its entry, and the reservation as it is now.

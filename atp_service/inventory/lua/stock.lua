@@ -17,21 +17,23 @@ local SEPARATOR = '\31'
 
 local pack, unpack_blob = cmsgpack.pack, cmsgpack.unpack
 local format, find, min, max = string.format, string.find, math.min, math.max
+local concat = table.concat
 
 local epoch, promises_refused, window_ms = tonumber(ARGV[1]), ARGV[2] == '1', tonumber(ARGV[3])
 local now, seq, digest, rotated_at
 
--- The batch's memory: what was read (false: known to be absent) and what is to be written.
+-- The batch's memory: what was read (false: known to be absent) and what is to be written: packed,
+-- or false for what goes.
 local levels, reservations, orders, seen, locations = {}, {}, {}, {}, {}
-local level_blobs, reservation_blobs, order_blobs = {}, {}, {}
+local reservation_blobs = {}
 local new_levels, new_reservations, new_orders, new_seen = {}, {}, {}, {}
 local new_locations, new_deadlines, new_feeds, new_entries = {}, {}, {}, {}
 local plain_heads = {}
 
 -- The command in hand: what it has touched, in the order of touching, and what it gives notice of.
-local staged_kinds, staged_names = {}, {}
-local staged_levels, staged_were, staged_reservations, staged_orders = {}, {}, {}, {}
-local staged_deadlines, staged_seen, opened, settled, noted, deltas = {}, {}, {}, {}, {}, {}
+local staged_levels, staged_reservations, staged_orders = {}, {}, {}
+local touched_levels, were_on_hand, touched_reservations, touched_orders = {}, {}, {}, {}
+local staged_deadlines, staged_seen, opened, settled, noted = {}, {}, {}, {}, {}
 
 local function integer(number)
   return format('%d', number)
@@ -44,18 +46,19 @@ local function empty(list)
   end
 end
 
+local function forget(staged, touched)
+  for place = #touched, 1, -1 do
+    staged[touched[place]], touched[place] = nil, nil
+  end
+end
+
 -- Forget what the command in hand has staged.
 local function begin()
-  for place = 1, #staged_names do
-    local name = staged_names[place]
-    staged_levels[name], staged_were[name] = nil, nil
-    staged_reservations[name], staged_orders[name] = nil, nil
-  end
-  empty(staged_kinds)
-  empty(staged_names)
+  forget(staged_levels, touched_levels)
+  forget(staged_reservations, touched_reservations)
+  forget(staged_orders, touched_orders)
   empty(staged_deadlines)
   empty(staged_seen)
-  empty(deltas)
   empty(opened)
   empty(settled)
   empty(noted)
@@ -68,6 +71,11 @@ end
 local function split_name(name)
   local at = find(name, SEPARATOR, 1, true)
   return string.sub(name, 1, at - 1), string.sub(name, at + 1)
+end
+
+-- How msgpack begins an array of so many.
+local function array_of(count)
+  return string.char(220, math.floor(count / 256), count % 256)
 end
 
 local function pack_level(level)
@@ -112,10 +120,11 @@ local function level_of(name)
   return level
 end
 
--- What the command in hand touches is written down with its entry, in the order of touching.
-local function stage(kind, name)
-  local place = #staged_names + 1
-  staged_kinds[place], staged_names[place] = kind, name
+-- The command in hand leaves the level so.
+local function put_level(name, level)
+  local place = #touched_levels + 1
+  staged_levels[name], touched_levels[place] = level, name
+  were_on_hand[place] = level[ON_HAND]
 end
 
 -- The level, to be changed: a copy until the command is known to succeed.
@@ -125,8 +134,7 @@ local function touch_level(name)
     local a = level_of(name)
     level = a and { a[1], a[2], a[3], a[4], a[5], a[6], a[7] and copy(a[7]) }
       or { 0, 0, 0, 0, 0, 0 }
-    staged_levels[name], staged_were[name] = level, level[ON_HAND]
-    stage('l', name)
+    put_level(name, level)
   end
   return level
 end
@@ -224,7 +232,7 @@ end
 
 local function put_reservation(id, reservation)
   if not staged_reservations[id] then
-    stage('r', id)
+    touched_reservations[#touched_reservations + 1] = id
   end
   staged_reservations[id] = reservation
   return reservation
@@ -256,12 +264,15 @@ local function order_of(id)
   return order
 end
 
+local function put_order(id, order)
+  staged_orders[id], touched_orders[#touched_orders + 1] = order, id
+end
+
 local function touch_order(id)
   local order = staged_orders[id]
   if not order then
     order = copy(order_of(id)) or { {}, {} }
-    staged_orders[id] = order
-    stage('o', id)
+    put_order(id, order)
   end
   return order
 end
@@ -338,10 +349,11 @@ local function note_sign(name, was, on_hand)
   end
 end
 
--- A staged level as it will be kept: one version on, and within what a number can carry.
-local function finish_level(name)
-  local level = staged_levels[name]
-  local on_hand, was = level[ON_HAND], staged_were[name]
+-- A touched level as it will be kept: one version on, and within what a number can carry.
+local function finish_level(place)
+  local name = touched_levels[place]
+  local level, was = staged_levels[name], were_on_hand[place]
+  local on_hand = level[ON_HAND]
   if on_hand > LARGEST or on_hand < -LARGEST then
     error('on_hand out of range')
   end
@@ -350,13 +362,17 @@ local function finish_level(name)
   if level[VERSION] == 1 then
     locations_of((split_name(name))) -- a damaged list fails the command here, while it can fail
   end
-  return pack_level(level), on_hand - was
+  return pack_level(level), on_hand ~= was
 end
 
 -- Most entries of a batch have the same head but for their kind.
 local function pack_head(type, moved)
   if moved or #opened > 0 or #settled > 0 or #noted > 0 then
-    local head = { epoch, now, type, moved and deltas or {}, opened, settled }
+    local deltas = {}
+    for i = 1, moved and #touched_levels or 0 do
+      deltas[i] = staged_levels[touched_levels[i]][ON_HAND] - were_on_hand[i]
+    end
+    local head = { epoch, now, type, deltas, opened, settled }
     head[7] = #noted > 0 and noted or nil
     return pack(head)
   end
@@ -364,48 +380,52 @@ local function pack_head(type, moved)
   return plain_heads[type]
 end
 
--- What was staged is what the next command of the batch sees, and what will be written.
-local function keep(kind, name, image)
-  if kind == 'l' then
+-- The one place where stock changes: the entry that explains it, and all it has touched, together.
+-- Its body is one msgpack array, strung together from what is packed already.
+local function append_entry(type, blob)
+  local at, moved = seq + 1, false
+  local parts, size = { '', blob, '', nil, nil, nil, nil }, 3
+  for i = 1, #touched_levels do
+    local image, has_moved = finish_level(i)
+    parts[size + 1], parts[size + 2] = pack('l' .. touched_levels[i]), image
+    size, moved = size + 2, moved or has_moved
+  end
+  for i = 1, #touched_reservations do
+    local id = touched_reservations[i]
+    staged_reservations[id][SEQ] = at
+    parts[size + 1], parts[size + 2] = pack('r' .. id), pack(staged_reservations[id])
+    size = size + 2
+  end
+  for i = 1, #touched_orders do
+    local id = touched_orders[i]
+    parts[size + 1], parts[size + 2] = pack('o' .. id), pack(staged_orders[id])
+    size = size + 2
+  end
+  parts[1], parts[3] = array_of(size - 1), pack_head(type, moved)
+  local id, body = format('%d-0', at), concat(parts)
+  local next_digest = redis.sha1hex(digest .. id .. body)
+
+  -- From here on nothing can fail: the command has succeeded. What was staged is what the next
+  -- command of the batch sees, and what will be written.
+  size = 3
+  for i = 1, #touched_levels do
+    local name = touched_levels[i]
     local level = staged_levels[name]
     if level[VERSION] == 1 then
       index_level(name)
     end
-    levels[name], level_blobs[name], new_levels[name] = level, image, true
-  elseif kind == 'r' then
-    reservations[name], reservation_blobs[name] = staged_reservations[name], image
-    new_reservations[name] = true
-  else
-    orders[name], order_blobs[name], new_orders[name] = staged_orders[name], image, true
+    size = size + 2
+    levels[name], new_levels[name] = level, parts[size]
   end
-end
-
--- The one place where stock changes: the entry that explains it, and all it has touched, together.
-local function append_entry(type, blob)
-  local at = seq + 1
-  local id = integer(at) .. '-0'
-  local entry = { digest, id, 'c', blob, 'h', '', nil, nil, nil, nil, nil, nil }
-  local moved = false
-  for i = 1, #staged_names do
-    local kind, name = staged_kinds[i], staged_names[i]
-    local image, delta
-    if kind == 'l' then
-      image, delta = finish_level(name)
-      deltas[#deltas + 1], moved = delta, moved or delta ~= 0
-    elseif kind == 'r' then
-      staged_reservations[name][SEQ] = at
-      image = pack(staged_reservations[name])
-    else
-      image = pack(staged_orders[name])
-    end
-    entry[2 * i + 5], entry[2 * i + 6] = kind .. name, image
+  for i = 1, #touched_reservations do
+    local name = touched_reservations[i]
+    size = size + 2
+    reservations[name], new_reservations[name] = staged_reservations[name], parts[size]
   end
-  entry[6] = pack_head(type, moved)
-  local next_digest = redis.sha1hex(table.concat(entry, '\30'))
-
-  -- From here on nothing can fail: the command has succeeded.
-  for i = 1, #staged_names do
-    keep(staged_kinds[i], staged_names[i], entry[2 * i + 6])
+  for i = 1, #touched_orders do
+    local name = touched_orders[i]
+    size = size + 2
+    orders[name], new_orders[name] = staged_orders[name], parts[size]
   end
   for i = 1, #staged_deadlines, 2 do
     new_deadlines[staged_deadlines[i]] = staged_deadlines[i + 1]
@@ -413,9 +433,8 @@ local function append_entry(type, blob)
   for i = 1, #staged_seen do
     seen[staged_seen[i]], new_seen[staged_seen[i]] = true, true
   end
-  entry[#entry + 1] = 'd'
-  entry[#entry + 1] = next_digest
-  new_entries[#new_entries + 1] = entry
+  local place = #new_entries
+  new_entries[place + 1], new_entries[place + 2], new_entries[place + 3] = id, body, next_digest
   seq, digest = at, next_digest
   begin()
 end
