@@ -42,13 +42,14 @@ FAULTS = [
     ),
     Fault(
         "lines of one level are checked one by one",
-        "left[name], grants[i], names[i] = free - grant, grant, name",
-        "grants[i], names[i] = grant, name",
+        "min(available(name, safety_stock), quantity)",
+        "min(available(name, safety_stock)\n"
+        "      + (i > 1 and wanted[i - 1].sku == sku and lines[i - 1][RESERVED] or 0), quantity)",
     ),
     Fault(
         "safety stock is sold",
-        "return max(0, atf + own - safety_stock)",
-        "return max(0, atf + own)",
+        "return max(0, atf - safety_stock)",
+        "return max(0, atf)",
     ),
     Fault(
         "the channel's safety stock wins over the level's",
@@ -62,14 +63,13 @@ FAULTS = [
     ),
     Fault(
         "a late confirm takes units without asking whether they are there",
-        "    if shortages then\n"
+        "    if shortages then\n      begin()\n"
         "      return more and { 'again' } or { 'lost', 0, pack(shortages) }\n    end",
         "",
     ),
     Fault(
         "a confirm leaves the units reserved too",
-        "      if not expired then\n"
-        "        level[LEVEL_RESERVED] = level[LEVEL_RESERVED] - units\n      end",
+        "      level[LEVEL_RESERVED] = level[LEVEL_RESERVED] - reserved",
         "",
     ),
     Fault(
@@ -126,14 +126,18 @@ FAULTS = [
     ),
     Fault(
         "a replaced cart keeps its old units too",
-        "      level[LEVEL_RESERVED] = level[LEVEL_RESERVED] - line[RESERVED]\n"
-        "    end\n  end\n  local lines = {}",
-        "    end\n  end\n  local lines = {}",
+        "  set_deadline('r' .. id, expires_at)\n  return settle('held'",
+        "  for _, line in ipairs(known and known[LINES] or {}) do\n"
+        "    local level = touch_level(level_name(line[SKU], line[LOCATION]))\n"
+        "    level[LEVEL_RESERVED] = level[LEVEL_RESERVED] + line[RESERVED]\n  end\n"
+        "  set_deadline('r' .. id, expires_at)\n  return settle('held'",
     ),
     Fault(
         "a replaced cart's own units don't count as available",
-        "available(name, line.safety_stock or 0, own[name] or 0)",
-        "available(name, line.safety_stock or 0, 0)",
+        "  if known_lines then\n    give_back(known_lines)\n  end\n"
+        "  local lines, shortages = {}, nil\n  for i = 1, #wanted do",
+        "  local lines, shortages = {}, nil\n  for i = 1, #wanted + 1 do\n"
+        "    if i > #wanted then\n      give_back(known_lines or {})\n      break\n    end",
     ),
     Fault(
         "the same id with other content is taken for a repeat",

@@ -112,7 +112,7 @@ end
 
 -- Whether these units have left with this shipment before, also when it was known by order alone.
 local function has_left(command, ids)
-  for _, holders in ipairs({ ids, NOTHING }) do
+  for _, holders in ipairs({ ids, {} }) do
     for _, key in ipairs(shipment_keys(command, holders)) do
       if is_seen(key) then
         return true

@@ -121,11 +121,11 @@ local function reap(limit)
   return reaped, due_place < #due or #due == DUE_READ
 end
 
--- Before a promise is refused: give back what has lapsed. Answers how many, and if more are due.
+-- Before a promise is refused: give back what has lapsed. Answers whether more are due.
 local function reap_for_promise()
   local reaped, more = reap(REAPED_FOR_PROMISES - reaped_for_promises)
   reaped_for_promises = reaped_for_promises + reaped
-  return reaped, more
+  return more
 end
 
 local function expire(command)

@@ -1,7 +1,5 @@
 -- Promises: hold, replace, extend, confirm, release. Checks come before any change.
 
-local NOTHING = {}
-
 local function answer(tag, id)
   return { tag, reservations[id][SEQ], new_reservations[id] or reservation_blobs[id] }
 end
@@ -45,59 +43,78 @@ local function close_when_done(id, reservation)
   set_deadline('r' .. id, now + window_ms)
 end
 
--- What each line can have, in order; lines of one level share what it has left. `own` units of a
--- level count as available. Answers the grants, the lines' level names, and what is short, if any.
-local function allot(lines, own)
-  local left, grants, names, shortages = {}, {}, {}, nil
-  for i = 1, #lines do
-    local line = lines[i]
-    local name = level_name(line.sku, line.location)
-    local free = left[name] or available(name, line.safety_stock or 0, own[name] or 0)
-    local grant = min(free, line.quantity)
-    left[name], grants[i], names[i] = free - grant, grant, name
-    if grant < line.quantity then
-      shortages = shortages or {}
-      shortages[#shortages + 1] = { line.line_id, line.sku, line.location, line.quantity, grant }
+-- What a reservation has reserved goes back to its levels.
+local function give_back(lines)
+  for _, line in ipairs(lines) do
+    if line[RESERVED] > 0 then
+      local level = touch_level(level_name(line[SKU], line[LOCATION]))
+      level[LEVEL_RESERVED] = level[LEVEL_RESERVED] - line[RESERVED]
     end
   end
-  return grants, names, shortages
+end
+
+-- Each line takes what its level has left, in order, after `known_lines`, if any, have given back.
+-- Answers the lines of the reservation, and what is short, if any: then it is for the caller to
+-- begin anew.
+local function allot(wanted, known_lines)
+  if known_lines then
+    give_back(known_lines)
+  end
+  local lines, shortages = {}, nil
+  for i = 1, #wanted do
+    local line = wanted[i]
+    local sku, location, quantity = line.sku, line.location, line.quantity
+    local name, safety_stock = level_name(sku, location), line.safety_stock or 0
+    local grant = min(available(name, safety_stock), quantity)
+    if grant > 0 then
+      local level = touch_level(name)
+      level[LEVEL_RESERVED] = level[LEVEL_RESERVED] + grant
+    end
+    if grant < quantity then
+      shortages = shortages or {}
+      shortages[#shortages + 1] = { line.line_id, sku, location, quantity, grant }
+    end
+    lines[i] = { line.line_id, sku, location, quantity, grant, 0, 0, 0, safety_stock, 0 }
+  end
+  return lines, shortages
 end
 
 -- Whether lapsed holds could help: no more can come back to a level than others have reserved.
-local function may_come_back(shortages, own, partial)
-  local missing = {}
-  for _, short in ipairs(shortages) do
-    local name = level_name(short[2], short[3])
-    missing[name] = (missing[name] or 0) + short[4] - short[5]
+local function may_come_back(lines, partial)
+  local missing, mine = {}, {}
+  for _, line in ipairs(lines) do
+    local name = level_name(line[SKU], line[LOCATION])
+    missing[name] = (missing[name] or 0) + line[QUANTITY] - line[RESERVED]
+    mine[name] = (mine[name] or 0) + line[RESERVED]
   end
   local all, any = true, false
   for name, units in pairs(missing) do
-    local level = level_of(name)
-    local of_others = level and level[LEVEL_RESERVED] - (own[name] or 0) or 0
-    all, any = all and of_others >= units, any or of_others > 0
+    if units > 0 then
+      local level = level_of(name)
+      local of_others = level and level[LEVEL_RESERVED] - mine[name] or 0
+      all, any = all and of_others >= units, any or of_others > 0
+    end
   end
   return all or partial and any
 end
 
 -- As allot; but before anything is refused, lapsed holds are reaped. `more`: some are still due.
-local function allot_after_reaping(lines, own, partial)
-  local grants, names, shortages = allot(lines, own)
+local function allot_after_reaping(wanted, known_lines, partial)
+  local lines, shortages = allot(wanted, known_lines)
   local more = false
-  if shortages and may_come_back(shortages, own, partial) then
-    local reaped
-    reaped, more = reap_for_promise()
-    if reaped > 0 then
-      grants, names, shortages = allot(lines, own)
-      more = more and shortages ~= nil and may_come_back(shortages, own, partial)
-    end
+  if shortages and may_come_back(lines, partial) then
+    begin()
+    more = reap_for_promise()
+    lines, shortages = allot(wanted, known_lines)
+    more = more and shortages ~= nil and may_come_back(lines, partial)
   end
-  return grants, names, shortages, more
+  return lines, shortages, more
 end
 
 -- Whether a partial hold would hold anything.
-local function any_granted(grants)
-  for _, grant in ipairs(grants) do
-    if grant > 0 then
+local function any_granted(lines)
+  for _, line in ipairs(lines) do
+    if line[RESERVED] > 0 then
       return true
     end
   end
@@ -106,37 +123,11 @@ end
 
 -- Take the lines of a hold or replace; `known` is the reservation they replace, or nil.
 local function take(command, blob, known)
-  local id, own, known_lines = command.reservation_id, NOTHING, NOTHING
-  if known then
-    own, known_lines = {}, known[LINES]
-    for _, line in ipairs(known_lines) do
-      local name = level_name(line[SKU], line[LOCATION])
-      own[name] = (own[name] or 0) + line[RESERVED]
-    end
-  end
-  local wanted, partial = command.lines, command.allow_partial
-  local grants, names, shortages, more = allot_after_reaping(wanted, own, partial)
-  if shortages and more then
-    return { 'again' }
-  end
-  if shortages and not (partial and any_granted(grants)) then
-    return { 'short', 0, pack(shortages) }
-  end
-  for _, line in ipairs(known_lines) do
-    if line[RESERVED] > 0 then
-      local level = touch_level(level_name(line[SKU], line[LOCATION]))
-      level[LEVEL_RESERVED] = level[LEVEL_RESERVED] - line[RESERVED]
-    end
-  end
-  local lines = {}
-  for i = 1, #wanted do
-    local line, grant = wanted[i], grants[i]
-    if grant > 0 then
-      local level = touch_level(names[i])
-      level[LEVEL_RESERVED] = level[LEVEL_RESERVED] + grant
-    end
-    lines[i] = { line.line_id, line.sku, line.location, line.quantity,
-      grant, 0, 0, 0, line.safety_stock or 0, 0 }
+  local id, partial = command.reservation_id, command.allow_partial
+  local lines, shortages, more = allot_after_reaping(command.lines, known and known[LINES], partial)
+  if shortages and (more or not (partial and any_granted(lines))) then
+    begin()
+    return more and { 'again' } or { 'short', 0, pack(shortages) }
   end
   local expires_at = now + command.ttl_ms
   put_reservation(id, { 'held', known and known[GENERATION] + 1 or 1, command.channel or '',
@@ -249,8 +240,9 @@ local function confirm(command, blob)
           safety_stock = line[SAFETY_STOCK] }
       end
     end
-    local _, _, shortages, more = allot_after_reaping(wanted, NOTHING, false)
+    local _, shortages, more = allot_after_reaping(wanted, nil, false)
     if shortages then
+      begin()
       return more and { 'again' } or { 'lost', 0, pack(shortages) }
     end
   end
@@ -259,9 +251,9 @@ local function confirm(command, blob)
     local units = line[term]
     if units > 0 then
       local level = touch_level(level_name(line[SKU], line[LOCATION]))
-      if not expired then
-        level[LEVEL_RESERVED] = level[LEVEL_RESERVED] - units
-      end
+      -- Of an expired one the early units were not reserved again.
+      local reserved = expired and units - early[i] or units
+      level[LEVEL_RESERVED] = level[LEVEL_RESERVED] - reserved
       level[LEVEL_ALLOCATED] = level[LEVEL_ALLOCATED] + units - early[i]
       line[term] = 0
       line[ALLOCATED] = line[ALLOCATED] + units - early[i]

@@ -156,15 +156,15 @@ local function unavailable(level)
   return units
 end
 
--- Units of a level that may be promised, `own` among them; the level's own safety stock wins.
-local function available(name, of_channel, own)
+-- Units of a level that may be promised; the level's own safety stock wins over the channel's.
+local function available(name, of_channel)
   local level = level_of(name)
   if not level then
-    return max(0, own - of_channel)
+    return 0
   end
   local safety_stock = level[EXTRAS] and level[EXTRAS].safety_stock or of_channel
   local atf = level[ON_HAND] - unavailable(level) - level[LEVEL_RESERVED] - level[LEVEL_ALLOCATED]
-  return max(0, atf + own - safety_stock)
+  return max(0, atf - safety_stock)
 end
 
 -- on_hand changes, unless a count taken later has seen these units already.

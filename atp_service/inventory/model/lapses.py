@@ -121,11 +121,11 @@ def reap(b: Batch, limit: int) -> tuple[int, bool]:
     return reaped, b.due_place < len(b.due) or len(b.due) == DUE_READ
 
 
-def reap_for_promise(b: Batch) -> tuple[int, bool]:
-    """Before a promise is refused: give back what has lapsed."""
+def reap_for_promise(b: Batch) -> bool:
+    """Before a promise is refused: give back what has lapsed. Whether more are due."""
     reaped, more = reap(b, REAPED_FOR_PROMISES - b.reaped_for_promises)
     b.reaped_for_promises += reaped
-    return reaped, more
+    return more
 
 
 def expire(b: Batch, command: Expire) -> Outcome:

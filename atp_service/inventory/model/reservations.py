@@ -92,84 +92,82 @@ def close_when_done(b: Batch, reservation_id: str, reservation: Reservation) -> 
     set_deadline(b, f"r{reservation_id}", b.now + b.partition.window_ms)
 
 
-def allot(
-    b: Batch, lines: Sequence[HoldLine], own: dict[str, int]
-) -> tuple[list[int], list[Shortage]]:
-    """What each line can have, in order; lines of one level share what it has left."""
-    left: dict[str, int] = {}
-    grants, shortages = [], []
+def give_back(b: Batch, lines: Sequence[Line]) -> None:
+    """What a reservation has reserved goes back to its levels."""
     for line in lines:
+        if line.reserved > 0:
+            touch_level(b, level_field(line.sku, line.location)).reserved -= line.reserved
+
+
+def allot(
+    b: Batch, wanted: Sequence[HoldLine], known_lines: Sequence[Line]
+) -> tuple[list[Line], list[Shortage]]:
+    """Each line takes what its level has left, in order, after `known_lines` have given back.
+
+    The lines of the reservation, and what is short: then it is for the caller to begin anew.
+    """
+    give_back(b, known_lines)
+    lines, shortages = [], []
+    for line in wanted:
         name = level_field(line.sku, line.location)
-        if name not in left:
-            left[name] = available(b, name, line.safety_stock, own.get(name, 0))
-        grant = min(left[name], line.quantity)
-        left[name] -= grant
-        grants.append(grant)
+        grant = min(available(b, name, line.safety_stock), line.quantity)
+        if grant > 0:
+            touch_level(b, name).reserved += grant
         if grant < line.quantity:
             shortages.append(Shortage(line.line_id, line.sku, line.location, line.quantity, grant))
-    return grants, shortages
+        lines.append(
+            Line(
+                line.line_id,
+                line.sku,
+                line.location,
+                line.quantity,
+                reserved=grant,
+                safety_stock=line.safety_stock,
+            )
+        )
+    return lines, shortages
 
 
-def may_come_back(
-    b: Batch, shortages: Sequence[Shortage], own: dict[str, int], partial: bool
-) -> bool:
+def may_come_back(b: Batch, lines: Sequence[Line], partial: bool) -> bool:
     """Whether lapsed holds could help: no more can come back than others have reserved."""
     missing: dict[str, int] = {}
-    for short in shortages:
-        name = level_field(short.sku, short.location)
-        missing[name] = missing.get(name, 0) + short.requested - short.available
+    mine: dict[str, int] = {}
+    for line in lines:
+        name = level_field(line.sku, line.location)
+        missing[name] = missing.get(name, 0) + line.quantity - line.reserved
+        mine[name] = mine.get(name, 0) + line.reserved
     of_others = {
-        name: (level.reserved - own.get(name, 0)) if (level := level_of(b, name)) else 0
-        for name in missing
+        name: level.reserved - mine[name] if (level := level_of(b, name)) else 0
+        for name, units in missing.items()
+        if units > 0
     }
-    enough = all(of_others[name] >= units for name, units in missing.items())
+    enough = all(units >= missing[name] for name, units in of_others.items())
     return enough or (partial and any(units > 0 for units in of_others.values()))
 
 
 def allot_after_reaping(
-    b: Batch, lines: Sequence[HoldLine], own: dict[str, int], partial: bool
-) -> tuple[list[int], list[Shortage], bool]:
+    b: Batch, wanted: Sequence[HoldLine], known_lines: Sequence[Line], partial: bool
+) -> tuple[list[Line], list[Shortage], bool]:
     """As allot; but before anything is refused, lapsed holds are reaped."""
-    grants, shortages = allot(b, lines, own)
+    lines, shortages = allot(b, wanted, known_lines)
     more = False
-    if shortages and may_come_back(b, shortages, own, partial):
-        reaped, more = reap_for_promise(b)
-        if reaped > 0:
-            grants, shortages = allot(b, lines, own)
-            more = more and bool(shortages) and may_come_back(b, shortages, own, partial)
-    return grants, shortages, more
+    if shortages and may_come_back(b, lines, partial):
+        b.begin()
+        more = reap_for_promise(b)
+        lines, shortages = allot(b, wanted, known_lines)
+        more = more and bool(shortages) and may_come_back(b, lines, partial)
+    return lines, shortages, more
 
 
 def take(b: Batch, command: Hold | Replace, known: Reservation | None) -> Outcome:
     """Take the lines of a hold or replace; `known` is the reservation they replace."""
-    reservation_id = command.reservation_id
-    own: dict[str, int] = {}
-    for line in known.lines if known else ():
-        name = level_field(line.sku, line.location)
-        own[name] = own.get(name, 0) + line.reserved
-    partial = command.allow_partial
-    grants, shortages, more = allot_after_reaping(b, command.lines, own, partial)
-    if shortages and more:
-        return Again()
-    if shortages and not (partial and any(grants)):
-        return Short(shortages)
-    for line in known.lines if known else ():
-        if line.reserved > 0:
-            touch_level(b, level_field(line.sku, line.location)).reserved -= line.reserved
-    lines = []
-    for wanted, grant in zip(command.lines, grants, strict=True):
-        if grant > 0:
-            touch_level(b, level_field(wanted.sku, wanted.location)).reserved += grant
-        lines.append(
-            Line(
-                wanted.line_id,
-                wanted.sku,
-                wanted.location,
-                wanted.quantity,
-                reserved=grant,
-                safety_stock=wanted.safety_stock,
-            )
-        )
+    reservation_id, partial = command.reservation_id, command.allow_partial
+    known_lines = known.lines if known else ()
+    lines, shortages, more = allot_after_reaping(b, command.lines, known_lines, partial)
+    granted = any(line.reserved > 0 for line in lines)
+    if shortages and (more or not (partial and granted)):
+        b.begin()
+        return Again() if more else Short(shortages)
     reservation = Reservation(
         status="held",
         generation=known.generation + 1 if known else 1,
@@ -277,15 +275,15 @@ def confirm(b: Batch, command: Confirm) -> Outcome:
             for line, sold in zip(known.lines, early, strict=True)
             if line.lapsed > sold
         ]
-        _, shortages, more = allot_after_reaping(b, wanted, {}, False)
+        _, shortages, more = allot_after_reaping(b, wanted, (), False)
         if shortages:
+            b.begin()
             return Again() if more else Lost(shortages)
     reservation = touch_reservation(b, reservation_id)
     for line, held, sold in zip(reservation.lines, units, early, strict=True):
         if held > 0:
             level = touch_level(b, level_field(line.sku, line.location))
-            if not expired:
-                level.reserved -= held
+            level.reserved -= held - sold if expired else held
             level.allocated += held - sold
             line.reserved = line.lapsed = 0
             line.allocated += held - sold

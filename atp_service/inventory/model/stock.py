@@ -153,10 +153,10 @@ def touch_level(b: Batch, name: str) -> StockLevel:
     return b.levels[name]
 
 
-def available(b: Batch, name: str, of_channel: int, own: int) -> int:
-    """Units of a level that may be promised, `own` among them; its own safety stock wins."""
+def available(b: Batch, name: str, of_channel: int) -> int:
+    """Units of a level that may be promised; its own safety stock wins over the channel's."""
     level = level_of(b, name) or StockLevel()
-    return max(0, level.atf + own - level.safety_stock(of_channel))
+    return max(0, level.atf - level.safety_stock(of_channel))
 
 
 def move_on_hand(level: StockLevel, units: int, occurred_at: int) -> bool:
