@@ -16,6 +16,8 @@ PARTS = (
     "repair",
     "batch",
 )
+FAMILIES = ("fulfilment", "facts", "repair")
+"""Parts that are a function each, which answers its handlers when it is called."""
 
 
 def part(name: str) -> str:
@@ -33,9 +35,13 @@ def with_numbers(source: str) -> str:
     return re.sub(r"\b[A-Z][A-Z_]+\b", lambda word: places().get(word[0], word[0]), source)
 
 
+def joined(name: str) -> str:
+    return f"local function {name}()\n{part(name)}end\n" if name in FAMILIES else part(name)
+
+
 def join(clock: str) -> str:
     """The script with a given clock; tests join one that they hold in their hand."""
-    return with_numbers("\n".join([clock, *(part(name) for name in PARTS)]))
+    return with_numbers("\n".join([clock, *(joined(name) for name in PARTS)]))
 
 
 class Script:

@@ -274,3 +274,11 @@ local function park(command, blob)
   append_entry('park', blob)
   return { 'parked', seq }
 end
+
+return {
+  ['return'] = customer_return, receipt = receipt, transfer_shipped = transfer_shipped,
+  transfer_received = transfer_received, adjustment = adjustment, count = count,
+  state_change = state_change, incoming = incoming, heartbeat = heartbeat,
+  safety_stock = safety_stock, park = park, snapshot = snapshot,
+  snapshot_closed = snapshot_closed,
+}

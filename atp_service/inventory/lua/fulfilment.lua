@@ -112,7 +112,7 @@ end
 
 -- Whether these units have left with this shipment before, also when it was known by order alone.
 local function has_left(command, ids)
-  for _, holders in ipairs({ ids, {} }) do
+  for _, holders in ipairs({ ids, NOTHING }) do
     for _, key in ipairs(shipment_keys(command, holders)) do
       if is_seen(key) then
         return true
@@ -204,3 +204,5 @@ local function sale(command, blob)
   append_entry(command.type, blob)
   return { moved and 'applied' or 'absorbed', seq }
 end
+
+return { fulfil = fulfil, no_pick = no_pick, sale = sale, shipment = sale }

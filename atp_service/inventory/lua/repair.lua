@@ -186,3 +186,8 @@ local function repair_order(command, blob)
   end
   return outcome
 end
+
+return {
+  repair_level = repair_level, repair_reservation = repair_reservation,
+  repair_order = repair_order,
+}

@@ -1,5 +1,7 @@
 -- Promises: hold, replace, extend, confirm, release. Checks come before any change.
 
+local NOTHING = {}
+
 local function answer(tag, id)
   return { tag, reservations[id][SEQ], new_reservations[id] or reservation_blobs[id] }
 end

@@ -52,16 +52,18 @@ local function forget(staged, touched)
   end
 end
 
--- Forget what the command in hand has staged.
+-- Forget what the command in hand has staged. Most commands stage no more than the first three.
 local function begin()
   forget(staged_levels, touched_levels)
   forget(staged_reservations, touched_reservations)
-  forget(staged_orders, touched_orders)
   empty(staged_deadlines)
-  empty(staged_seen)
-  empty(opened)
-  empty(settled)
-  empty(noted)
+  if touched_orders[1] or staged_seen[1] or opened[1] or settled[1] or noted[1] then
+    forget(staged_orders, touched_orders)
+    empty(staged_seen)
+    empty(opened)
+    empty(settled)
+    empty(noted)
+  end
 end
 
 local function level_name(sku, location)
