@@ -16,8 +16,8 @@ PARTS = (
     "repair",
     "batch",
 )
-FAMILIES = ("fulfilment", "facts", "repair")
-"""Parts that are a function each, which answers its handlers when it is called."""
+FAMILIES = ("shapes", "fulfilment", "facts", "repair")
+"""Parts that are a function each: called when the first of what they answer is needed."""
 
 
 def part(name: str) -> str:

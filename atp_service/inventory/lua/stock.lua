@@ -35,6 +35,28 @@ local staged_levels, staged_reservations, staged_orders = {}, {}, {}
 local touched_levels, were_on_hand, touched_reservations, touched_orders = {}, {}, {}, {}
 local staged_deadlines, staged_seen, opened, settled, noted = {}, {}, {}, {}, {}
 
+local made_shapes
+
+local function unpack_as(shape, blob)
+  made_shapes = made_shapes or shapes()
+  return made_shapes[shape](blob)
+end
+
+-- A plain level is most of what is read: its numbers are looked at here, which needs no shapes.
+local function unpack_level(blob)
+  local level, more = unpack_blob(blob)
+  if more ~= nil or level[EXTRAS] ~= nil then
+    return unpack_as('level', blob)
+  end
+  for place = ON_HAND, UPDATED_AT do
+    local number = level[place]
+    if not (number >= -LARGEST and number <= LARGEST and number % 1 == 0) then
+      error('damaged: not a whole number')
+    end
+  end
+  return level
+end
+
 local function integer(number)
   return format('%d', number)
 end
@@ -203,7 +225,7 @@ local function reservation_of(id)
   reservation = reservations[id]
   if reservation == nil then
     local blob = redis.call('HGET', RESERVATIONS, id)
-    reservation = blob and unpack_reservation(blob)
+    reservation = blob and unpack_as('reservation', blob)
     reservations[id], reservation_blobs[id] = reservation, blob
   end
   return reservation
@@ -225,7 +247,7 @@ local function read_reservations(ids)
     for i = 1, #blobs do
       local id, blob = wanted[from + i - 1], blobs[i]
       if blob then
-        local sound, reservation = pcall(unpack_reservation, blob)
+        local sound, reservation = pcall(unpack_as, 'reservation', blob)
         reservations[id], reservation_blobs[id] = sound and reservation or nil, blob
       end
     end
@@ -260,7 +282,7 @@ local function order_of(id)
   order = orders[id]
   if order == nil then
     local blob = redis.call('HGET', ORDERS, id)
-    order = blob and unpack_order(blob)
+    order = blob and unpack_as('order', blob)
     orders[id] = order
   end
   return order
@@ -322,7 +344,7 @@ local function locations_of(sku)
   local known = locations[sku]
   if not known then
     local blob = redis.call('HGET', STOCK, sku)
-    known = blob and unpack_locations(blob) or {}
+    known = blob and unpack_as('locations', blob) or {}
     locations[sku] = known
   end
   return known
