@@ -218,14 +218,14 @@ FAULTS = [
     ),
     Fault(
         "a repair counts as a movement of stock",
-        "staged_levels[name], staged_were[name] = level, level[ON_HAND]\n  stage",
-        "staged_levels[name], staged_were[name] = level, was\n  stage",
+        "  put_level(name, level)\n  note_sign",
+        "  put_level(name, level)\n  were_on_hand[#touched_levels] = was\n  note_sign",
         damaged=True,
     ),
     Fault(
         "a repair leaves a count in flight valid",
-        "  level[MOVES] = level[MOVES] + 1\n  staged_levels[name]",
-        "  staged_levels[name]",
+        "  level[MOVES] = level[MOVES] + 1\n  put_level",
+        "  put_level",
         damaged=True,
     ),
     Fault(
@@ -260,8 +260,8 @@ FAULTS = [
     ),
     Fault(
         "one damaged reservation fails the whole batch",
-        "local sound, reservation = pcall(unpack_reservation, blob)",
-        "local sound, reservation = true, unpack_reservation(blob)",
+        "local sound, reservation = pcall(unpack_as, 'reservation', blob)",
+        "local sound, reservation = true, unpack_as('reservation', blob)",
         damaged=True,
     ),
     Fault(
