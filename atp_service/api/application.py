@@ -116,7 +116,7 @@ def _answer_for(request: Request[Any, Any, Any], error: Exception, request_id: s
         case ClientException():
             return problem("malformed", error.detail)
         case _:
-            return for_exception(error, request_id)
+            return for_exception(error, request_id, request.method)
 
 
 def _allowed(request: Request[Any, Any, Any]) -> Iterator[str]:

@@ -15,10 +15,10 @@ from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
 from atp_service.api.answers import Answer, Call, Timestamp, timestamp, timestamp_or_none
 from atp_service.api.channels import find_channel
-from atp_service.api.contract import StrictBody, problems, respond
+from atp_service.api.contract import ANY_QUERY, StrictBody, problems, respond
 from atp_service.api.lane import Hot
 from atp_service.api.problems import Refused, invalid
-from atp_service.api.reading import body_reader, converted
+from atp_service.api.reading import body_reader, converted, query_of
 from atp_service.catalog import Catalog, Feed
 from atp_service.catalog.words import Id, LocationId
 from atp_service.inventory.stock import Document, StockLevel
@@ -354,7 +354,7 @@ def _days(as_of_ms: int, count: int) -> list[str]:
 def _asked(query: bytes) -> AvailabilityRequest:
     """The request in a query string. Shop pages ask the same again and again."""
     values: dict[str, Any] = {}
-    for name, value in _pairs(query.decode("latin-1")):
+    for name, value in _pairs(query_of(query)):
         values.setdefault(name, []).append(value)
     return _request(values)
 
@@ -395,7 +395,7 @@ _PROBLEMS = problems("invalid", "unknown-channel", "fenced", "too-large")
 
 
 def routes(availability: Availability) -> Router:
-    @get("/", summary="What can be sold", responses=_PROBLEMS)
+    @get("/", summary="What can be sold", responses=_PROBLEMS, opt={ANY_QUERY: True})
     async def read(
         call: NamedDependency[Call],
         sku: Annotated[list[str], QueryParameter(description="a SKU; repeatable")],

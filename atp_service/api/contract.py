@@ -21,10 +21,13 @@ from litestar.typing import FieldDefinition
 from msgspec.json import encode
 
 from atp_service.api.answers import Answer, Call
-from atp_service.api.problems import Problem, statuses
+from atp_service.api.problems import Problem, Refused, invalid, statuses
 from atp_service.api.reading import SLASH, body_reader
 
 T = TypeVar("T")
+
+# An option of a route that shop pages call: what they add against caches is nothing to it.
+ANY_QUERY = "any_query"
 
 
 class StrictBody(AbstractDTO[T]):
@@ -88,13 +91,24 @@ CALL = {"call": Provide(_call, sync_to_thread=False)}
 
 
 async def prepare(request: Request[Any, Any, Any]) -> None:
-    """Puts back the slashes inside ids, which the edge has kept apart from those of the path."""
+    """Puts back the slashes inside ids, which the edge has kept apart from those of the path.
+
+    A GET with a parameter that the call doesn't have is refused: with a mistyped `at` or `owner` it
+    would be another question.
+    """
     if request.method == "OPTIONS":
         # Litestar's own answer to it names only some of the methods.
         raise MethodNotAllowedException
     params = request.scope["path_params"]
     for name, value in params.items():
         params[name] = value.replace(SLASH, "/")
+    handler = request.route_handler
+    ours = request.method == "GET" and request.scope["path"].startswith("/v1/")
+    if ours and not handler.opt.get(ANY_QUERY):
+        known = handler.parsed_fn_signature.parameters
+        strange = [name for name in request.query_params if name not in known]
+        if strange:
+            raise Refused(invalid(*((f"/{name}", "not a parameter of this") for name in strange)))
 
 
 def respond(answer: Answer) -> Response[Any]:

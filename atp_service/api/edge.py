@@ -9,7 +9,7 @@ from atp_service.api.answers import Answer, Call
 from atp_service.api.asgi import Application, Message, Receive, Scope, Send
 from atp_service.api.lane import Hot, Lane
 from atp_service.api.problems import for_exception
-from atp_service.api.reading import Gone, call_of, check_key, path_of, whole_body
+from atp_service.api.reading import Gone, call_of, check_key, path_of, query_of, whole_body
 
 _RESERVATIONS = "/v1/reservations"
 RESERVATION_BYTES = 64 * 1024
@@ -43,13 +43,14 @@ class Edge:
                 return
             if call.key is not None:
                 check_key(call.key)
+            query_of(scope["query_string"])
             scope["path"] = path
             status = await self._through_litestar(scope, receive, send, call, body)
             template = scope.get("path_template") or template
         except Gone:
             return
         except Exception as error:
-            status = await _send(send, for_exception(error, call.request_id), call)
+            status = await _send(send, for_exception(error, call.request_id, method), call)
         metrics.observe_request(method, template, status, perf_counter() - started)
 
     async def answer(
@@ -61,7 +62,7 @@ class Edge:
                 check_key(call.key)
             answered = await route.run(call, segment, payload)
         except Exception as error:
-            answered = for_exception(error, call.request_id)
+            answered = for_exception(error, call.request_id, route.method)
         seconds = perf_counter() - started
         metrics.observe_request(route.method, route.template, answered.status, seconds)
         return answered

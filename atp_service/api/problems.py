@@ -139,8 +139,9 @@ def unreadable(body: bytes, error: Exception) -> Answer:
     return invalid(located(str(error)))
 
 
-def for_exception(error: Exception, request_id: str) -> Answer:
-    """The answer for anything a call can raise."""
+def for_exception(error: Exception, request_id: str, method: str) -> Answer:
+    """The answer for anything a call can raise; who only reads is told nothing of repeats."""
+    reads = method == "GET"
     match error:
         case Refused():
             return error.answer
@@ -159,13 +160,16 @@ def for_exception(error: Exception, request_id: str) -> Answer:
         case store.Unavailable():
             return problem(
                 "unavailable",
-                "Stock can't be reached; whether the call took effect shows on a retry.",
+                "Stock can't be reached now."
+                if reads
+                else "Stock can't be reached; whether the call took effect shows on a retry.",
                 retry_after=1,
             )
         case ledger.Unavailable() | catalog.Unavailable():
             return problem(
                 "unavailable",
-                "The ledger can't be reached, or doesn't have it yet. A repeat makes it definite.",
+                "The ledger can't be reached, or doesn't have it yet."
+                + ("" if reads else " A repeat makes it definite."),
                 retry_after=1,
             )
         case _:

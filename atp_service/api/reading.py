@@ -6,7 +6,7 @@ from functools import cache
 from itertools import count
 from secrets import token_hex
 from typing import Any, TypeVar
-from urllib.parse import unquote
+from urllib.parse import unquote, unquote_to_bytes
 
 import msgspec
 from msgspec import DecodeError, Struct, ValidationError, structs
@@ -21,6 +21,9 @@ T = TypeVar("T")
 
 # Stands for a slash inside an id while the path is taken apart; no id may contain it.
 SLASH = "\x1f"
+
+# What follows is one id to the end of the path, slashes and all.
+_TO_THE_END = "/v1/trace/"
 
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}").fullmatch
@@ -83,16 +86,33 @@ def check_key(key: str) -> None:
 def path_of(scope: Scope) -> str:
     """The path with each segment decoded, and a slash inside a segment kept apart."""
     raw_path: bytes = scope["raw_path"]
+    path: str = scope["path"]
+    if path.startswith(_TO_THE_END):
+        id_ = _decoded(raw_path.decode("latin-1").removeprefix(_TO_THE_END))
+        return _TO_THE_END + id_.replace("/", SLASH)
     if b"%" not in raw_path:
-        plain: str = scope["path"]
-        return plain
+        return path
+    segments = (_decoded(segment) for segment in raw_path.decode("latin-1").split("/"))
+    return "/".join(segment.replace("/", SLASH) for segment in segments)
+
+
+def _decoded(escaped: str) -> str:
     try:
-        segments = [unquote(segment, errors="strict") for segment in raw_path.decode().split("/")]
+        decoded = unquote(escaped, errors="strict")
     except UnicodeDecodeError:
         raise Refused(problem("malformed", "The path is not UTF-8.")) from None
-    if any(SLASH in segment for segment in segments):
+    if SLASH in decoded:
         raise Refused(problem("malformed", "The path holds a control character."))
-    return "/".join(segment.replace("/", SLASH) for segment in segments)
+    return decoded
+
+
+def query_of(query: bytes) -> str:
+    """The query string, its escapes as they are; refuses what is no text."""
+    try:
+        unquote_to_bytes(query).decode()
+        return query.decode()
+    except UnicodeDecodeError:
+        raise Refused(problem("malformed", "The query is not UTF-8.")) from None
 
 
 def path_id(name: str, segment: str, kind: Any = Id) -> str:

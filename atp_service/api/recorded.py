@@ -10,4 +10,7 @@ async def recorded_now(store: Store, ledger: Ledger) -> None:
     """Returns once it has; raises Unavailable if it doesn't soon, or Redis's own faults."""
     seq = await store.last_seq()
     if seq:
+        # Who waits to be told would not find out that Postgres hangs; who asks it does, and the
+        # next ones are refused at once.
+        await ledger.position()
         await ledger.wait_for(store.epoch, seq, PATIENCE_SECONDS)

@@ -7,7 +7,7 @@ from litestar import Router, get
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import PathParameter
 from litestar.response import Response
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from atp_service import store as stock
 from atp_service.api.answers import Answer, Timestamp, timestamp
@@ -16,11 +16,16 @@ from atp_service.api.exceptions import ExceptionDocument, document_of
 from atp_service.api.problems import problem
 from atp_service.api.reading import path_id
 from atp_service.api.recorded import recorded_now
+from atp_service.catalog.words import PRINTABLE
 from atp_service.inventory.reservations import ConfirmOutcome, Status
 from atp_service.ledger import Ledger
 from atp_service.ledger.entries import Account, Touched
 from atp_service.ledger.trace import FoundAs, Trace, trace
 from atp_service.store import Store
+
+# Of two ids and what stands between them: the end of a snapshot is known by its event and the SKU.
+_LONGEST = 129
+TracedId = Annotated[str, Meta(min_length=1, max_length=_LONGEST, pattern=PRINTABLE)]
 
 
 class TracedLevel(Struct, frozen=True):
@@ -152,8 +157,7 @@ def _level(touched: Touched) -> TracedLevel:
 
 def routes(store: Store, ledger: Ledger) -> Router:
     @get(
-        # Ids may hold slashes; they needn't be escaped.
-        "/{key:path}",
+        "/{key:str}",
         summary="Everything tied to an id",
         responses={
             200: ResponseSpec(TraceDocument, generate_examples=False, description="Its story")
@@ -164,10 +168,11 @@ def routes(store: Store, ledger: Ledger) -> Router:
         key: Annotated[
             str,
             PathParameter(
-                description="of a reservation, order, shipment, document or event", max_length=200
+                description="of a reservation, order, shipment, document or event",
+                schema_extra={"maxLength": _LONGEST},
             ),
         ],
     ) -> Response[Any]:
-        return respond(await traced(store, ledger, path_id("id", key.removeprefix("/"))))
+        return respond(await traced(store, ledger, path_id("id", key, TracedId)))
 
     return Router("/v1/trace", route_handlers=[read], tags=["Proof"])

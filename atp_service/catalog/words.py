@@ -5,7 +5,7 @@ from typing import Annotated
 from msgspec import Meta
 
 # A trailing newline would slip past `$` in Python, hence the look-ahead; ECMA reads it the same.
-_PRINTABLE = r"^[^\u0000-\u001f\u007f-\u009f{}]+$(?!\n)"
+PRINTABLE = r"^[^\u0000-\u001f\u007f-\u009f{}]+$(?!\n)"
 _TEXT = r"^[^\u0000-\u001f\u007f-\u009f]*$(?!\n)"
 
 Id = Annotated[
@@ -13,7 +13,7 @@ Id = Annotated[
     Meta(
         min_length=1,
         max_length=64,
-        pattern=_PRINTABLE,
+        pattern=PRINTABLE,
         description="1–64 printable characters, no control characters, `{` or `}`",
         examples=["SKU-1"],
     ),
@@ -23,7 +23,7 @@ LocationId = Annotated[
     Meta(
         min_length=1,
         max_length=32,
-        pattern=_PRINTABLE,
+        pattern=PRINTABLE,
         description="1–32 printable characters, no control characters, `{` or `}`",
         examples=["DC-1"],
     ),

@@ -122,3 +122,38 @@ async def test_malformed_wins_over_invalid_and_invalid_over_unknown(
     problem(await shop.post("/v1/reservations", json=bad), 422, "invalid")
     bad["lines"][0]["quantity"] = 1
     problem(await shop.post("/v1/reservations", json=bad), 422, "unknown-sku")
+
+
+async def test_a_query_that_is_no_text_is_malformed_and_no_stranger(
+    shop: httpx.AsyncClient,
+) -> None:
+    for path in ("availability", "availability/", "explain", "exceptions"):  # the lane, Litestar
+        for bad in ("%ff", "%c3%28", "a%e2%82"):
+            query = f"sku={bad}&location=DC-1&owner={bad}"
+            problem(await shop.get(f"/v1/{path}?{query}"), 400, "malformed")
+    answer = await shop.get("/v1/availability?sku=Z%C3%A4hler")
+    assert [item["sku"] for item in answer.json()["items"]] == ["Zähler"]
+
+
+@pytest.mark.parametrize(
+    ("path", "parameter"),
+    [
+        ("/v1/explain?sku=SKU-1&location=DC-1&chanel=web", "/chanel"),
+        ("/v1/trace/cart-1?at=now", "/at"),
+        ("/v1/exceptions?onwer=stores", "/onwer"),
+        ("/v1/reconciliations?status=done", "/status"),
+        ("/v1/skus?page=2", "/page"),
+        ("/v1/reservations/cart-1?expand=lines", "/expand"),
+    ],
+)
+async def test_a_mistyped_parameter_is_not_answered_as_another_question(
+    shop: httpx.AsyncClient, path: str, parameter: str
+) -> None:
+    document = problem(await shop.get(path), 422, "invalid")
+    assert [error["pointer"] for error in document["errors"]] == [parameter]
+
+
+async def test_shop_pages_and_monitors_may_add_what_they_like(shop: httpx.AsyncClient) -> None:
+    for path in ("/v1/availability", "/v1/availability/", "/health/ready", "/metrics"):
+        answer = await shop.get(f"{path}?sku=SKU-1&_=1764000000")
+        assert answer.status_code == 200, answer.text

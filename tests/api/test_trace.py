@@ -2,6 +2,7 @@
 event, in the order of time."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -9,6 +10,7 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
+from atp_service.catalog import Sku
 from atp_service.embedded.postgres import Postgres
 from atp_service.inventory.commands import Expire
 from atp_service.inventory.outcomes import Swept
@@ -277,8 +279,30 @@ async def test_a_slash_inside_an_id_need_not_be_escaped(
     shop: httpx.AsyncClient, stocked: Stocked
 ) -> None:
     await stocked(5)
-    await shop.post("/v1/reservations", json=cart("shop/eu/cart-1"))
-    assert (await traced(shop, "shop/eu/cart-1"))["found_as"] == ["reservation"]
+    for key in ("shop/eu/cart-1", "/cart", "cart/", "//cart//", "/"):
+        held = await shop.post("/v1/reservations", json=cart(key, quantity=1))
+        assert held.status_code == 201, held.text
+        assert (await traced(shop, key))["found_as"] == ["reservation"]
+
+
+async def test_what_the_service_names_itself_can_be_traced(
+    shop: httpx.AsyncClient, stocked: Stocked, service: Service
+) -> None:
+    """The end of a snapshot says 0 of what it did not mention: by its own id and the SKU's."""
+    sku = "s" * 64
+    await service.catalog.put(Sku(sku=sku))
+    await stocked(5, sku=sku)
+    told_at = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
+    end = "e" * 64
+    final = stock_event("snapshot", location="DC-1", final=True) | {"id": end, "time": told_at}
+
+    async def ended() -> bool:
+        answer = await shop.post("/v1/stock-events", json=final)
+        return bool(answer.json()["results"][0]["status"] == "applied")
+
+    await until(ended, 20)
+    story = await traced(shop, f"{end}#{sku}")
+    assert story["found_as"] == ["event"]
 
 
 async def test_more_than_can_be_told_is_told_from_the_beginning(
@@ -302,7 +326,9 @@ async def test_more_than_can_be_told_is_told_from_the_beginning(
 async def test_an_id_that_nothing_is_known_of(shop: httpx.AsyncClient) -> None:
     problem(await shop.get("/v1/trace/who-knows"), 404, "not-found")
     problem(await shop.get("/v1/trace/"), 404, "not-found")
-    for unfit in ("s" * 65, "a%0Ab", "%7B0%7D"):
+    for longest in ("s" * 65, "s" * 129):
+        problem(await shop.get(f"/v1/trace/{longest}"), 404, "not-found")
+    for unfit in ("s" * 130, "a%0Ab", "%7B0%7D"):
         answer = await shop.get(f"/v1/trace/{unfit}")
         assert problem(answer, 422, "invalid")["errors"][0]["pointer"] == "/id"
 
@@ -325,7 +351,7 @@ async def test_without_postgres_nothing_is_traced_and_selling_goes_on(
     with away(postgres, own_database):
         assert (await shop.post("/v1/reservations", json=cart())).status_code == 201
         answer = await shop.get("/v1/trace/cart-1")
-        problem(answer, 503, "unavailable")
+        assert "repeat" not in problem(answer, 503, "unavailable")["detail"]
         assert answer.headers["retry-after"]
 
     async def back() -> bool:

@@ -51,6 +51,24 @@ async def test_a_postgres_that_hangs_holds_callers_up_once_and_not_for_long(
     await until(lambda: answered(shop), 20)
 
 
+async def test_who_asks_a_postgres_that_hangs_for_reasons_waits_once(
+    service: Service, shop: httpx.AsyncClient, stocked: Stocked, server_data: Path
+) -> None:
+    """Also while the journal is ahead of the ledger, which is then waited for by listening."""
+    await stocked(5)
+    with hung(server_data):
+        began = time.monotonic()
+        problem(await shop.get("/v1/trace/cart-1"), 503, "unavailable")
+        assert time.monotonic() - began < PATIENCE_SECONDS + 1
+        began = time.monotonic()
+        for _ in range(5):
+            for path in ("trace/cart-1", "explain?sku=SKU-1&location=DC-1", "reconciliations"):
+                answer = await shop.get(f"/v1/{path}")
+                assert "repeat" not in problem(answer, 503, "unavailable")["detail"]
+        assert time.monotonic() - began < 1
+    await until(lambda: answered(shop), 20)
+
+
 async def test_a_query_that_was_given_up_leaves_no_connection_behind_that_nobody_can_trust(
     service: Service, shop: httpx.AsyncClient, server_data: Path
 ) -> None:
