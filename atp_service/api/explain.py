@@ -56,7 +56,11 @@ class ExplainQuery(Struct, frozen=True, kw_only=True):
 
 class TermEntry(Struct, frozen=True, kw_only=True):
     """An entry that changed the term by `units` to `after`; members it has no word of are left
-    out."""
+    out.
+
+    `found`, of a repair: what somebody had made of the term, which left no entry; null where there
+    was nothing, or nothing readable.
+    """
 
     seq: int
     at: Timestamp
@@ -64,6 +68,7 @@ class TermEntry(Struct, frozen=True, kw_only=True):
     units: int
     after: int
     version: int
+    found: int | UnsetType | None = UNSET
     occurred_at: Timestamp | UnsetType = UNSET
     source: str | UnsetType = UNSET
     event_id: str | UnsetType = UNSET
@@ -298,6 +303,7 @@ def _entry(change: Change) -> TermEntry:
         units=change.units,
         after=change.after,
         version=change.version,
+        found=UNSET if account.repair is None else change.found,
         occurred_at=UNSET if said.occurred_at_ms is None else timestamp(said.occurred_at_ms),
         source=said.source or UNSET,
         event_id=said.event_id or UNSET,

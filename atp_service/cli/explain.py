@@ -87,6 +87,12 @@ def _grounds(term: dict[str, Any]) -> Iterator[str]:
 def _line(entry: dict[str, Any]) -> str:
     source = f" {entry['source']} {entry['event_id']}" if "source" in entry else ""
     whose = "".join(f" {entry[name]}" for name in _WHOSE if name in entry)
-    return (
-        f"{entry['at']} {entry['units']:+,} {entry['kind']}{source}{whose} (entry {entry['seq']})"
-    )
+    return f"{entry['at']} {entry['units']:+,} {_kind(entry)}{source}{whose} (entry {entry['seq']})"
+
+
+def _kind(entry: dict[str, Any]) -> str:
+    """The entry's kind; of a repair what it found, which no other entry accounts for."""
+    if "found" not in entry:
+        return str(entry["kind"])
+    found = "nothing readable" if entry["found"] is None else f"{entry['found']:,}"
+    return f"repair: somebody had made it {found}, set back to {entry['after']:,}"

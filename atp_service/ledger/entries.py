@@ -4,10 +4,11 @@ from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from msgspec import Struct
+from msgspec import DecodeError, Struct
 from msgspec.msgpack import Decoder
 from psycopg import AsyncConnection
 
+from atp_service.inventory.commands import RepairLevel, decode_command
 from atp_service.inventory.journal import Entry, Head, decode_head
 from atp_service.inventory.reservations import Reservation
 from atp_service.inventory.stock import StockLevel
@@ -47,7 +48,7 @@ class Touched(Struct, frozen=True):
 
 
 class Account(Struct, frozen=True):
-    """One entry, taken apart."""
+    """One entry, taken apart; `repair` where it set a level right."""
 
     partition: int
     seq: int
@@ -56,6 +57,7 @@ class Account(Struct, frozen=True):
     levels: list[Touched]
     reservations: list[tuple[str, Reservation]]
     orders: list[str]
+    repair: RepairLevel | None = None
 
     @property
     def reservation_ids(self) -> list[str]:
@@ -113,4 +115,13 @@ def _account(partition: int, seq: int, command: bytes, head: bytes, images: byte
         ],
         entry.reservations(),
         [key for key, _ in entry.orders()],
+        _repair(command) if decoded.kind == "repair_level" else None,
     )
+
+
+def _repair(command: bytes) -> RepairLevel | None:
+    try:
+        repair = decode_command(command)
+    except DecodeError:
+        return None  # of another version: what it did stands in its images
+    return repair if isinstance(repair, RepairLevel) else None

@@ -5,14 +5,18 @@ looks at the index, however often the level has changed.
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
-from msgspec import Struct
+from msgspec import Struct, structs
 from msgspec.json import decode
 from msgspec.msgpack import Decoder
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
 
 from atp_service.catalog import Channel, Location
+from atp_service.inventory.commands import RepairLevel
 from atp_service.inventory.stock import StockLevel, decode_level, level_field
 from atp_service.ledger.entries import EPOCH, Account, Place, accounts_of, milliseconds
 from atp_service.ledger.queries import Ledger
@@ -42,12 +46,17 @@ class Moment(Struct, frozen=True):
 
 
 class Change(Struct, frozen=True):
-    """A term of a level changed by `units` to `after` in the entry that `account` tells of."""
+    """A term of a level changed by `units` to `after` in the entry that `account` tells of.
+
+    A repair changes it from what somebody had made of it: `found`, None where there was nothing,
+    or nothing readable. That has no entry of its own.
+    """
 
     units: int
     after: int
     version: int
     account: Account
+    found: int | None = None
 
 
 class Then(Struct, Generic[R], frozen=True):
@@ -112,11 +121,12 @@ JOIN entries USING (partition, seq)
 
 # Each change beside the one before it: so one more is read than is looked at. A level's own
 # safety stock may be none: then what the channel withholds is what the change is from or to. A
-# repair takes a number back to what it was, and no delta of on_hand says so: only the step does.
+# repair may take a number back to what the entry before has left: its command says from where.
 CHANGES = """
 WITH steps AS (
     SELECT
-        partition, seq, version, on_hand_delta, on_hand, reserved, allocated, unavailable,
+        partition, seq, version, kind = 'repair_level' AS repairs,
+        on_hand_delta, on_hand, reserved, allocated, unavailable,
         lag(seq) OVER by_seq AS seq_before,
         on_hand - lag(on_hand, 1, 0::bigint) OVER by_seq AS on_hand_step,
         reserved - lag(reserved, 1, 0::bigint) OVER by_seq AS reserved_delta,
@@ -138,7 +148,7 @@ WITH steps AS (
 ), ranked AS (
     SELECT
         term, units, after, version, partition, seq,
-        row_number() OVER (PARTITION BY term ORDER BY seq DESC) AS place
+        row_number() OVER (PARTITION BY term, repairs ORDER BY seq DESC) AS place
     FROM steps
     CROSS JOIN LATERAL (
         VALUES
@@ -152,7 +162,7 @@ WITH steps AS (
             ('allocated', allocated_delta, allocated),
             ('safety_stock', safety_stock_delta, safety_stock)
     ) AS change (term, units, after)
-    WHERE units <> 0
+    WHERE (units <> 0 OR repairs)
       AND (seq_before IS NOT NULL OR version = 1)
       AND version <= %(version)s
 )
@@ -227,17 +237,44 @@ async def changes(
     }
     async with ledger.connection() as connection:
         cursor = await connection.execute(CHANGES, asked | {"limit": limit})
-        rows = await cursor.fetchall()
-        missing = limit - sum(row[0] == "on_hand" for row in rows)
+        found = await _told(connection, await cursor.fetchall(), of_channel, limit)
+        missing = limit - len(found.get("on_hand", ()))
         if missing and version > REACH:
             cursor = await connection.execute(EARLIER_MOVES, asked | {"limit": missing})
-            rows += sorted(await cursor.fetchall(), key=lambda row: -row[3])
-        places: set[Place] = {(row[4], row[5]) for row in rows}
-        accounts = {(a.partition, a.seq): a for a in await accounts_of(connection, places)}
-    found: defaultdict[str, list[Change]] = defaultdict(list)
-    for term, units, after, at_version, partition, seq in rows:
-        found[term].append(Change(units, after, at_version, accounts[partition, seq]))
+            rows = sorted(await cursor.fetchall(), key=lambda row: -row[3])
+            for term, earlier in (await _told(connection, rows, of_channel, missing)).items():
+                found[term] += earlier
     return found
+
+
+async def _told(
+    connection: AsyncConnection[Any], rows: Sequence[TupleRow], of_channel: int, limit: int
+) -> defaultdict[str, list[Change]]:
+    """The rows with their entries, so many of each term."""
+    places: set[Place] = {(row[4], row[5]) for row in rows}
+    accounts = {(a.partition, a.seq): a for a in await accounts_of(connection, places)}
+    found: defaultdict[str, list[Change]] = defaultdict(list)
+    for term, units, after, version, partition, seq in rows:
+        account = accounts[partition, seq]
+        change = Change(units, after, version, account)
+        if account.repair is not None:
+            change = _repaired(change, term, account.repair, of_channel)
+        if change.units and len(found[term]) < limit:
+            found[term].append(change)
+    return found
+
+
+def _repaired(change: Change, term: str, repair: RepairLevel, of_channel: int) -> Change:
+    """What a repair did to a term: what was wrong with it, whatever the entry before has left."""
+    was = _term(repair.found or StockLevel(), term, of_channel)
+    units = _term(repair.right or StockLevel(), term, of_channel) - was
+    found = None if repair.found is None else change.after - units
+    return structs.replace(change, units=units, found=found)
+
+
+def _term(level: StockLevel, term: str, of_channel: int) -> int:
+    units: int = level.safety_stock(of_channel) if term == "safety_stock" else getattr(level, term)
+    return units
 
 
 async def stocked(ledger: Ledger, sku: str, location: str) -> tuple[bool, bool]:

@@ -6,14 +6,20 @@ from itertools import count
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from redis.asyncio import Redis
 
 from atp_service.api.answers import timestamp
 from atp_service.catalog import Channel, Location, Sku
 from atp_service.embedded.postgres import Postgres
+from atp_service.inventory.commands import RepairLevel
+from atp_service.inventory.outcomes import Applied
+from atp_service.inventory.stock import level_field
+from atp_service.store.keys import keys_of
 from tests.api.conftest import (
     Service,
     Stocked,
@@ -101,6 +107,26 @@ async def test_a_number_is_taken_apart_term_by_term(
     assert (confirm["reservation_id"], confirm["order_id"]) == ("ordered", "order-1")
     first_hold = found["reserved"]["entries"][-1]
     assert (first_hold["reservation_id"], first_hold["traceparent"]) == ("held", TRACE)
+
+
+async def test_a_repair_says_what_somebody_had_made_of_the_number(
+    shop: httpx.AsyncClient, stocked: Stocked, service: Service, redis: Redis
+) -> None:
+    await stocked(10)
+    (right,) = await service.store.levels([("SKU-1", "DC-1")])
+    assert right is not None
+    found = structs.replace(right, on_hand=15)
+    damaged = msgspec.msgpack.encode(found)
+    await redis.hset(keys_of(0).stock, level_field("SKU-1", "DC-1"), damaged)
+    assert (await explained(shop))["ats"] == 15
+    repair = RepairLevel(sku="SKU-1", location="DC-1", found=found, right=right)
+    assert isinstance(await service.store.apply(repair), Applied)
+    document = await explained(shop)
+    set_right, received = terms(document)["on_hand"]["entries"]
+    assert document["ats"] == 10
+    assert entries(document, "on_hand") == [("repair_level", -5, 10), ("receipt", 10, 10)]
+    assert set_right["found"] == 15
+    assert "found" not in received
 
 
 async def test_as_many_entries_are_shown_as_are_asked_for(

@@ -235,6 +235,42 @@ async def test_a_repair_shows_by_how_much_it_set_the_number_right(
     ] == [("repair_level", -40, 9), ("sale", -1, 49), ("sale", 10, 10)]
 
 
+async def test_a_repair_shows_what_it_found_where_no_entry_has_come_over_it(
+    empty_ledger: str, ledger: Ledger
+) -> None:
+    """The number is what it was before: without the repair's own word nobody would hear of it."""
+    writer = Writer()
+    bought = writer.sale("SKU-1", -10)
+    states = Extras(states={"damaged": 2})
+    repairs = [
+        (StockLevel(15, 3, extras=states), StockLevel(10, version=2, moves=2)),
+        (StockLevel(10, 0, 4), StockLevel(10, version=3, moves=3)),
+        (None, StockLevel(10, version=4, moves=4)),
+    ]
+    written = [
+        writer.write(
+            RepairLevel(sku="SKU-1", location="DC-1", found=found, right=right),
+            levels=[("SKU-1", "DC-1", right)],
+        )
+        for found, right in repairs
+    ]
+    await append(empty_ledger, bought, *written)
+    found = await history.changes(ledger, "SKU-1", "DC-1", 4, of_channel=1, limit=5)
+    assert {
+        term: [(change.units, change.after, change.found) for change in changes]
+        for term, changes in found.items()
+        if changes
+    } == {
+        "on_hand": [(10, 10, None), (-5, 10, 15), (10, 10, None)],
+        "reserved": [(-3, 0, 3)],
+        "allocated": [(-4, 0, 4)],
+        "unavailable": [(-2, 0, 2)],
+    }
+    # Repairs of other terms take nobody's place.
+    latest = await history.changes(ledger, "SKU-1", "DC-1", 4, of_channel=1, limit=1)
+    assert [change.units for change in latest["on_hand"]] == [10]
+
+
 async def test_master_data_is_remembered_as_it_was(database_url: str, ledger: Ledger) -> None:
     async with AsyncConnectionPool(database_url, min_size=1, max_size=2) as pool:
         catalog = Catalog(pool)
