@@ -100,6 +100,7 @@ def rebuild_tools(settings: Settings, parts: Connections) -> rebuild.Tools:
         facts_on=lambda stock: _facts(settings, stock, parts.ledger, parts.catalog),
         nats=parts.nats if settings.nats_url is not None else None,
         stream=ingest.STREAM,
+        consumer=ingest.CONSUMER,
         window_ms=settings.dedupe_hours * 3_600_000,
     )
 

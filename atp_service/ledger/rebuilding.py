@@ -7,7 +7,6 @@ between, the next one finds them here.
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -230,38 +229,4 @@ async def opened(
           AND (opened_at IS NULL OR epoch = %(epoch)s AND %(report)s <> '{}'::jsonb)
         """,
         {"partition": partition, "epoch": epoch, "report": Jsonb(report)},
-    )
-
-
-async def to_replay_from(
-    connection: AsyncConnection[Any], partition: int
-) -> tuple[int, datetime | None] | None:
-    """The epoch of the latest rebuild whose events are still to be replayed, and the time of the
-    last entry before the first such; None where there is nothing to replay."""
-    cursor = await connection.execute(
-        """
-        SELECT max(rebuilds.epoch), min(entries.at)
-        FROM rebuilds
-        LEFT JOIN entries
-            ON (entries.partition, entries.seq) = (rebuilds.partition, rebuilds.from_seq)
-        WHERE rebuilds.partition = %s AND replayed_at IS NULL
-        """,
-        (partition,),
-    )
-    row = await cursor.fetchone()
-    return None if row is None or row[0] is None else (row[0], row[1])
-
-
-async def replayed(
-    connection: AsyncConnection[Any], partition: int, epoch: int, events: int
-) -> None:
-    """What had to be replayed up to this epoch's rebuild has been."""
-    await connection.execute(
-        """
-        UPDATE rebuilds
-        SET replayed_at = now(),
-            report = report || jsonb_build_object('events_replayed', %(events)s::bigint)
-        WHERE partition = %(partition)s AND epoch <= %(epoch)s AND replayed_at IS NULL
-        """,
-        {"partition": partition, "epoch": epoch, "events": events},
     )

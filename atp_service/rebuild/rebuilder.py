@@ -31,16 +31,15 @@ from atp_service.ledger.rebuilding import (
     only_rebuild,
     opened,
     raise_epoch,
-    replayed,
     session,
-    to_replay_from,
 )
 from atp_service.metrics import REGISTRY
 from atp_service.rebuild import forks
 from atp_service.rebuild.again import Again
+from atp_service.rebuild.events import Events
 from atp_service.rebuild.filling import Filled, Filling
 from atp_service.rebuild.need import why
-from atp_service.rebuild.replay import Away, replay
+from atp_service.rebuild.replay import Away
 from atp_service.store import Store
 from atp_service.store.rebuilding import Fill, RebuildersOpening, Site
 
@@ -71,7 +70,8 @@ _rebuilding = Gauge(
 
 
 class Tools(Struct, frozen=True):
-    """What rebuilds work with. `nats` is None where no events arrive by NATS."""
+    """What rebuilds work with. `nats` is None where no events arrive by NATS; else `consumer` is
+    theirs who take them in from `stream`."""
 
     redis_url: str
     database_url: str
@@ -79,6 +79,7 @@ class Tools(Struct, frozen=True):
     facts_on: Callable[[Store], Facts]
     nats: Client | None
     stream: str
+    consumer: str
     window_ms: int
     partition: int = 0
 
@@ -129,25 +130,6 @@ async def rebuild(
             return await _while_kept(guard, _Run(tools, by_hand, view or Unseen()).run())
         finally:
             _rebuilding.set(0)
-
-
-async def replay_late(tools: Tools, facts: Facts) -> None:
-    """What could not be replayed while NATS was away, on the Redis that is open since.
-
-    Raises Away; and Unavailable or Fenced as the store does.
-    """
-    if tools.nats is None or not tools.nats.is_connected:
-        return
-    async with tools.ledger.connection() as connection:
-        pending = await to_replay_from(connection, tools.partition)
-    if pending is None:
-        return
-    epoch, last_at = pending
-    done = await replay(tools.nats, facts, tools.stream, last_at)
-    if not done.waiting:
-        async with tools.ledger.connection() as connection:
-            await replayed(connection, tools.partition, epoch, done.events)
-    log.info("events_replayed", epoch=epoch, **structs.asdict(done))
 
 
 async def _while_kept(guard: Guard, work: Coroutine[Any, Any, Report | None]) -> Report | None:
@@ -208,7 +190,7 @@ class _Run:
             await self._apply_again(store, connection, report)
             await forks.secure(site, connection, tools.database_url, partition)
             self._view.show("applied again", report)
-            await self._replay(store, connection, report)
+            await self._replay(site, store, connection, report)
         report.seconds = round(time.monotonic() - self._began, 3)
         await fill.open()
         await opened(connection, partition, begun.epoch, structs.asdict(report))
@@ -268,23 +250,24 @@ class _Run:
         report.fork_commands = again.applied.commands
         report.fork_conflicts = again.applied.conflicts
 
-    async def _replay(self, store: Store, connection: AsyncConnection[Any], report: Report) -> None:
+    async def _replay(
+        self, site: Site, store: Store, connection: AsyncConnection[Any], report: Report
+    ) -> None:
         """Where NATS is away Redis is opened all the same, and this is done when it is back."""
         tools = self._tools
         if tools.nats is None or not tools.nats.is_connected:
             log.warning("replay_put_off", reason="NATS is away")
             return
-        pending = await to_replay_from(connection, tools.partition)
-        if pending is None:
-            return
+        events = Events(tools.nats, tools.stream, tools.consumer, tools.partition)
         try:
-            done = await replay(tools.nats, tools.facts_on(store), tools.stream, pending[1])
+            reached = await events.replay(tools.facts_on(store), connection, site, report.epoch)
         except Away as away:
             log.warning("replay_put_off", reason=str(away))
             return
-        report.events_replayed, report.events_news = done.events, done.news
-        if not done.waiting:
-            await replayed(connection, tools.partition, pending[0], done.events)
+        report.events_replayed, report.events_news = reached.done.events, reached.done.news
+        # Not before the ledger has what came of it: Redis might be lost once more.
+        await forks.secure(site, connection, tools.database_url, tools.partition)
+        await events.note(connection, reached)
         self._view.show("replayed", report)
 
 

@@ -1,14 +1,15 @@
 """Events that NATS still has are applied again: Redis had taken them and then lost them.
 
-The same way in as ingest's, so that what is known is a duplicate. From well before the ledger's
-last entry: an event may have been on its way for a while.
+The same way in as ingest's, so that what is known is a duplicate. From the first that may have been
+acknowledged and not recorded, by its place on the stream: its time says nothing, since an event may
+have waited there for hours before it was taken in.
 """
 
 import asyncio
 import json
-from collections.abc import Sequence
-from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from typing import Final
 
 import nats.errors
@@ -16,7 +17,7 @@ import structlog
 from msgspec import Struct
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamInfo
 from nats.js.errors import NotFoundError
 
 from atp_service.facts import Arrival, EventResult, Facts, arrival_of, delivery_of
@@ -24,8 +25,6 @@ from atp_service.store import Fenced, Unavailable
 
 log = structlog.get_logger()
 
-BACK: Final = timedelta(minutes=15)
-_FIRST: Final = datetime(1970, 1, 2, tzinfo=UTC)
 _AT_ONCE: Final = 500
 _ANSWER_SECONDS: Final = 5.0
 _IDLE_SECONDS: Final = 60.0  # then the server forgets a consumer whose rebuild has died
@@ -46,37 +45,84 @@ class Replayed(Struct):
     waiting: int = 0
 
 
-async def replay(client: Client, facts: Facts, stream: str, last_at: datetime | None) -> Replayed:
-    """Replay from 15 minutes before the ledger's last entry to the stream's end as of now.
+class Reach(Struct, frozen=True):
+    """A stream, told from others of its name by when it was made, and a place on it."""
+
+    created_at: datetime
+    seq: int
+
+
+async def last_of(client: Client, stream: str) -> Reach | None:
+    """The stream's latest event; None where there is no such stream. Raises Away."""
+    with _away():
+        info = await _stream(client, stream)
+        return None if info is None else Reach(_made(info), info.state.last_seq)
+
+
+async def acknowledged(client: Client, stream: str, consumer: str) -> Reach | None:
+    """The event up to which all are acknowledged; None where nobody takes any. Raises Away."""
+    with _away():
+        # The stream first: if it is made anew meanwhile, what is answered is of neither.
+        info = await _stream(client, stream)
+        if info is None:
+            return None
+        try:
+            told = await client.jetstream(timeout=_ANSWER_SECONDS).consumer_info(stream, consumer)
+        except NotFoundError:
+            return None
+        floor = told.ack_floor.stream_seq if told.ack_floor is not None else 0
+        return Reach(_made(info), floor)
+
+
+async def replay(
+    client: Client, facts: Facts, stream: str, *, after: int, through: int
+) -> Replayed:
+    """Give the stream's events again, those after `after`, up to `through`.
 
     Raises Away; and Unavailable or Fenced as the store does.
     """
-    since = _FIRST if last_at is None else max(_FIRST, last_at - BACK)
     done = Replayed()
-    try:
+    if after >= through:
+        return done
+    with _away():
         jetstream = client.jetstream(timeout=_ANSWER_SECONDS)
-        try:
-            last_seq = (await jetstream.stream_info(stream)).state.last_seq
-        except NotFoundError:
-            return done
         consumer = await jetstream.add_consumer(
             stream,
             ConsumerConfig(
-                deliver_policy=DeliverPolicy.BY_START_TIME,
-                opt_start_time=since,
+                deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
+                opt_start_seq=after + 1,
                 ack_policy=AckPolicy.NONE,
                 inactive_threshold=_IDLE_SECONDS,
                 mem_storage=True,
             ),
         )
         try:
-            await _replay(client, facts, stream, consumer.name, last_seq, done)
+            await _replay(client, facts, stream, consumer.name, through, done)
         finally:
             with suppress(nats.errors.Error, TimeoutError, OSError):
                 await jetstream.delete_consumer(stream, consumer.name)
+    return done
+
+
+@contextmanager
+def _away() -> Iterator[None]:
+    try:
+        yield
     except (nats.errors.Error, TimeoutError, OSError) as fault:
         raise Away(str(fault) or type(fault).__name__) from fault
-    return done
+
+
+async def _stream(client: Client, stream: str) -> StreamInfo | None:
+    try:
+        return await client.jetstream(timeout=_ANSWER_SECONDS).stream_info(stream)
+    except NotFoundError:
+        return None
+
+
+def _made(info: StreamInfo) -> datetime:
+    if info.created is None:
+        raise Away("NATS doesn't say when the stream was made")
+    return info.created
 
 
 async def _replay(

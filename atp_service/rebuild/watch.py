@@ -12,8 +12,9 @@ from atp_service.facts import Facts
 from atp_service.ledger import Position, Refused, Stale
 from atp_service.ledger.rebuilding import opened
 from atp_service.metrics import REGISTRY
+from atp_service.rebuild.late import Late
 from atp_service.rebuild.need import NotToBeRebuilt, why
-from atp_service.rebuild.rebuilder import Tools, rebuild, replay_late
+from atp_service.rebuild.rebuilder import Tools, rebuild
 from atp_service.rebuild.replay import Away
 from atp_service.store import Fenced
 from atp_service.store.rebuilding import Site, Superseded
@@ -21,7 +22,7 @@ from atp_service.store.rebuilding import Site, Superseded
 log = structlog.get_logger()
 
 LOOK_SECONDS: Final = 0.5
-REPLAY_SECONDS: Final = 5.0  # how often it is seen whether there is something to replay late
+REPLAY_SECONDS: Final = 5.0  # how often it is seen how far the stream is, or has to be replayed
 _LONGEST_PAUSE_SECONDS: Final = 10.0
 
 _behind = Gauge(
@@ -50,8 +51,8 @@ async def run(tools: Tools, facts: Facts, *, stop: asyncio.Event) -> None:
 class _Watch:
     def __init__(self, tools: Tools, facts: Facts) -> None:
         self._tools = tools
-        self._facts = facts
         self._site = Site(tools.redis_url, name="watch", partition=tools.partition)
+        self._late = Late(tools, facts, self._site)
         self._failures = 0
         self._told = ""
         self._replay_looked_at = 0.0
@@ -83,13 +84,15 @@ class _Watch:
         _behind.set(0)
         if reason is not None:
             await rebuild(self._tools)
-        elif self._is_time():
+            return
+        await self._late.note()
+        if self._is_time():
             position = await self._position()
             if position is not None and await why(self._site, self._position) is None:
                 async with self._tools.ledger.connection() as connection:
                     # One that died between the opening and its note of it.
                     await opened(connection, self._tools.partition, position.epoch, {})
-            await replay_late(self._tools, self._facts)
+            await self._late.look()
 
     async def _position(self) -> Position | None:
         return await self._tools.ledger.position(self._tools.partition)

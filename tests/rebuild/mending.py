@@ -42,20 +42,23 @@ def tools(
         ),
         nats=nats,
         stream=ingest.STREAM,
+        consumer=ingest.CONSUMER,
         window_ms=WINDOW_MS,
     )
 
 
 @asynccontextmanager
-async def looked_after(tools: rebuild.Tools, shop: Retailer) -> AsyncIterator[None]:
-    """A worker records and rebuilds, with a store of its own, as a process of its own would."""
+async def looked_after(
+    tools: rebuild.Tools, shop: Retailer, *, recording: bool = True
+) -> AsyncIterator[None]:
+    """A worker records and rebuilds, with a store of its own, as a process of its own would; or
+    it rebuilds alone."""
     stop = asyncio.Event()
     store = Store(tools.redis_url, name="recorder")
     store._opening.trust(shop.ledger)
-    roles = [
-        asyncio.create_task(record.run(store, tools.database_url, stop=stop)),
-        asyncio.create_task(rebuild.run(tools, shop.facts, stop=stop)),
-    ]
+    roles = [asyncio.create_task(rebuild.run(tools, shop.facts, stop=stop))]
+    if recording:
+        roles.append(asyncio.create_task(record.run(store, tools.database_url, stop=stop)))
     try:
         yield
     finally:

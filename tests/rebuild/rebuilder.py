@@ -52,6 +52,7 @@ async def main(redis_url: str, database_url: str, stage: str) -> None:
             facts_on=lambda _: facts,
             nats=None,
             stream="",
+            consumer="",
             window_ms=86_400_000,
         )
         report = await rebuild.rebuild(tools, by_hand=True, view=_Waiter(stage))

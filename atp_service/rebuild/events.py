@@ -1,0 +1,94 @@
+"""The event stream beside the ledger: given again where Redis lost writes, and how far it is there.
+
+Ingest acknowledges an event when it is on disk in Redis. So what was acknowledged before Redis was
+looked at is in the ledger as soon as that has the entry which was Redis's latest then, the very
+one. From the last place of which that is known a recovery replays the stream: no event that was
+acknowledged comes before it, however old it is, and however long it lay on the stream.
+"""
+
+from typing import Any
+
+import structlog
+from msgspec import Struct, structs
+from nats.aio.client import Client
+from psycopg import AsyncConnection
+
+from atp_service.facts import Facts
+from atp_service.ledger import streams
+from atp_service.ledger.position import read_position
+from atp_service.ledger.streams import Mark
+from atp_service.rebuild.replay import Reach, Replayed, acknowledged, last_of, replay
+from atp_service.store.opening import Sight
+from atp_service.store.rebuilding import Site
+
+log = structlog.get_logger()
+
+
+class Reached(Struct, frozen=True):
+    """How far the stream is in a Redis, to be noted when the ledger has it too.
+
+    `rebuild` is the epoch of the rebuild that it was replayed for, None where it is what was
+    acknowledged; `mark` is None where it has to be replayed once more.
+    """
+
+    redis_epoch: int
+    rebuild: int | None
+    mark: Mark | None
+    done: Replayed
+
+
+class Events:
+    """The events of one partition."""
+
+    def __init__(self, client: Client, stream: str, consumer: str, partition: int) -> None:
+        self._client = client
+        self._stream = stream
+        self._consumer = consumer
+        self._partition = partition
+
+    async def replay(
+        self, facts: Facts, connection: AsyncConnection[Any], site: Site, rebuild: int
+    ) -> Reached:
+        """Give again what may have been lost: what comes after the last place that was noted.
+
+        Raises Away; and Unavailable or Fenced as the store does.
+        """
+        last = await last_of(self._client, self._stream)
+        if last is None:
+            return Reached(0, rebuild, None, Replayed())
+        after = await streams.recorded_through(
+            connection, self._partition, self._stream, last.created_at
+        )
+        if after > last.seq:
+            after = 0  # the stream was set back: its numbers are given again
+        done = await replay(self._client, facts, self._stream, after=after, through=last.seq)
+        log.info("events_replayed", rebuild=rebuild, after=after, **structs.asdict(done))
+        sight = await site.look()
+        mark = None if done.waiting else self._mark(last, sight)
+        return Reached(sight.epoch or 0, rebuild, mark, done)
+
+    async def acknowledged(self, connection: AsyncConnection[Any], site: Site) -> Reached | None:
+        """What is acknowledged, beside the Redis that has it; None where it can't be said now.
+
+        Raises Away; and Fenced where Redis doesn't continue the ledger.
+        """
+        reach = await acknowledged(self._client, self._stream, self._consumer)
+        if reach is None:
+            return None
+        position = await read_position(connection, self._partition)
+        sight = await site.look()
+        await site.compare(sight, position)
+        return Reached(sight.epoch or 0, None, self._mark(reach, sight), Replayed())
+
+    async def note(self, connection: AsyncConnection[Any], reached: Reached) -> bool:
+        """Note how far the stream is, if the ledger has all that came of it by now."""
+        if reached.mark is None:
+            return False
+        if reached.rebuild is None:
+            return await streams.acknowledged(connection, self._partition, reached.mark)
+        return await streams.replayed(
+            connection, self._partition, reached.mark, reached.rebuild, reached.done.events
+        )
+
+    def _mark(self, reach: Reach, sight: Sight) -> Mark:
+        return Mark(self._stream, reach.created_at, reach.seq, sight.seq or 0, sight.digest)

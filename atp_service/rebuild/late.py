@@ -1,0 +1,63 @@
+"""The stream while Redis is open: replayed where NATS was away at the rebuild, else followed."""
+
+from atp_service.facts import Facts
+from atp_service.ledger.position import read_position
+from atp_service.ledger.rebuilding import session
+from atp_service.ledger.streams import to_replay_for
+from atp_service.rebuild.events import Events, Reached
+from atp_service.rebuild.rebuilder import Tools
+from atp_service.store.rebuilding import Site
+
+
+class Late:
+    """What is seen is noted later, when the ledger has it too."""
+
+    def __init__(self, tools: Tools, facts: Facts, site: Site) -> None:
+        self._tools = tools
+        self._facts = facts
+        self._site = site
+        self._reached: Reached | None = None
+
+    async def look(self) -> None:
+        """See how far the stream is, or replay it. Raises Away; Unavailable of store or ledger, and
+        Fenced."""
+        events = self._events()
+        if events is None:
+            return
+        tools = self._tools
+        async with tools.ledger.connection() as connection:
+            pending = await to_replay_for(connection, tools.partition)
+            if pending is None and self._reached is None:
+                self._reached = await events.acknowledged(connection, self._site)
+        if pending is not None and (self._reached is None or self._reached.rebuild != pending):
+            self._reached = await self._replay(events, pending)
+
+    async def note(self) -> None:
+        """What was seen, once it is recorded; forgotten where the ledger has gone on without it.
+        Raises the ledger's Unavailable."""
+        events, reached = self._events(), self._reached
+        if events is None or reached is None:
+            return
+        tools = self._tools
+        async with tools.ledger.connection() as connection:
+            position = await read_position(connection, tools.partition)
+            noted = await events.note(connection, reached)
+        gone = (
+            reached.mark is None
+            or position is None
+            or position.epoch != reached.redis_epoch
+            or position.seq >= reached.mark.entry_seq
+        )
+        if noted or gone:
+            self._reached = None
+
+    def _events(self) -> Events | None:
+        """None while NATS can't be asked."""
+        tools = self._tools
+        if tools.nats is None or not tools.nats.is_connected:
+            return None
+        return Events(tools.nats, tools.stream, tools.consumer, tools.partition)
+
+    async def _replay(self, events: Events, pending: int) -> Reached:
+        async with session(self._tools.database_url) as connection:
+            return await events.replay(self._facts, connection, self._site, pending)
