@@ -13,6 +13,7 @@ from atp_service.inventory.commands import Command
 from atp_service.inventory.outcomes import Applied, Moved, Unchanged
 from atp_service.ledger import Ledger
 from atp_service.ledger.reconciliations import Drift, Lease, Reconciliation, Report
+from atp_service.reconcile.known import Known
 from atp_service.reconcile.pace import Pace
 from atp_service.store import Store
 from atp_service.store.walk import Moment, Walk
@@ -22,7 +23,7 @@ log = structlog.get_logger()
 PAGE: Final = 1_000  # names read at once
 CLOSER_AT_ONCE: Final = 100  # names looked at more closely at once
 TRIES: Final = 5  # for what moves on while it is repaired
-SHARE: Final = 0.5  # of the time is spent comparing, at most
+SHARE: Final = 0.3  # of the time is spent comparing, at most
 MOST_SHOWN: Final = 1_000  # differences in a report
 RECORDED_SECONDS: Final = 30.0  # how long the ledger may take to have what Redis has
 TELL_SECONDS: Final = 1.0  # how often the run says how far it is; well within the lease's silence
@@ -49,6 +50,7 @@ class Comparison:
         self.walk: Walk = store.walk()
         self.scope = asked.scope
         self.report = Report()
+        self.known_stock = Known()
         self._lease = lease
         self._asked = asked
         self._pace = Pace(SHARE)

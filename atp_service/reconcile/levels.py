@@ -39,6 +39,8 @@ async def compare(run: Comparison) -> None:
         for (of_sku, known), value in zip(complete.items(), values[len(page) :], strict=True):
             doubtful += [(of_sku, place) for place in _misplaced(run, value, known)]
         await run.settle(doubtful, lambda pairs: _look(run, pairs))
+        run.known_stock.add(names)
+        run.known_stock.add(complete)
         run.report.compared.levels += len(page)
         await run.rest()
         if not page:
@@ -56,7 +58,7 @@ async def compare_back(run: Comparison) -> None:
             name = name_in(raw)
             if name is None:
                 await run.settle([raw], _nameless)
-            else:
+            elif name not in run.known_stock:
                 named[name] = value
         doubtful: list[Pair] = []
         for name in await comparing.unknown_in_stock(run.ledger, list(named)):
