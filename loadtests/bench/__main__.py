@@ -14,6 +14,7 @@ import rich_click as click
 from rich.console import Console
 
 from atp_service import log
+from atp_service.embedded import allocator
 from loadtests.bench import (
     against_evalsha,
     against_postgres,
@@ -82,7 +83,13 @@ def bench(
     for name in rows or ROWS:
         console.print(f"{name} …", highlight=False)
         done.append(_measured(name, quick=quick))
-    board = Board(quick=quick, cores=os.cpu_count() or 1, started_at=started_at, rows=done)
+    board = Board(
+        quick=quick,
+        cores=os.cpu_count() or 1,
+        allocator=allocator.installed() or "libc's malloc",
+        started_at=started_at,
+        rows=done,
+    )
     out = Console()
     if not out.is_terminal:
         out = Console(width=_PLAIN_COLUMNS)

@@ -57,6 +57,7 @@ class Board(Struct, frozen=True, kw_only=True):
 
     quick: bool
     cores: int
+    allocator: str
     started_at: str
     rows: list[Row]
 
@@ -66,6 +67,7 @@ def plain(board: Board) -> dict[str, object]:
     return {
         "quick": board.quick,
         "cores": board.cores,
+        "allocator": board.allocator,
         "started_at": board.started_at,
         "rows": [
             {
@@ -96,9 +98,9 @@ def plain(board: Board) -> dict[str, object]:
 
 def table(board: Board) -> Table:
     """The board for people."""
-    cores = f"{board.cores} cores"
+    machine = f"{board.cores} cores, Valkey on {board.allocator}"
     kind = "quick: too few rounds to count, " if board.quick else ""
-    lines = Table(title=f"make bench ({kind}{cores}, {board.started_at})", title_justify="left")
+    lines = Table(title=f"make bench ({kind}{machine}, {board.started_at})", title_justify="left")
     lines.add_column("row", no_wrap=True)
     lines.add_column("what")
     lines.add_column("measured", justify="right", no_wrap=True)
