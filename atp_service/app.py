@@ -157,6 +157,7 @@ async def _serve_on(listener: socket.socket, settings: Settings) -> None:
         gc.freeze()
         gc.set_threshold(10_000, 20, 50)
         log.info("serving", host=settings.host, port=listener.getsockname()[1])
+        metrics.tell_serving()
         await server.serve([listener])
 
 

@@ -3,7 +3,7 @@
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, multiprocess
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, multiprocess
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.values import ValueClass
 
@@ -42,6 +42,13 @@ _events = Counter(
     "atp_events", "Stock events, by what became of them", ["status"], registry=REGISTRY
 )
 
+_serving = Gauge(
+    "atp_serving",
+    "API processes that answer",
+    registry=REGISTRY,
+    multiprocess_mode="livesum",
+)
+
 _observers: dict[tuple[str, str, int], Callable[[float], None]] = {}
 
 
@@ -65,6 +72,18 @@ def count_events(statuses: Iterable[str]) -> None:
     """A batch of stock events, each by what became of it."""
     for status, count in Tally(statuses).items():
         _events.labels(status).inc(count)
+
+
+def tell_serving() -> None:
+    """This process answers requests from now on."""
+    _serving.set(1)
+
+
+def count_serving(folder: str) -> int:
+    """How many of the workers that share the folder answer requests."""
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]  # untyped there
+    return int(registry.get_sample_value("atp_serving") or 0)
 
 
 def exposition() -> bytes:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from atp_service.config import Settings, SettingsError, missing, read_settings
+from atp_service.config import Settings, SettingsError, missing, read_settings, variable
 from atp_service.embedded.instance import find
 
 _URLS = ("redis_url", "nats_url", "database_url", "migration_url")
@@ -23,6 +23,8 @@ def settings_here(environment: Mapping[str, str], *needed: str) -> Settings:
         found = {name: getattr(instance, name) for name in urls if not getattr(settings, name)}
         if settings.auto_create is None:
             found["auto_create"] = instance.auto_create
+        if not environment.get(variable("durability"), "").strip():
+            found["durability"] = instance.durability
         settings = msgspec.structs.replace(settings, **found)
     for name in needed:
         if getattr(settings, name) is None:

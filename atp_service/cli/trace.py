@@ -58,9 +58,9 @@ def _table(answer: dict[str, Any]) -> "Table":
 
     found_as = " and ".join(answer["found_as"])
     table = Table(title=escape(f"{answer['id']}: {found_as}"), title_justify="left")
-    table.add_column("at")
-    table.add_column("entry", justify="right")
-    table.add_column("what")
+    table.add_column("at", no_wrap=True)
+    table.add_column("entry", justify="right", no_wrap=True)
+    table.add_column("what", overflow="fold")
     table.add_column("of", overflow="fold")
     table.add_column("left behind", overflow="fold")
     for entry in answer["entries"]:

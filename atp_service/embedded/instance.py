@@ -4,6 +4,7 @@ import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 from msgspec import Struct
@@ -26,6 +27,7 @@ class Instance(Struct, frozen=True, kw_only=True):
     database_url: str
     migration_url: str
     auto_create: bool
+    durability: Literal["redis", "ledger"]
 
 
 def find(data: Path) -> Instance | None:

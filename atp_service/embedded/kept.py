@@ -33,12 +33,13 @@ class Kept:
             if now - self._begun > _STEADY_SECONDS:
                 self._wait_seconds = _FIRST_WAIT_SECONDS
             self._due = now + self._wait_seconds
+            where = {} if self.child.log is None else {"log": str(self.child.log)}
             log.warning(
                 "child_ended",
                 child=self.child.name,
                 exit_code=self.child.ended,
                 again_in_seconds=self._wait_seconds,
-                log=str(self.child.log),
+                **where,
             )
             self._wait_seconds = min(self._wait_seconds * 2, _LONGEST_WAIT_SECONDS)
         elif now >= self._due:

@@ -61,6 +61,7 @@ def up(settings: Settings, view: View, *, demo: bool) -> None:
             auto_create=not isinstance(postgres, str)
             if settings.auto_create is None
             else settings.auto_create,
+            durability=settings.durability,
         )
         _migrate(instance)
         environment = _environment(settings, instance)

@@ -5,6 +5,7 @@ they count lies in files of a folder they share, so that any of them shows the s
 """
 
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -13,16 +14,20 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 import structlog
 from prometheus_client import multiprocess
 
+from atp_service import metrics
 from atp_service.config import Settings, unusable, variable
 from atp_service.embedded.child import Child
+from atp_service.embedded.instance import started_at
 from atp_service.embedded.kept import Kept
 
 log = structlog.get_logger()
 
+_FOLDER = "atp-metrics"
 _LOOK_EVERY_SECONDS = 0.25
 _WRONG_SETTINGS = 2  # a process's exit code: starting it again would not help
 
@@ -32,7 +37,7 @@ def serve(settings: Settings, workers: int) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    with _reserved(settings) as port, tempfile.TemporaryDirectory(prefix="atp-metrics-") as counts:
+    with _reserved(settings) as port, _folder() as counts:
         environment = os.environ | {
             variable("port"): str(port),
             "PROMETHEUS_MULTIPROC_DIR": counts,
@@ -42,7 +47,7 @@ def serve(settings: Settings, workers: int) -> int:
             Kept(partial(Child, f"serve-{number}", command, environment=environment))
             for number in range(workers)
         ]
-        log.info("serving", host=settings.host, port=port, workers=workers)
+        told = False
         try:
             while not stop.wait(_LOOK_EVERY_SECONDS):
                 for process in kept:
@@ -51,6 +56,9 @@ def serve(settings: Settings, workers: int) -> int:
                     if process.child.ended is not None:
                         multiprocess.mark_process_dead(process.child.pid, counts)  # type: ignore[no-untyped-call]  # untyped there
                     process.look()
+                if not told and metrics.count_serving(counts) == workers:
+                    log.info("serving", host=settings.host, port=port, workers=workers)
+                    told = True
         finally:
             for process in kept:
                 process.child.ask_to_stop()
@@ -58,6 +66,19 @@ def serve(settings: Settings, workers: int) -> int:
                 process.stop()
     log.info("served")
     return 0
+
+
+@contextmanager
+def _folder() -> Iterator[str]:
+    """A folder for what the processes count. Its name says whose it is: one that a killed service
+    could not remove is found by that, and removed by the next."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_FOLDER}-*-*-*"):
+        pid, started = left.name.removeprefix(f"{_FOLDER}-").split("-")[:2]
+        if not pid.isdecimal() or str(started_at(int(pid))) != started:
+            shutil.rmtree(left, ignore_errors=True)
+    ours = f"{_FOLDER}-{os.getpid()}-{started_at(os.getpid())}-"
+    with tempfile.TemporaryDirectory(prefix=ours) as folder:
+        yield folder
 
 
 @contextmanager

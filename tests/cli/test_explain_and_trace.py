@@ -8,11 +8,11 @@ from typing import Any
 from tests.instance import Instance
 
 
-def said(instance: Instance, *words: str, code: int = 0) -> str:
+def said(instance: Instance, *words: str, code: int = 0, columns: int = 200) -> str:
     """What a command says that ends with `code`; on the other stream it says nothing."""
     done = subprocess.run(
         [sys.executable, "-m", "atp_service", *words],
-        env=instance.environment | {"COLUMNS": "200"},
+        env=instance.environment | {"COLUMNS": str(columns)},
         capture_output=True,
         text=True,
         timeout=90,
@@ -38,7 +38,8 @@ def test_a_shop_asks_why_and_what_became_of_an_order(instance: Instance) -> None
     instance.http.post("/v1/stock-events", json=receipt).raise_for_status()
     line = {"sku": "SKU [1]", "location": "DC-1", "quantity": 2}
     held = {"reservation_id": "shop/eu/cart-1", "channel": "web", "lines": [line]}
-    instance.http.post("/v1/reservations", json=held).raise_for_status()
+    trace = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+    instance.http.post("/v1/reservations", json=held, headers=trace).raise_for_status()
 
     number = ("explain", "SKU [1]", "DC-1", "--channel", "web")
     query = {"sku": "SKU [1]", "location": "DC-1", "channel": "web"}
@@ -58,6 +59,9 @@ def test_a_shop_asks_why_and_what_became_of_an_order(instance: Instance) -> None
     table = said(instance, "trace", "shop/eu/cart-1")
     assert "shop/eu/cart-1: reservation" in table
     assert "reserved 2" in table
+    # Also where the terminal is narrow, the time is shown whole.
+    narrow = said(instance, "trace", "shop/eu/cart-1", columns=60)
+    assert story["entries"][0]["at"] in narrow
 
     assert "nothing of who-knows" in said(instance, "trace", "who-knows", code=1)
     assert "no sku NOPE" in said(instance, "explain", "NOPE", "DC-1", code=1)

@@ -1,10 +1,12 @@
 """Several API processes on one port are one service to whoever calls it."""
 
+import json
 import os
 import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -30,10 +32,18 @@ def _receipt(units: int) -> dict[str, object]:
     }
 
 
-def test_workers_share_the_port_the_units_and_what_they_count(instance: Instance) -> None:
+def test_workers_share_the_port_the_units_and_what_they_count(
+    instance: Instance, tmp_path: Path
+) -> None:
+    folders = tmp_path / "folders"
+    folders.mkdir()
+    instance.environment["TMPDIR"] = str(folders)
     parent = instance.start("serve", "--workers", "2")
-    instance.until(lambda: _answers(instance), "the API answers")
-    instance.until(lambda: len(_workers(parent)) == 2, "both are there")
+    instance.until(lambda: any("workers" in line for line in _told(instance, "serving")), "served")
+    # Who reads that it serves can call it: each of them has said so before.
+    assert ["workers" in line for line in _told(instance, "serving")] == [False, False, True]
+    assert _answers(instance)
+    assert len(_workers(parent)) == 2
     instance.http.post("/v1/stock-events", json=_receipt(UNITS)).raise_for_status()
 
     def buy(number: int) -> int:
@@ -61,9 +71,28 @@ def test_workers_share_the_port_the_units_and_what_they_count(instance: Instance
         lambda: victim not in _workers(parent) and len(_workers(parent)) == 2, "it is replaced"
     )
     assert _counted(instance, 201) == UNITS
+    (ended,) = _told(instance, "child_ended")
+    assert (ended["exit_code"], "log" in ended) == (-signal.SIGKILL, False)
 
+    # All are killed at once, and nobody has tidied up: the next ones do.
+    (left,) = folders.iterdir()
+    parent.kill()
+    parent.wait(30)
+    (folders / "somebody-else-s").mkdir()
+    parent = instance.start("serve", "--workers", "2")
+    instance.until(
+        lambda: sum("workers" in line for line in _told(instance, "serving")) == 2, "served again"
+    )
+    assert not left.exists()
     parent.send_signal(signal.SIGTERM)
     assert parent.wait(30) == 0
+    assert [folder.name for folder in folders.iterdir()] == ["somebody-else-s"]
+
+
+def _told(instance: Instance, event: str) -> list[dict[str, Any]]:
+    """The log's lines about it, of parent and children."""
+    lines = [json.loads(line) for line in instance.log.read_text().splitlines() if line[:1] == "{"]
+    return [line for line in lines if line["event"] == event]
 
 
 def _counted(instance: Instance, status: int) -> int:

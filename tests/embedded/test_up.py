@@ -76,7 +76,7 @@ def test_a_delivery_taken_in_before_a_kill_is_sellable_after_the_next_start(
 
 
 def test_an_instance_is_found_by_its_data_and_is_the_only_one_there(start: Starter) -> None:
-    up = start()
+    up = start(ATP_DURABILITY="ledger")
     instance = up.runs()
 
     told = _atp("env", ATP_DATA=str(up.data))
@@ -85,6 +85,7 @@ def test_an_instance_is_found_by_its_data_and_is_the_only_one_there(start: Start
         f"export ATP_NATS_URL={instance.nats_url}",
         f"export ATP_DATABASE_URL='{instance.database_url}'",
         "export ATP_AUTO_CREATE=true",
+        "export ATP_DURABILITY=ledger",
     ]
     again = _atp("up", "--no-demo", ATP_DATA=str(up.data), ATP_PORT="0")
     assert again.returncode == 2
