@@ -7,7 +7,7 @@ batch first sets the clock, aimed at the edges of the deadlines that stand at th
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 from hypothesis import strategies as st
@@ -117,6 +117,19 @@ def decode(blob: bytes) -> Any:
     return msgspec.msgpack.decode(blob)
 
 
+class Kept(NamedTuple):
+    """What stands in Redis after a batch, and the entries the batch wrote."""
+
+    stock: dict[str, bytes]
+    reservations: dict[str, bytes]
+    orders: dict[str, bytes]
+    deadlines: dict[str, int]
+    seen: set[str]
+    seen_before: set[str]
+    meta: dict[str, bytes]
+    entries: list[Entry]
+
+
 class Pair:
     """One partition twice: in Redis through the script, and in the model."""
 
@@ -137,15 +150,12 @@ class Pair:
     def run(self, step: Step) -> list[Outcome]:
         """Raises Disagreement where the script and the model part."""
         self.clock = max(0, aimed(step.aim, self.clock, self.model))
-        self.redis.hset(KEYS.meta, "clock", self.clock)
         for damage in step.damages:
             self.damage(damage)
         commands = [self.completed(command) for command in step.commands]
         refused = "1" if step.promises_refused else "0"
-        replies = self.redis.evalsha(
-            self.script, len(KEYS), *KEYS, 1, refused, WINDOW_MS, *map(encode_command, commands)
-        )
         seq = self.model.seq
+        replies, kept = self.sent(refused, commands)
         expected = apply_batch(
             self.model, commands, self.clock, promises_refused=step.promises_refused
         )
@@ -154,10 +164,40 @@ class Pair:
             if isinstance(outcome, Faulted) and isinstance(wanted, Faulted):
                 continue
             agree(f"the outcome of {command}", outcome, wanted)
-        self.compare_state()
-        self.compare_journal(self.model.journal[seq:])
-        self.check_invariants()
+        self.compare_state(kept)
+        self.compare_journal(kept, self.model.journal[seq:])
+        self.check_invariants(kept)
         return expected
+
+    def sent(self, refused: str, commands: list[AnyCommand]) -> tuple[list[bytes], Kept]:
+        """The script's replies, and what stands then: one round trip for all of it."""
+        pipe = self.redis.pipeline(transaction=False)
+        pipe.hset(KEYS.meta, "clock", self.clock)
+        pipe.evalsha(
+            self.script, len(KEYS), *KEYS, 1, refused, WINDOW_MS, *map(encode_command, commands)
+        )
+        for key in (KEYS.stock, KEYS.reservations, KEYS.orders):
+            pipe.hgetall(key)
+        pipe.zrange(KEYS.deadlines, 0, -1, withscores=True)
+        for key in (KEYS.seen, KEYS.seen_before, KEYS.meta):
+            pipe.hgetall(key)
+        pipe.xrange(KEYS.journal, f"({self.model.seq}-0" if self.model.seq else "-", "+")
+        _, replies, stock, reservations, orders, deadlines, seen, seen_before, meta, entries = (
+            pipe.execute()
+        )
+        return replies, Kept(
+            named(stock),
+            named(reservations),
+            named(orders),
+            {member.decode(): int(at) for member, at in deadlines},
+            set(named(seen)),
+            set(named(seen_before)),
+            named(meta),
+            [
+                entry_from_stream(name, [x for pair in fields.items() for x in pair])
+                for name, fields in entries
+            ],
+        )
 
     def damage(self, damage: Damage) -> None:
         """The same in Redis and in the model."""
@@ -222,66 +262,51 @@ class Pair:
         seq = found.seq if found else None
         return RepairReservation(reservation_id=name, found_seq=seq, right=right)
 
-    def compare_state(self) -> None:
-        stock = self.hash(KEYS.stock)
-        readable = {name: blob for name, blob in stock.items() if SEPARATOR in name}
-        levels = {k: v for k, v in readable.items() if f"l{k}" not in self.model.damaged}
-        agree("levels", {k: decode_level(v) for k, v in levels.items()}, self.model.levels)
-        lists = {
-            k: v
-            for k, v in stock.items()
-            if SEPARATOR not in k and f"i{k}" not in self.model.damaged
+    def compare_state(self, kept: Kept) -> None:
+        damaged = self.model.damaged
+        levels = {
+            k: decode_level(v)
+            for k, v in kept.stock.items()
+            if SEPARATOR in k and f"l{k}" not in damaged
         }
-        agree("locations", {k: decode(v) for k, v in lists.items()}, self.model.locations)
+        agree("levels", levels, self.model.levels)
+        lists = {
+            k: decode(v)
+            for k, v in kept.stock.items()
+            if SEPARATOR not in k and f"i{k}" not in damaged
+        }
+        agree("locations", lists, self.model.locations)
         reservations = {
-            k: decode_reservation(v)
-            for k, v in self.hash(KEYS.reservations).items()
-            if f"r{k}" not in self.model.damaged
+            k: decode_reservation(v) for k, v in kept.reservations.items() if f"r{k}" not in damaged
         }
         agree("reservations", reservations, self.model.reservations)
-        orders = {
-            k: decode_order(v)
-            for k, v in self.hash(KEYS.orders).items()
-            if f"o{k}" not in self.model.damaged
-        }
+        orders = {k: decode_order(v) for k, v in kept.orders.items() if f"o{k}" not in damaged}
         agree("orders", orders, self.model.orders)
-        deadlines = self.redis.zrange(KEYS.deadlines, 0, -1, withscores=True)
-        agree("deadlines", {m.decode(): int(at) for m, at in deadlines}, self.model.deadlines)
-        agree("seen", set(self.hash(KEYS.seen)), self.model.seen)
-        agree("seen before", set(self.hash(KEYS.seen_before)), self.model.seen_before)
-        meta = self.hash(KEYS.meta)
-        agree("seq", int(meta["seq"]), self.model.seq)
-        agree("time", int(meta["time"]), self.model.time)
-        feeds = {k[1:]: tuple(map(int, v.split(b":"))) for k, v in meta.items() if k[0] == "f"}
+        agree("deadlines", kept.deadlines, self.model.deadlines)
+        agree("seen", kept.seen, self.model.seen)
+        agree("seen before", kept.seen_before, self.model.seen_before)
+        agree("seq", int(kept.meta["seq"]), self.model.seq)
+        agree("time", int(kept.meta["time"]), self.model.time)
+        feeds = {k[1:]: tuple(map(int, v.split(b":"))) for k, v in kept.meta.items() if k[0] == "f"}
         agree("feeds", feeds, self.model.feeds)
 
-    def compare_journal(self, expected: list[ModelEntry]) -> None:
-        after = expected[0].seq - 1 if expected else self.model.seq
-        messages = (
-            self.redis.xrange(KEYS.journal, f"({after}-0", "+")
-            if after
-            else (self.redis.xrange(KEYS.journal, "-", "+"))
-        )
-        entries = [
-            entry_from_stream(name, [x for pair in fields.items() for x in pair])
-            for name, fields in messages
-        ]
-        agree("how many entries", len(entries), len(expected))
-        for entry, wanted in zip(entries, expected, strict=True):
+    def compare_journal(self, kept: Kept, expected: list[ModelEntry]) -> None:
+        agree("how many entries", len(kept.entries), len(expected))
+        for entry, wanted in zip(kept.entries, expected, strict=True):
             agree("the digest", entry.digest, entry.digest_after(self.digest))
             self.digest = entry.digest
             agree(f"entry {wanted.seq}", decoded(entry), wanted)
             self.images.update(entry.images)
-        agree("the partition's digest", self.hash(KEYS.meta)["digest"].decode(), self.digest)
+        agree("the partition's digest", kept.meta["digest"].decode(), self.digest)
 
-    def check_invariants(self) -> None:
+    def check_invariants(self, kept: Kept) -> None:
         """Entries fold to levels; what is promised is what live reservations say, to the unit.
 
         Not where somebody has been at it.
         """
         if self.was_damaged:
             return
-        for name, blob in self.hash(KEYS.stock).items():
+        for name, blob in kept.stock.items():
             if SEPARATOR in name:
                 agree(f"the entries' fold of {name!r}", self.images[f"l{name}"], blob)
         promised: dict[str, list[int]] = {}
@@ -299,8 +324,9 @@ class Pair:
                 promised.get(name, [0, 0]),
             )
 
-    def hash(self, key: str) -> dict[str, bytes]:
-        return {name.decode(): value for name, value in self.redis.hgetall(key).items()}
+
+def named(fields: dict[bytes, bytes]) -> dict[str, bytes]:
+    return {name.decode(): value for name, value in fields.items()}
 
 
 def decoded(entry: Entry) -> ModelEntry:
