@@ -1,10 +1,12 @@
-"""Real servers for the tests, started once a run, when the first test asks for one of them.
+"""Real servers for the tests, started when the first test asks for one of them.
 
+Tests run in several processes; each has servers of its own, so none sees another's data.
 `REDIS=6.2 make test` runs on Redis 6.2, the oldest the scripts must run on, instead of Valkey.
 """
 
 import os
 import re
+import socket
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ import psycopg
 import pytest
 from nats.aio.client import Client as NatsClient
 from psycopg import sql
+from redis import Redis as SyncRedis
 from redis.asyncio import Redis
 
 from atp_service.embedded import binaries
@@ -43,7 +46,7 @@ class Databases(NamedTuple):
 
 @pytest.fixture(scope="session")
 def server_data() -> Iterator[Path]:
-    """A folder that the servers of this run have to themselves."""
+    """A folder that the servers of this process have to themselves."""
     with tempfile.TemporaryDirectory(prefix="atp-", ignore_cleanup_errors=True) as folder:
         yield Path(folder)
 
@@ -79,7 +82,7 @@ def _postgres_server(server_data: Path) -> Iterator[Postgres]:
 
 @pytest.fixture(scope="session")
 def nats_url(server_data: Path) -> Iterator[str]:
-    """One server for the whole run: name streams and subjects after the test, or delete them."""
+    """One server for many tests: name streams and subjects after the test, or delete them."""
     server = Nats(server_data)
     with running([server]):
         yield server.url
@@ -100,6 +103,15 @@ async def redis(redis_url: str) -> AsyncIterator["Redis"]:
         yield client
 
 
+@pytest.fixture(scope="module")
+def unsynced_redis(_redis_server: str) -> Iterator[SyncRedis]:
+    """The same Redis, for histories by the hundred that ask the script and not the disk."""
+    with SyncRedis.from_url(_redis_server) as client:
+        client.config_set("appendfsync", "no")
+        yield client
+        client.config_set("appendfsync", "always")
+
+
 @pytest.fixture
 async def empty_nats(nats_url: str) -> AsyncIterator[NatsClient]:
     """A client of NATS with no stream in it."""
@@ -109,6 +121,18 @@ async def empty_nats(nats_url: str) -> AsyncIterator[NatsClient]:
         await jetstream.delete_stream(stream.config.name or "")
     yield client
     await client.close()
+
+
+@pytest.fixture
+def own_port() -> Iterator[int]:
+    """A port that nobody else on the machine is given until the test is over."""
+    with socket.socket() as kept:
+        # Bound and never listened on: whoever binds it by its number, as the service does, may.
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        kept.bind(("127.0.0.1", 0))
+        port: int = kept.getsockname()[1]
+        yield port
 
 
 @pytest.fixture(scope="module")

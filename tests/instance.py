@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -86,19 +85,21 @@ class Instance:
 
 @pytest.fixture
 def instance(
-    redis_url: str, nats_url: str, database_url: str, empty_nats: Client, tmp_path: Path
+    redis_url: str,
+    nats_url: str,
+    database_url: str,
+    empty_nats: Client,
+    own_port: int,
+    tmp_path: Path,
 ) -> Iterator[Instance]:
     """Nothing runs yet. One test a module: the database is the module's, Redis is the test's."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ATP_")}
     instance = Instance(
         {
             **kept,
             "PYTHONPATH": str(ROOT),
             "ATP_DATA": str(tmp_path / "data"),
-            "ATP_PORT": str(port),
+            "ATP_PORT": str(own_port),
             "ATP_REDIS_URL": redis_url,
             "ATP_NATS_URL": nats_url,
             "ATP_DATABASE_URL": database_url,

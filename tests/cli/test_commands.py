@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -33,12 +32,6 @@ def _refused(*arguments: str, **settings: str) -> str:
     assert process.returncode == 2, said
     assert "Traceback" not in said
     return said
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.mark.parametrize(
@@ -81,10 +74,13 @@ def test_an_empty_database_is_migrated_and_again_is_harmless(superuser_url: str)
         assert connection.execute("SELECT count(*) FROM entries").fetchone() == (0,)
 
 
-def test_the_api_alone_serves_until_it_is_told_to_stop(redis_url: str, database_url: str) -> None:
-    port = _free_port()
-    api = _atp("serve", ATP_PORT=str(port), ATP_REDIS_URL=redis_url, ATP_DATABASE_URL=database_url)
-    _until_answered(f"http://127.0.0.1:{port}/health/ready", api)
+def test_the_api_alone_serves_until_it_is_told_to_stop(
+    redis_url: str, database_url: str, own_port: int
+) -> None:
+    api = _atp(
+        "serve", ATP_PORT=str(own_port), ATP_REDIS_URL=redis_url, ATP_DATABASE_URL=database_url
+    )
+    _until_answered(f"http://127.0.0.1:{own_port}/health/ready", api)
     api.send_signal(signal.SIGTERM)
     _, said = api.communicate(timeout=30)
     assert api.returncode == 0, said
@@ -92,33 +88,31 @@ def test_the_api_alone_serves_until_it_is_told_to_stop(redis_url: str, database_
 
 
 def test_a_worker_alone_shows_its_numbers_and_stops_when_told(
-    redis_url: str, nats_url: str, database_url: str
+    redis_url: str, nats_url: str, database_url: str, own_port: int
 ) -> None:
-    port = _free_port()
     worker = _atp(
         "worker",
-        ATP_WORKER_METRICS_PORT=str(port),
+        ATP_WORKER_METRICS_PORT=str(own_port),
         ATP_REDIS_URL=redis_url,
         ATP_NATS_URL=nats_url,
         ATP_DATABASE_URL=database_url,
     )
-    _until_answered(f"http://127.0.0.1:{port}/metrics", worker)
+    _until_answered(f"http://127.0.0.1:{own_port}/metrics", worker)
     worker.send_signal(signal.SIGTERM)
     _, said = worker.communicate(timeout=30)
     assert worker.returncode == 0, said
     assert '"event":"worked"' in said
 
 
-def test_expiry_alone_needs_no_events(redis_url: str, database_url: str) -> None:
-    port = _free_port()
+def test_expiry_alone_needs_no_events(redis_url: str, database_url: str, own_port: int) -> None:
     worker = _atp(
         "worker",
         *("--only", "expire"),
-        ATP_WORKER_METRICS_PORT=str(port),
+        ATP_WORKER_METRICS_PORT=str(own_port),
         ATP_REDIS_URL=redis_url,
         ATP_DATABASE_URL=database_url,
     )
-    _until_answered(f"http://127.0.0.1:{port}/metrics", worker)
+    _until_answered(f"http://127.0.0.1:{own_port}/metrics", worker)
     worker.send_signal(signal.SIGINT)
     _, said = worker.communicate(timeout=30)
     assert worker.returncode == 0, said

@@ -6,9 +6,6 @@ it tries: random batches over few names, with the clock one millisecond before, 
 deadlines that stand; values changed, deleted and made unreadable behind the script's back.
 """
 
-from collections.abc import Iterator
-
-import pytest
 from hypothesis import HealthCheck, given, settings
 from redis import Redis
 
@@ -17,20 +14,14 @@ from tests.inventory.agreement import Step, damaged_histories, histories, play, 
 HISTORIES = 300
 
 
-@pytest.fixture(scope="module")
-def client(_redis_server: str) -> Iterator[Redis]:
-    with Redis.from_url(_redis_server) as client:
-        yield client
-
-
 @settings(
     max_examples=HISTORIES, deadline=None, suppress_health_check=list(HealthCheck), database=None
 )
 @given(history=histories)
 def test_the_script_and_the_model_agree_on_every_history(
-    client: Redis, history: list[Step]
+    unsynced_redis: Redis, history: list[Step]
 ) -> None:
-    play(client, script_in_hand(), history)
+    play(unsynced_redis, script_in_hand(), history)
 
 
 @settings(
@@ -38,6 +29,6 @@ def test_the_script_and_the_model_agree_on_every_history(
 )
 @given(history=damaged_histories)
 def test_they_agree_on_what_becomes_of_damage_and_on_every_repair(
-    client: Redis, history: list[Step]
+    unsynced_redis: Redis, history: list[Step]
 ) -> None:
-    play(client, script_in_hand(), history)
+    play(unsynced_redis, script_in_hand(), history)

@@ -4,7 +4,6 @@ What cannot happen: a rule broken in the Lua goes unnoticed. Each fault is one t
 for; the search plays histories until the script and the model part.
 """
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
@@ -273,14 +272,8 @@ FAULTS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def client(_redis_server: str) -> Iterator[Redis]:
-    with Redis.from_url(_redis_server) as client:
-        yield client
-
-
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.breaks.replace(" ", "-"))
-def test_a_planted_fault_is_caught(client: Redis, fault: Fault) -> None:
+def test_a_planted_fault_is_caught(unsynced_redis: Redis, fault: Fault) -> None:
     sound = script_in_hand()
     stands, planted_lua = with_numbers(fault.stands), with_numbers(fault.planted)
     assert sound.count(stands) == 1, "the fault's place in the script is gone or ambiguous"
@@ -288,7 +281,7 @@ def test_a_planted_fault_is_caught(client: Redis, fault: Fault) -> None:
 
     def is_caught(history: list[Step]) -> bool:
         try:
-            play(client, planted, history)
+            play(unsynced_redis, planted, history)
         except (Disagreement, ResponseError):
             return True
         return False

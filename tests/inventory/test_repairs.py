@@ -5,10 +5,8 @@ same, or because one of them was frozen and lets go later. How it tries: damage 
 random; each repair that was applied is sent again at once, and again after every later batch.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from redis import Redis
 
@@ -27,18 +25,14 @@ HISTORIES = 100
 Repair = RepairLevel | RepairReservation | RepairOrder
 
 
-@pytest.fixture(scope="module")
-def client(_redis_server: str) -> Iterator[Redis]:
-    with Redis.from_url(_redis_server) as client:
-        yield client
-
-
 @settings(
     max_examples=HISTORIES, deadline=None, suppress_health_check=list(HealthCheck), database=None
 )
 @given(history=damaged_histories)
-def test_a_repair_that_comes_again_changes_nothing(client: Redis, history: list[Step]) -> None:
-    pair = Pair(client, script_in_hand())
+def test_a_repair_that_comes_again_changes_nothing(
+    unsynced_redis: Redis, history: list[Step]
+) -> None:
+    pair = Pair(unsynced_redis, script_in_hand())
     late: list[Repair] = []
     for step in history:
         if step.damages or step.aim in ("window", "last"):

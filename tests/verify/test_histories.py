@@ -6,11 +6,9 @@ pass, reservations are forgotten and the clock stands at the edges. And the othe
 entry of such a history told otherwise is found, though its chain was made anew.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
@@ -22,19 +20,13 @@ HISTORIES = 200
 FORGERIES = 100
 
 
-@pytest.fixture(scope="module")
-def client(_redis_server: str) -> Iterator[Redis]:
-    with Redis.from_url(_redis_server) as client:
-        yield client
-
-
 @settings(
     max_examples=HISTORIES, deadline=None, suppress_health_check=list(HealthCheck), database=None
 )
 @given(history=histories)
-def test_every_history_of_the_script_verifies(client: Redis, history: list[Step]) -> None:
-    play(client, script_in_hand(), history)
-    assert walked(rows(journal(client))) == []
+def test_every_history_of_the_script_verifies(unsynced_redis: Redis, history: list[Step]) -> None:
+    play(unsynced_redis, script_in_hand(), history)
+    assert walked(rows(journal(unsynced_redis))) == []
 
 
 @settings(
@@ -42,10 +34,10 @@ def test_every_history_of_the_script_verifies(client: Redis, history: list[Step]
 )
 @given(history=histories, data=st.data())
 def test_a_history_told_otherwise_is_found_though_its_chain_was_made_anew(
-    client: Redis, history: list[Step], data: st.DataObject
+    unsynced_redis: Redis, history: list[Step], data: st.DataObject
 ) -> None:
-    play(client, script_in_hand(), history)
-    entries = journal(client)
+    play(unsynced_redis, script_in_hand(), history)
+    entries = journal(unsynced_redis)
     places = [(at, i) for at, entry in enumerate(entries) for i in range(len(entry.images))]
     at, i = data.draw(st.sampled_from(places))
     entry = entries[at]
