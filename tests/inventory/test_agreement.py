@@ -9,7 +9,8 @@ deadlines that stand; values changed, deleted and made unreadable behind the scr
 from hypothesis import HealthCheck, given, settings
 from redis import Redis
 
-from tests.inventory.agreement import Step, damaged_histories, histories, play, script_in_hand
+from tests.inventory.agreement import Step, play, script_in_hand
+from tests.inventory.histories import damaged_histories, histories
 
 HISTORIES = 300
 

@@ -12,14 +12,8 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from atp_service.store.script import with_numbers
-from tests.inventory.agreement import (
-    Disagreement,
-    Step,
-    damaged_histories,
-    histories,
-    play,
-    script_in_hand,
-)
+from tests.inventory.agreement import Disagreement, Step, play, script_in_hand
+from tests.inventory.histories import damaged_histories, histories
 
 HISTORIES_AT_MOST = 3_000
 

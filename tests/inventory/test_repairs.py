@@ -12,14 +12,8 @@ from redis import Redis
 
 from atp_service.inventory.commands import RepairLevel, RepairOrder, RepairReservation
 from atp_service.inventory.outcomes import Applied, Moved, Unchanged
-from tests.inventory.agreement import (
-    KEYS,
-    Mend,
-    Pair,
-    Step,
-    damaged_histories,
-    script_in_hand,
-)
+from tests.inventory.agreement import KEYS, Mend, Pair, Step, script_in_hand
+from tests.inventory.histories import damaged_histories
 
 HISTORIES = 100
 Repair = RepairLevel | RepairReservation | RepairOrder

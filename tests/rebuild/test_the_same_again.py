@@ -17,7 +17,8 @@ from atp_service import rebuild
 from atp_service.embedded.postgres import Postgres
 from atp_service.inventory.commands import Command, Fact
 from tests.facts.trade import fresh_database, retailer
-from tests.inventory.agreement import START, Step, histories
+from tests.inventory.agreement import START, Step
+from tests.inventory.histories import histories
 from tests.rebuild.mending import contents, tools
 
 HISTORIES = 15

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from tests.inventory.agreement import Step, histories, play, script_in_hand
+from tests.inventory.agreement import Step, play, script_in_hand
+from tests.inventory.histories import histories
 from tests.verify.journals import chained_anew, journal, rows, walked
 
 HISTORIES = 200
