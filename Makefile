@@ -15,8 +15,10 @@ export UV_LINK_MODE ?= copy
 up: .venv/.runtime
 	@exec $(BIN)/atp up --with-parent $(if $(filter 0,$(DEMO)),--no-demo) $(ARGS)
 
+# Much of the tests is waiting, so they run in more processes than there are cores, each with servers
+# of its own; `make test ARGS=-n0` runs them one after another.
 test: .venv/.dev
-	@exec $(BIN)/python -m pytest $(ARGS)
+	@exec $(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
 
 # The Lua parts share their locals, so the linter sees them joined, as Redis does.
 JOINED := from atp_service.store.script import production_script as script; \
