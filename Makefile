@@ -9,6 +9,8 @@ ARGS ?=
 
 export UV_PYTHON_DOWNLOADS := never
 export UV_LINK_MODE ?= copy
+# Wherever it is set: every process would compile all it imports, and the tests start hundreds.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: up test check fmt year bench rehearse lock clean env
 
