@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,23 @@ from tests.api.test_reservations import cart, problem
 from tests.facts.trade import hung, until
 
 STRANGER = {"lines": [{"sku": "NOPE", "location": "DC-1", "quantity": 1}]}
+
+
+@contextmanager
+def none_waits(shop: httpx.AsyncClient) -> Iterator[None]:
+    """No call in between waits for Postgres. Each by itself: on a busy machine eighty answers take
+    as long as one wait.
+    """
+    took: list[float] = []
+
+    async def came(answer: httpx.Response) -> None:
+        await answer.aread()
+        took.append(answer.elapsed.total_seconds())
+
+    shop.event_hooks["response"].append(came)
+    yield
+    shop.event_hooks["response"].remove(came)
+    assert max(took) < PATIENCE_SECONDS / 4
 
 
 async def answered(shop: httpx.AsyncClient) -> bool:
@@ -39,15 +57,15 @@ async def test_a_postgres_that_hangs_holds_callers_up_once_and_not_for_long(
             (5, None),
         ]
         assert time.monotonic() - began < 2 * PATIENCE_SECONDS + 1
-        began = time.monotonic()
-        for _ in range(20):
-            problem(await shop.get("/v1/reservations/who-knows"), 503, "unavailable")
-            assert (await shop.get("/v1/availability?sku=NOPE")).status_code == 200
-            problem(await shop.post("/v1/reservations", json=STRANGER), 503, "unavailable")
-            ready = (await shop.get("/health/ready")).json()
-            assert (ready["ready"], ready["dependencies"]["postgres"]["state"]) == (True, "down")
-        assert (await shop.post("/v1/reservations", json=cart())).status_code == 201
-        assert time.monotonic() - began < 1
+        with none_waits(shop):
+            for _ in range(20):
+                problem(await shop.get("/v1/reservations/who-knows"), 503, "unavailable")
+                assert (await shop.get("/v1/availability?sku=NOPE")).status_code == 200
+                problem(await shop.post("/v1/reservations", json=STRANGER), 503, "unavailable")
+                ready = (await shop.get("/health/ready")).json()
+                state = ready["dependencies"]["postgres"]["state"]
+                assert (ready["ready"], state) == (True, "down")
+            assert (await shop.post("/v1/reservations", json=cart())).status_code == 201
     await until(lambda: answered(shop), 20)
 
 
@@ -60,12 +78,11 @@ async def test_who_asks_a_postgres_that_hangs_for_reasons_waits_once(
         began = time.monotonic()
         problem(await shop.get("/v1/trace/cart-1"), 503, "unavailable")
         assert time.monotonic() - began < PATIENCE_SECONDS + 1
-        began = time.monotonic()
-        for _ in range(5):
-            for path in ("trace/cart-1", "explain?sku=SKU-1&location=DC-1", "reconciliations"):
-                answer = await shop.get(f"/v1/{path}")
-                assert "repeat" not in problem(answer, 503, "unavailable")["detail"]
-        assert time.monotonic() - began < 1
+        with none_waits(shop):
+            for _ in range(5):
+                for path in ("trace/cart-1", "explain?sku=SKU-1&location=DC-1", "reconciliations"):
+                    answer = await shop.get(f"/v1/{path}")
+                    assert "repeat" not in problem(answer, 503, "unavailable")["detail"]
     await until(lambda: answered(shop), 20)
 
 
