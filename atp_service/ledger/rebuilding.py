@@ -7,11 +7,11 @@ between, the next one finds them here.
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 import psycopg
-from msgspec import Struct
+from msgspec import Struct, structs
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
@@ -48,6 +48,24 @@ class ForkEntry(Struct, frozen=True):
     digest: str
     command: bytes
     images: bytes
+
+
+class Missing(Struct, frozen=True):
+    """Entries that a fork has lost itself: somebody has taken them out of its journal. `before` is
+    the digest of the entry that follows them; empty where none does."""
+
+    first: int
+    last: int
+    before: str
+
+
+class Fork(Protocol):
+    """What a Redis has beyond the ledger. `missing` is known when all pages have been read."""
+
+    @property
+    def missing(self) -> list[Missing]: ...
+
+    def pages(self) -> AsyncIterator[Sequence[Entry]]: ...
 
 
 class Guard:
@@ -106,10 +124,10 @@ async def raise_epoch(
     partition: int,
     position: Position,
     reason: str,
-    fork: AsyncIterator[Sequence[Entry]],
+    fork: Fork,
 ) -> Rebuild:
-    """Begin the next epoch from exactly this position, with the fork's own entries saved: all of
-    it, or nothing. Raises Stale where the ledger has moved on."""
+    """Begin the next epoch from exactly this position, with the fork's own entries saved, and what
+    it lacks noted: all of it, or nothing. Raises Stale where the ledger has moved on."""
     async with connection.transaction():
         moved = await connection.execute(
             """
@@ -143,7 +161,19 @@ async def raise_epoch(
             },
         )
         row = await begun.fetchone()
-        await _save(connection, partition, raised[0], fork)
+        await _save(connection, partition, raised[0], fork.pages())
+        await connection.execute(
+            """
+            UPDATE rebuilds
+            SET report = jsonb_build_object('missing', %(missing)s::jsonb)
+            WHERE (partition, epoch) = (%(partition)s, %(epoch)s)
+            """,
+            {
+                "partition": partition,
+                "epoch": raised[0],
+                "missing": Jsonb([structs.asdict(missing) for missing in fork.missing]),
+            },
+        )
         # Whoever waits for an entry waits for its epoch too.
         told = f"{partition} {raised[0]} {position.seq}"
         await connection.execute("SELECT pg_notify(%s, %s)", (RECORDED, told))
@@ -191,6 +221,22 @@ async def unopened_forks(
     """
     async for rows in pages(connection, query, (partition,)):
         yield [ForkEntry(*row) for row in rows]
+
+
+async def missing_of_forks(connection: AsyncConnection[Any], partition: int) -> list[Missing]:
+    """What those forks had lost themselves."""
+    cursor = await connection.execute(
+        """
+        SELECT report -> 'missing'
+        FROM rebuilds
+        WHERE partition = %s AND opened_at IS NULL AND report ? 'missing'
+        ORDER BY epoch
+        """,
+        (partition,),
+    )
+    return [
+        msgspec.convert(missing, Missing) for (lost,) in await cursor.fetchall() for missing in lost
+    ]
 
 
 async def commands_since_fork(

@@ -29,24 +29,25 @@ from atp_service.inventory.commands import (
     RepairReservation,
     Replace,
     Snapshot,
-    decode_command,
 )
 from atp_service.inventory.outcomes import Moved, Outcome
-from atp_service.inventory.reservations import Reservation, decode_reservation
+from atp_service.inventory.reservations import Reservation
 from atp_service.ledger import Ledger, Unavailable
-from atp_service.ledger.rebuilding import ForkEntry, commands_since_fork, unopened_forks
+from atp_service.ledger.rebuilding import (
+    ForkEntry,
+    commands_since_fork,
+    missing_of_forks,
+    unopened_forks,
+)
+from atp_service.rebuild import conflicts
+from atp_service.rebuild.said import UNREADABLE, Said, said_by
 from atp_service.store import Store
 
 log = structlog.get_logger()
 
-SOURCE: Final = "atp/rebuild"
-REASON: Final = "fork-conflict"
-OWNER: Final = "ecommerce"
-
 _AT_ONCE: Final = 100  # a rebuild that takes over begins with the group that was under way
 _ROUNDS: Final = 10
 _CONFIRM_MS: Final = 60_000
-_DETAIL_CHARACTERS: Final = 1_000
 
 _REPAIRS = (RepairLevel, RepairReservation, RepairOrder)  # of a Redis that is no more
 _REFUSALS = (
@@ -62,7 +63,6 @@ _REFUSALS = (
     outcomes.Faulted,
     Moved,
 )
-_decode_images = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
 
 
 class _Marked(Struct, frozen=True):
@@ -97,6 +97,7 @@ class Again:
         self._partition = partition
         self._window_ms = window_ms
         self._order_of: dict[str, str] = {}
+        self._held_until: dict[str, int] = {}  # as the fork left them, and said so
         self._confirmed: set[str] = set()
         self._done: set[str] = set()
         self.applied = Applied()
@@ -112,22 +113,28 @@ class Again:
                     await self._apply(group)
                     group = []
         await self._apply(group)
+        now_ms = await self._store.now_ms()
+        missing = await missing_of_forks(self._connection, self._partition)
+        await self._tell([conflicts.missing(one, now_ms) for one in missing])
 
     async def _survey(self) -> None:
         """Which orders the reservations are for, and what was done before this rebuild."""
         async for commands in commands_since_fork(self._connection, self._partition):
-            self._done.update(mark for c in commands if (mark := _decode_mark(c).forked))
+            self._done.update(mark for command in commands if (mark := _mark_of(command)))
         last_done, place = -1, 0
         digests: list[str] = []
         async for entries in unopened_forks(self._connection, self._partition):
             for entry in entries:
-                command = decode_command(entry.command)
-                if isinstance(command, Confirm):
-                    self._order_of[command.reservation_id] = command.order_id
-                    self._confirmed.add(command.reservation_id)
-                for name, reservation in _reservations(entry):
+                said = said_by(entry)
+                if isinstance(said.command, Confirm):
+                    self._order_of[said.command.reservation_id] = said.command.order_id
+                    self._confirmed.add(said.command.reservation_id)
+                for name, reservation in said.reservations.items():
                     if reservation.order_id:
                         self._order_of[name] = reservation.order_id
+                    self._held_until.pop(name, None)
+                    if reservation.status == "held":
+                        self._held_until[name] = reservation.expires_at
                 digests.append(entry.digest)
                 if entry.digest in self._done:
                     last_done = place
@@ -140,30 +147,40 @@ class Again:
         entries = [entry for entry in group if entry.digest not in self._done]
         now_ms = await self._store.now_ms()
         todo: list[tuple[ForkEntry, AnyCommand]] = []
+        left: list[Park] = []
         for entry in entries:
-            command = self._as_of_now(entry, now_ms)
-            if command is not None:
-                todo.append((entry, command))
+            said = said_by(entry)
+            if said.command is None:
+                left.append(conflicts.unreadable(entry, said, self._order_of, now_ms))
+            elif not isinstance(said.command, _REPAIRS):
+                todo.append((entry, self._as_of_now(entry, said.command, said, now_ms)))
         known = await self._known_events([command for _, command in todo], now_ms)
-        conflicts: list[Park] = []
         for run in _runs([(e, c) for e, c in todo if _event(c) not in known]):
             commands = [command for _, command in run]
             for (entry, command), outcome in zip(run, await self._outcomes(commands), strict=True):
+                if isinstance(outcome, outcomes.Repeated) and isinstance(command, Hold | Replace):
+                    outcome = await self._keep_told(entry, command, now_ms)
                 if isinstance(outcome, _REFUSALS):
-                    conflicts.append(self._conflict(entry, command, outcome, now_ms))
-        if conflicts:
-            await self._store.apply_all(conflicts)
+                    order_id = self._order_of.get(getattr(command, "reservation_id", None) or "")
+                    left.append(conflicts.refused(entry, command, outcome, order_id, now_ms))
+        await self._tell(left)
         self.applied.commands += len(todo)
-        self.applied.conflicts += len(conflicts)
 
-    def _as_of_now(self, entry: ForkEntry, now_ms: int) -> AnyCommand | None:
+    async def _tell(self, left: Sequence[Park]) -> None:
+        """What could not be applied again becomes exceptions."""
+        for conflict in left:
+            log.error("fork_conflicted", subject=conflict.subject, detail=conflict.detail)
+        if left:
+            await self._store.apply_all(left)
+        self.applied.conflicts += len(left)
+
+    def _as_of_now(
+        self, entry: ForkEntry, command: AnyCommand, said: Said, now_ms: int
+    ) -> AnyCommand:
         """The command as it has to be given now: a hold keeps the deadline it was told."""
-        command: AnyCommand = decode_command(entry.command)
-        if isinstance(command, _REPAIRS):
-            return None
         command = structs.replace(command, forked=entry.digest)
         if isinstance(command, Hold | Replace | Extend):
-            told = dict(_reservations(entry)).get(command.reservation_id)
+            told = said.reservations.get(command.reservation_id)
             # One that is over by now lapses when it is next looked at; but what was confirmed in
             # time, a few commands on, was still held then.
             left_ms = told.expires_at - now_ms if told is not None else command.ttl_ms
@@ -173,8 +190,28 @@ class Again:
                 left_ms = max(left_ms, _CONFIRM_MS)
             command = structs.replace(command, ttl_ms=left_ms)
         if isinstance(command, Replace) and command.key is None:
-            command = structs.replace(command, key=f"~{entry.digest[:16]}")
+            command = structs.replace(command, key=_key(entry))
         return command
+
+    async def _keep_told(self, entry: ForkEntry, command: Hold | Replace, now_ms: int) -> Outcome:
+        """The ledger has this hold already: it lasts as long as the fork has said. A refusal where
+        it has ended there."""
+        until = self._held_until.get(command.reservation_id, 0)
+        known = await self._store.reservation(command.reservation_id)
+        if until <= now_ms or known is None:
+            return outcomes.Unchanged()
+        if known.status in ("released", "expired"):
+            return outcomes.WrongStatus(known)
+        if known.status != "held" or known.expires_at >= until:
+            return outcomes.Unchanged()
+        return await self._store.apply(
+            Extend(
+                reservation_id=command.reservation_id,
+                ttl_ms=until - now_ms,
+                key=_key(entry),
+                forked=entry.digest,
+            )
+        )
 
     async def _known_events(
         self, commands: Sequence[AnyCommand], now_ms: int
@@ -201,30 +238,16 @@ class Again:
                 break
         return [outcome]
 
-    def _conflict(
-        self, entry: ForkEntry, command: AnyCommand, outcome: Outcome, now_ms: int
-    ) -> Park:
-        reservation_id = str(getattr(command, "reservation_id", None) or "")
-        order_id = getattr(command, "order_id", None) or self._order_of.get(reservation_id, "")
-        kind = str(command.__struct_config__.tag)
-        subject = str(order_id or reservation_id or kind)
-        of_order = f" (order {order_id})" if order_id else ""
-        detail = (
-            f"{kind} of {reservation_id or subject}{of_order} was acknowledged by a Redis that is "
-            f"lost, and no longer fits: {_words(outcome)}"
-        )
-        log.error("fork_conflicted", subject=subject, kind=kind, detail=detail)
-        return Park(
-            source=SOURCE,
-            event_id=f"{entry.epoch}:{entry.seq}",
-            occurred_at_ms=now_ms,
-            reason=REASON,
-            owner=OWNER,
-            subject=subject,
-            detail=detail[:_DETAIL_CHARACTERS],
-            payload=msgspec.json.encode(decode_command(entry.command)).decode(),
-            forked=entry.digest,
-        )
+
+def _mark_of(command: bytes) -> str | None:
+    try:
+        return _decode_mark(command).forked
+    except UNREADABLE:
+        return None
+
+
+def _key(entry: ForkEntry) -> str:
+    return f"~{entry.digest[:16]}"
 
 
 def _runs(
@@ -259,35 +282,3 @@ def _as_held(told: Reservation) -> list[HoldLine]:
 
 def _event(command: AnyCommand) -> tuple[str, str] | None:
     return (command.source, command.event_id) if isinstance(command, Fact) else None
-
-
-def _reservations(entry: ForkEntry) -> list[tuple[str, Reservation]]:
-    images = _decode_images(entry.images)
-    return [(name[1:], decode_reservation(image)) for name, image in images if name[0] == "r"]
-
-
-def _words(outcome: Outcome) -> str:
-    match outcome:
-        case outcomes.Short(shortages) | outcomes.Lost(shortages):
-            return "; ".join(
-                f"{s.sku} at {s.location}: {s.requested} wanted, {s.available} left"
-                for s in shortages
-            )
-        case outcomes.TooMany(excesses):
-            return "; ".join(
-                f"line {e.line_id}: {e.requested} named, {max(0, e.open)} open" for e in excesses
-            )
-        case outcomes.AlreadyConfirmed(reservation):
-            return f"it is confirmed with order {reservation.order_id}"
-        case outcomes.WrongStatus(reservation):
-            return f"it is {reservation.status}"
-        case outcomes.GenerationMismatch(reservation):
-            return f"its lines are of generation {reservation.generation}"
-        case outcomes.NotFound():
-            return "there is no such reservation"
-        case outcomes.Reused():
-            return "the reservation has other lines"
-        case outcomes.Faulted(message):
-            return message
-        case _:
-            return type(outcome).__name__

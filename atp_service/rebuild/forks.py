@@ -13,7 +13,7 @@ from atp_service import ledger
 from atp_service.inventory.journal import Entry, decode_head
 from atp_service.ledger import Batch, Position, Refused, Stale, Unavailable
 from atp_service.ledger.position import read_position
-from atp_service.ledger.rebuilding import digests
+from atp_service.ledger.rebuilding import Missing, digests
 from atp_service.store.rebuilding import Site
 
 log = structlog.get_logger()
@@ -54,22 +54,43 @@ async def secure(
     raise Unavailable(f"the journal was not recorded within {_PATIENCE_SECONDS} s")
 
 
-async def own(
-    site: Site, connection: AsyncConnection[Any], partition: int
-) -> AsyncIterator[Sequence[Entry]]:
+class Own:
     """The fork's own entries, in order: from the first that isn't the ledger's of its seq."""
-    seq, forked = 0, False
-    while entries := await site.journal(seq):
-        seq = entries[-1].seq
-        if not forked:
-            recorded = await digests(connection, partition, [entry.seq for entry in entries])
-            first = next(
-                (i for i, e in enumerate(entries) if recorded.get(e.seq) != e.digest), len(entries)
-            )
-            entries = entries[first:]
-        if entries:
-            forked = True
-            yield entries
+
+    def __init__(self, site: Site, connection: AsyncConnection[Any], partition: int) -> None:
+        self._site = site
+        self._connection = connection
+        self._partition = partition
+        self.missing: list[Missing] = []
+
+    async def pages(self) -> AsyncIterator[Sequence[Entry]]:
+        """All of them. What is missing between them is known at the end."""
+        self.missing.clear()
+        seq, forked = 0, False
+        while entries := await self._site.journal(seq):
+            if not forked:
+                shared = await self._shared(entries)
+                # What the very first one followed can't be told.
+                seq = entries[shared - 1].seq if shared else seq or entries[0].seq - 1
+                entries = entries[shared:]
+                forked = bool(entries)
+            for entry in entries:
+                if entry.seq > seq + 1:
+                    self.missing.append(Missing(seq + 1, entry.seq - 1, entry.digest))
+                seq = entry.seq
+            if entries:
+                yield entries
+        latest = (await self._site.look()).seq
+        if seq and latest is not None and latest > seq:
+            self.missing.append(Missing(seq + 1, latest, ""))
+
+    async def _shared(self, entries: Sequence[Entry]) -> int:
+        """How many of them the ledger has, from the first on."""
+        seqs = [entry.seq for entry in entries]
+        recorded = await digests(self._connection, self._partition, seqs)
+        return next(
+            (i for i, e in enumerate(entries) if recorded.get(e.seq) != e.digest), len(entries)
+        )
 
 
 def _continues(entry: Entry, position: Position) -> bool:

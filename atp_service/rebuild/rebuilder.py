@@ -175,7 +175,7 @@ class _Run:
         self._view.show("fenced", Report(reason=reason, epoch=0, from_seq=0))
         position = await forks.secure(site, connection, tools.database_url, partition)
         async with session(tools.database_url) as looking:
-            fork = forks.own(site, looking, partition)
+            fork = forks.Own(site, looking, partition)
             begun = await raise_epoch(connection, partition, position, reason, fork)
         report = Report(reason=reason, epoch=begun.epoch, from_seq=begun.from_seq)
         log.info("epoch_raised", epoch=begun.epoch, from_seq=begun.from_seq)

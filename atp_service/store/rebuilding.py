@@ -7,8 +7,9 @@ from typing import Any, Final
 
 from redis.exceptions import NoScriptError, ResponseError
 
-from atp_service.inventory.journal import Entry, entry_from_stream
+from atp_service.inventory.journal import Entry
 from atp_service.store.faults import Fenced, Unavailable
+from atp_service.store.journal import entry_of
 from atp_service.store.keys import Keys, keys_of
 from atp_service.store.opening import SOON_SECONDS, Opening, Position, Sight, compare, look
 from atp_service.store.script import Script
@@ -64,7 +65,7 @@ class Site:
         (reply,) = await self._wire.exchange([request])
         if not isinstance(reply, list):
             raise Unavailable(str(reply))
-        return [entry_from_stream(*message) for message in reply]
+        return [entry_of(*message) for message in reply]
 
     async def now_ms(self) -> int:
         """Redis's clock."""

@@ -10,12 +10,13 @@ import structlog
 from msgspec import Struct
 
 from atp_service.inventory.commands import Command
-from atp_service.inventory.journal import Entry, entry_from_stream
+from atp_service.inventory.journal import Entry
 from atp_service.inventory.outcomes import Outcome
 from atp_service.inventory.reservations import Reservation, decode_reservation
 from atp_service.inventory.stock import StockLevel, decode_level, level_field
 from atp_service.store.door import BatchObserver, Door
 from atp_service.store.faults import Fenced, Unavailable
+from atp_service.store.journal import entry_of
 from atp_service.store.keys import Keys, keys_of
 from atp_service.store.opening import Opening, Witness
 from atp_service.store.rebuilding import Site
@@ -181,7 +182,7 @@ class Store:
             (reply,) = await self._journal_wire.exchange([waiting], seconds=5 + block_ms / 1000)
             if isinstance(reply, Exception):
                 raise Unavailable(str(reply))
-        return [entry_from_stream(*message) for message in reply[0][1]] if reply else []
+        return [entry_of(*message) for message in reply[0][1]] if reply else []
 
     async def trim(self, through_seq: int, digest: str) -> None:
         """Let go of recorded entries. The last one stays, so that its digest can be compared.
@@ -296,7 +297,7 @@ def _readable(blob: bytes) -> StockLevel | None:
     repaired, and it must not spoil a page of others."""
     try:
         return decode_level(blob)
-    except msgspec.DecodeError as fault:
+    except (msgspec.DecodeError, UnicodeDecodeError) as fault:
         log.error("level_unreadable", reason=str(fault))
         return None
 

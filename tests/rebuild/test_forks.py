@@ -1,0 +1,105 @@
+"""What a fork was told, kept as it was told; and what is left of one that somebody has damaged."""
+
+from typing import Any
+
+import msgspec
+from redis.asyncio import Redis
+
+from atp_service.inventory.commands import Release
+from atp_service.inventory.outcomes import Held
+from tests.facts.trade import Retailer, event
+from tests.rebuild.mending import (
+    KEYS,
+    copy_of,
+    hold,
+    looked_after,
+    on_the_fork,
+    order,
+    put_back,
+    tools,
+)
+from tests.rebuild.test_lost_writes import opened_in, sale
+
+
+async def test_a_hold_that_both_have_lasts_as_long_as_its_cart_was_told_last(
+    shop: Retailer, redis: Redis, redis_url: str, ledger_url: str
+) -> None:
+    mending = tools(shop, redis_url, ledger_url)
+    async with looked_after(mending, shop):
+        await shop.tell(event("receipt", quantity=10))
+        await shop.recorded()
+        old = await copy_of(redis)
+        # The answers were lost on the way; the carts ask the other Redis again.
+        await shop.store.apply_all(
+            [
+                hold("longer", 1, ttl_ms=60_000),
+                hold("shorter", 1, ttl_ms=900_000),
+                hold("ended", 1),
+                Release(reservation_id="ended"),
+            ]
+        )
+        await shop.recorded()
+    ours = await shop.store.reservation("shorter")
+    await put_back(redis, old)
+    told, _, _ = await on_the_fork(
+        redis,
+        hold("longer", 1, ttl_ms=900_000),
+        hold("shorter", 1, ttl_ms=60_000),
+        hold("ended", 1),
+    )
+    assert isinstance(told, Held)
+    async with looked_after(mending, shop):
+        await opened_in(shop, 2)
+        await shop.recorded()
+        longer = await shop.store.reservation("longer")
+        assert longer is not None
+        assert abs(longer.expires_at - told.reservation.expires_at) < 1_000
+        assert await shop.store.reservation("shorter") == ours
+        (conflict,) = await shop.ledger.exceptions(kind="fork-conflict")
+        assert conflict.reference == "ended"
+        assert "it is released" in conflict.detail
+
+
+async def test_an_entry_that_cannot_be_read_and_one_that_is_gone_are_told_and_the_rest_is_applied(
+    shop: Retailer, redis: Redis, redis_url: str, ledger_url: str
+) -> None:
+    mending = tools(shop, redis_url, ledger_url)
+    async with looked_after(mending, shop):
+        await shop.tell(event("receipt", quantity=10))
+        await shop.recorded()
+        old = await copy_of(redis)
+        await shop.store.apply(sale("S-ledger", 1))
+        await shop.recorded()
+    await put_back(redis, old)
+    await on_the_fork(redis, sale("F-1", 1), sale("F-2", 1), *order("cart", 2), sale("F-3", 1))
+    # Entries 2 to 6: one is taken out, one is damaged, and one is no entry at all.
+    client: Any = redis
+    ((_, confirm),) = await client.xrange(KEYS.journal, "5-0", "5-0")
+    ((_, last),) = await client.xrange(KEYS.journal, "6-0", "6-0")
+    await client.xdel(KEYS.journal, "3-0", "5-0", "6-0")
+    await client.xadd(KEYS.journal, _unreadable(confirm), "6-1")
+    await client.xadd(KEYS.journal, last, "7-0")
+    await client.execute_command("XADD", KEYS.journal, "8-0", "what", "else")
+    await client.hset(KEYS.meta, "seq", 10)
+    async with looked_after(mending, shop):
+        await opened_in(shop, 2)
+        await shop.recorded()
+        assert await shop.on_hand() == 10 - 1 - 1 - 1
+        kept = await shop.store.reservation("cart")
+        assert kept is not None
+        assert kept.status == "held"
+        told = await shop.ledger.exceptions(kind="fork-conflict")
+        assert {conflict.reference for conflict in told} == {
+            "entries 3-3",
+            "entries 5-5",
+            "order-of-cart",
+            "entry 8",
+            "entries 9-10",
+        }
+
+
+def _unreadable(fields: dict[bytes, bytes]) -> dict[Any, Any]:
+    """The entry with a command that is none."""
+    (name, body), (of_digest, _) = fields.items()
+    _, *rest = msgspec.msgpack.decode(body, type=list[msgspec.Raw])
+    return {name: msgspec.msgpack.encode([1, *rest]), of_digest: "0" * 40}
