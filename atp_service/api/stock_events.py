@@ -54,8 +54,8 @@ class EventOutcomes(Struct, frozen=True):
 class StockEvents:
     """Hands events to the facts as they came; only the outer array is taken apart here.
 
-    In the ledger's tier the answer waits until the ledger has what Redis has by then: duplicates
-    too, whose first answer may never have come.
+    In the ledger's tier the answer waits until the ledger has these events: duplicates too, whose
+    first answer may never have come.
     """
 
     def __init__(
@@ -77,11 +77,12 @@ class StockEvents:
             Arrival(payload, None, f"{call.request_id}/{place}", call.traceparent)
             for place, payload in enumerate(payloads)
         ]
-        epoch = self._store.epoch  # whatever is applied in a later one is in none that is awaited
-        results = [_outcome(result) for result in await self._facts.apply(arrivals)]
-        if self._durability == "ledger":
+        told = await self._facts.apply(arrivals)
+        results = [_outcome(result) for result in told]
+        kept = [(result.source, result.id) for result in told if _leaves_an_entry(result)]
+        if self._durability == "ledger" and kept:
             seq = await self._store.last_seq()
-            await self._ledger.wait_for(epoch, seq, _LEDGER_SECONDS)
+            await self._ledger.wait_for_events(seq, kept, _LEDGER_SECONDS)
         if any(result.status == "waiting" for result in results):
             return problem(
                 "unavailable",
@@ -99,6 +100,13 @@ def _payloads(body: bytes) -> list[bytes]:
         return [bytes(event) for event in msgspec.json.decode(body, type=list[Raw])]
     msgspec.json.decode(body, type=dict[str, Raw])
     return [body]
+
+
+def _leaves_an_entry(result: EventResult) -> bool:
+    """A heartbeat is applied, and leaves none."""
+    if result.status == "applied":
+        return result.seq > 0
+    return result.status in ("duplicate", "absorbed", "parked")
 
 
 def _outcome(result: EventResult) -> EventOutcome:

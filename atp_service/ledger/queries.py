@@ -229,6 +229,16 @@ class Ledger:
         if not await self._answered.ask(reservation.seq, encode_reservation(reservation)):
             raise Unavailable(f"entry {reservation.seq} of epoch {epoch} is not in the ledger")
 
+    async def wait_for_events(
+        self, seq: int, events: Sequence[tuple[str, str]], timeout: float, partition: int = 0
+    ) -> None:
+        """As `wait_for`, and each of the events (source, id) must be there, however its entry is
+        numbered. `Unavailable` otherwise."""
+        await self._recorded.wait(partition, seq, timeout)
+        missing = set(events) - await self.seen_events(events)
+        if missing:
+            raise Unavailable(f"{len(missing)} of {len(events)} events are not in the ledger")
+
     async def _has_entry(self, partition: int, epoch: int, seq: int) -> bool:
         async with self.connection() as connection:
             cursor = await connection.execute(

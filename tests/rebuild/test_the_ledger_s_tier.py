@@ -4,6 +4,7 @@ import asyncio
 import time
 from itertools import count
 
+import msgspec
 import pytest
 from redis.asyncio import Redis
 
@@ -11,10 +12,19 @@ from atp_service import ledger
 from atp_service.api.answers import Call
 from atp_service.api.reservations import Reservations
 from atp_service.api.reservations.requests import ConfirmRequest, HoldRequest, LineRequest
+from atp_service.api.stock_events import StockEvents
 from atp_service.embedded.postgres import Postgres
 from atp_service.store import Fenced, Unavailable
-from tests.facts.trade import DC, Retailer, away, event
-from tests.rebuild.mending import SECONDS, looked_after, tools
+from tests.facts.trade import DC, Retailer, away, event, until
+from tests.rebuild.mending import (
+    SECONDS,
+    copy_of,
+    looked_after,
+    on_the_fork,
+    put_back,
+    tools,
+)
+from tests.rebuild.test_lost_writes import sale
 
 CARTS = 10_000
 STOCK = 9_000
@@ -117,3 +127,27 @@ async def test_while_postgres_is_away_nobody_is_told_yes_and_the_retry_makes_it_
         assert await shop.ledger.reservation("cart") is not None
         other = await calls.hold(call, HoldRequest(lines=LINES, reservation_id="other"))
         assert other.status == 409
+
+
+async def test_an_event_is_answered_for_itself_and_not_for_another_of_the_same_number(
+    shop: Retailer, redis: Redis, redis_url: str, ledger_url: str
+) -> None:
+    events = StockEvents(shop.facts, shop.store, shop.ledger, "ledger")
+    call = Call(request_id="1", traceparent=None, key=None)
+    await shop.tell(event("receipt", quantity=9))
+    old = await copy_of(redis)
+    told = asyncio.create_task(events.apply(call, msgspec.json.encode(event("sale", quantity=1))))
+
+    async def taken() -> bool:
+        return await shop.store.last_seq() == 2
+
+    await until(taken)
+    # Redis is set back, and gives the number to somebody else's sale. Nothing was recorded yet.
+    await put_back(redis, old)
+    await on_the_fork(redis, sale("S-other", 2))
+    async with looked_after(tools(shop, redis_url, ledger_url), shop):
+        with pytest.raises(ledger.Unavailable, match="not in the ledger"):
+            await told
+        await shop.recorded()
+        heartbeat = await events.apply(call, msgspec.json.encode(event("heartbeat")))
+        assert heartbeat.status == 200
