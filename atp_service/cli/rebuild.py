@@ -58,6 +58,13 @@ def command(yes: bool, as_json: bool) -> None:
             err=True,
         )
         sys.exit(2)
+    except rebuild.Unreadable as fault:
+        click.echo(
+            f"atp: {fault}\n"
+            "Redis is as it was, if it was sound. `atp verify` says what doesn't hold.",
+            err=True,
+        )
+        sys.exit(2)
     except (ledger.Unavailable, store.Unavailable, store.Fenced, Superseded) as fault:
         click.echo(f"atp: broken off: {fault}\nRun it again, or leave it to the worker.", err=True)
         sys.exit(2)

@@ -1,23 +1,53 @@
 """An emptied Redis is filled with what the ledger has: the same bytes under the same names."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 from msgspec import Struct
 from psycopg import AsyncConnection
 
+from atp_service.inventory.journal import Entry
 from atp_service.inventory.reservations import Order, decode_order, decode_reservation
 from atp_service.ledger import Position, contents
 from atp_service.ledger.rebuilding import session
+from atp_service.rebuild.said import UNREADABLE
 from atp_service.rebuild.seen import Seen
 from atp_service.store import FEED_PREFIX
 from atp_service.store.keys import Keys
-from atp_service.store.rebuilding import Fill, Pairs
+from atp_service.store.rebuilding import Pairs
 
 _ORDERS_AT_ONCE: Final = 5_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _encode = msgspec.msgpack.Encoder().encode
+
+
+T = TypeVar("T")
+
+
+class Unreadable(Exception):
+    """The ledger has something that a rebuild needs and nobody can read."""
+
+
+def readable(decode: Callable[[bytes], T], blob: bytes, what: str) -> T:
+    """What the bytes say. Raises Unreadable, and says of what."""
+    try:
+        return decode(blob)
+    except UNREADABLE as fault:
+        raise Unreadable(f"{what} can't be read in the ledger: {fault}") from fault
+
+
+class Target(Protocol):
+    """Where it goes: Redis, or nowhere."""
+
+    async def put(self, key: str, pairs: Pairs) -> None: ...
+
+    async def put_deadlines(self, pairs: Pairs) -> None: ...
+
+    async def put_entry(self, entry: Entry) -> None: ...
+
+    async def finish(self, *, seq: int, digest: str, at_ms: int, rotated_at_ms: int) -> None: ...
 
 
 class Filled(Struct):
@@ -34,7 +64,7 @@ class Filling:
 
     def __init__(
         self,
-        fill: Fill,
+        fill: Target,
         database_url: str,
         keys: Keys,
         position: Position,
@@ -54,7 +84,13 @@ class Filling:
         self.filled = Filled()
 
     async def run(self) -> None:
-        """Everything but the epoch, which begins when the last of it is in."""
+        """Everything but the epoch, which begins when the last of it is in. Raises Unreadable."""
+        try:
+            await self._run()
+        except UNREADABLE as fault:
+            raise Unreadable(f"an entry can't be read in the ledger: {fault}") from fault
+
+    async def _run(self) -> None:
         async with session(self._database_url) as connection:
             last = await contents.last_entry(connection, self._partition, self._position.seq)
         await self._levels()
@@ -100,7 +136,8 @@ class Filling:
                 pairs: Pairs = []
                 deadlines: Pairs = []
                 for name, image in rows:
-                    field, kept = name.encode(), decode_reservation(image)
+                    field = name.encode()
+                    kept = readable(decode_reservation, image, f"reservation {name}")
                     pairs += (field, image)
                     if kept.closed_at:
                         deadlines += (b"%d" % (kept.closed_at + self._window_ms), b"r" + field)
@@ -121,7 +158,8 @@ class Filling:
                 part = ids[start : start + _ORDERS_AT_ONCE]
                 pairs: Pairs = []
                 for order_id, image in await contents.orders(connection, self._partition, part):
-                    order, kept = decode_order(image), of_order[order_id]
+                    order = readable(decode_order, image, f"order {order_id}")
+                    kept = of_order[order_id]
                     listed = [name for name in order.reservations if name in kept]
                     if listed != order.reservations:
                         image = _encode(Order(listed, order.early))
@@ -155,7 +193,10 @@ class Filling:
         """Shipments are remembered by the reservations they were for, as far as known then."""
         named = [s.order_id for s in seen.shipments if s.order_id]
         orders = dict(await contents.orders(connection, self._partition, named))
-        listed = {name: decode_order(image).reservations for name, image in orders.items()}
+        listed = {
+            name: readable(decode_order, image, f"order {name}").reservations
+            for name, image in orders.items()
+        }
         created = await contents.created(
             connection,
             self._partition,
@@ -174,7 +215,7 @@ class Filling:
         deadlines: Pairs = []
         sold = seen.sold_early
         for order_id, image in await contents.orders(connection, self._partition, list(sold)):
-            order = decode_order(image)
+            order = readable(decode_order, image, f"order {order_id}")
             if order.early and not order.reservations:
                 field = order_id.encode()
                 pairs += (field, image)

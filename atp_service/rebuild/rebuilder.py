@@ -36,6 +36,7 @@ from atp_service.ledger.rebuilding import (
 from atp_service.metrics import REGISTRY
 from atp_service.rebuild import forks
 from atp_service.rebuild.again import Again
+from atp_service.rebuild.check import check
 from atp_service.rebuild.events import Events
 from atp_service.rebuild.filling import Filled, Filling
 from atp_service.rebuild.need import why
@@ -119,8 +120,9 @@ async def rebuild(
 ) -> Report | None:
     """Rebuild Redis from the ledger now; None where there is no need, or somebody else is at it.
 
-    By hand it is done whether or not there is need. Raises NotToBeRebuilt; Unavailable of store or
-    ledger, or Superseded: then it is to be begun anew.
+    By hand it is done whether or not there is need; where there is none, only if the ledger can be
+    read. Raises NotToBeRebuilt, or Unreadable; Unavailable of store or ledger, or Superseded: then
+    it is to be begun anew.
     """
     async with only_rebuild(tools.database_url, tools.partition) as guard:
         if guard is None:
@@ -162,6 +164,7 @@ class _Run:
                 reason = await why(site, lambda: read_position(connection, tools.partition))
                 if reason is None and self._by_hand:
                     reason = BY_HAND
+                    await self._check(site, connection)
                 if reason is None:
                     return None
                 return await self._run(site, connection, reason)
@@ -200,6 +203,19 @@ class _Run:
         log.info("redis_rebuilt", **structs.asdict(report))
         self._view.show("open", report)
         return report
+
+    async def _check(self, site: Site, connection: AsyncConnection[Any]) -> None:
+        """A sound Redis is not taken away for a ledger that can't fill another."""
+        tools = self._tools
+        position = await read_position(connection, tools.partition)
+        if position is not None:
+            await check(
+                tools.database_url,
+                site.keys,
+                position,
+                partition=tools.partition,
+                window_ms=tools.window_ms,
+            )
 
     async def _fence(self, site: Site) -> None:
         sight = await site.look()

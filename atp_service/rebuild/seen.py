@@ -12,6 +12,7 @@ from msgspec import Struct
 from atp_service.inventory.model.stock import shipment_key
 from atp_service.inventory.reservations import decode_order
 from atp_service.inventory.stock import SEPARATOR, level_field, split_field
+from atp_service.rebuild.said import UNREADABLE
 
 _SOLD = ("sale", "shipment")
 
@@ -62,10 +63,10 @@ class Seen:
     def keys_of(
         self, seq: int, kind: str, at_ms: int, command: bytes, images: bytes | None
     ) -> list[str]:
-        """The keys an entry has left in the window; none where somebody has made it unreadable."""
+        """The keys an entry has left in the window, as far as nobody has made it unreadable."""
         try:
             told = _decode_told(command)
-        except msgspec.DecodeError as fault:
+        except UNREADABLE as fault:
             log.error("entry_unreadable", seq=seq, reason=str(fault))
             return []
         keys = []
@@ -79,11 +80,14 @@ class Seen:
         if kind == "confirm":
             self._confirmed[told.reservation_id or ""] = seq
         elif images is not None and (told.shipment_id or told.order_id):
-            touched = _decode_images(images)
-            if kind == "fulfil":
-                keys += _fulfilled(told, touched)
-            elif kind in _SOLD:
-                self._sell(seq, at_ms, told, touched)
+            try:
+                touched = _decode_images(images)
+                if kind == "fulfil":
+                    keys += _fulfilled(told, touched)
+                elif kind in _SOLD:
+                    self._sell(seq, at_ms, told, touched)
+            except UNREADABLE as fault:
+                log.error("entry_unreadable", seq=seq, reason=str(fault))
         return keys
 
     def shipment_keys(

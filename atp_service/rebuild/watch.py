@@ -12,6 +12,7 @@ from atp_service.facts import Facts
 from atp_service.ledger import Position, Refused, Stale
 from atp_service.ledger.rebuilding import opened
 from atp_service.metrics import REGISTRY
+from atp_service.rebuild.filling import Unreadable
 from atp_service.rebuild.late import Late
 from atp_service.rebuild.need import NotToBeRebuilt, why
 from atp_service.rebuild.rebuilder import Tools, rebuild
@@ -71,7 +72,7 @@ class _Watch:
         except (Superseded, Stale) as other:
             log.warning("rebuild_taken_over", reason=str(other))
             return LOOK_SECONDS
-        except (Refused, ledger.Forked, psycopg.Error) as fault:
+        except (Refused, ledger.Forked, Unreadable, psycopg.Error) as fault:
             # Nothing a next try would change soon; but nobody else is awake.
             self._failures += 1
             log.error("rebuild_failed", reason=str(fault))
