@@ -6,25 +6,19 @@ from pathlib import Path
 
 import rich_click as click
 
+from atp_service.cli.files import file_argument, json_option, map_option, told
 from atp_service.cli.surroundings import settings_here
 
 
 @click.command("snapshot")
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option(
-    "--map",
-    "map_path",
-    type=click.Path(path_type=Path),
-    required=True,
-    metavar="MAP.toml",
-    help="What the rows mean.",
-)
+@file_argument
+@map_option
 @click.option(
     "--at",
     metavar="TIME",
     help="When the snapshot was taken (RFC 3339), whatever the mapping says.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON and nothing else.")
+@json_option
 def command(file: Path, map_path: Path, at: str | None, as_json: bool) -> None:
     """Publish the rows of a CSV (also .gz) as a snapshot, and say how it compares with the ledger.
 
@@ -35,13 +29,11 @@ def command(file: Path, map_path: Path, at: str | None, as_json: bool) -> None:
     settings = settings_here(os.environ, "redis_url", "nats_url", "database_url")
 
     import msgspec
-    import uvloop
     from rich.console import Console
 
     from atp_service import app, log
-    from atp_service.replay.mapping import MappingError, load_mapping, read_time
+    from atp_service.replay.mapping import load_mapping, read_time
     from atp_service.replay.progress import view
-    from atp_service.replay.rows import FileError
     from atp_service.replay.snapshot import compare
     from atp_service.replay.summary import SnapshotSummary, largest_differences, table
 
@@ -62,17 +54,7 @@ def command(file: Path, map_path: Path, at: str | None, as_json: bool) -> None:
                     view=watching,
                 )
 
-    try:
-        summary = uvloop.run(run())
-    except (MappingError, FileError) as error:
-        click.echo(f"atp: {error}", err=True)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        click.echo(
-            "atp: stopped. What was published counts once: run the same command again to go on.",
-            err=True,
-        )
-        sys.exit(130)
+    summary = told(run)
     if as_json:
         click.echo(msgspec.json.encode(summary).decode())
     else:

@@ -6,7 +6,7 @@ The lease (an advisory lock on the writing connection) only saves them the troub
 """
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 import psycopg
@@ -14,6 +14,7 @@ from psycopg import AsyncConnection
 from psycopg.errors import UniqueViolation
 
 from atp_service.ledger.binary import accept_columns, columns, table, values_of
+from atp_service.ledger.leases import leased
 from atp_service.ledger.position import Position, Refused, Stale, read_position
 from atp_service.ledger.rows import Batch
 from atp_service.ledger.statements import (
@@ -34,15 +35,6 @@ from atp_service.ledger.unavailable import unavailable_when_away
 SLICE_SIZE = 5_000_000
 FEW = 64  # entries: up to here round trips cost more than the rows
 RECORDED = "atp_recorded"  # the channel; its payload is "<partition> <epoch> <seq>"
-
-# A frozen holder must not keep the lease: Postgres ends a session that is silent for so long.
-SILENCE_SECONDS = 10
-_SESSION = f"""
-SET idle_session_timeout = '{SILENCE_SECONDS}s';
-SET idle_in_transaction_session_timeout = '{SILENCE_SECONDS}s';
-SET statement_timeout = '60s';
-SET synchronous_commit = on;
-"""
 
 _MOVE_ON = """
 UPDATE positions
@@ -192,31 +184,14 @@ async def lease(
 ) -> AsyncIterator[Appender | None]:
     """The right to record a partition, on a connection of its own; None while another has it,
     or while nobody has opened the partition yet."""
-    with unavailable_when_away():
-        connection = await psycopg.AsyncConnection.connect(url, autocommit=True)
-    async with connection:
+    async with leased(url, "record", partition) as connection:
+        if connection is None:
+            yield None
+            return
         with unavailable_when_away():
-            await connection.execute(_SESSION)
-            appender = await _take(connection, partition, slice_size)
-        try:
-            yield appender
-        finally:
-            # The session's end frees it too, but only some time after we have closed it.
-            with suppress(psycopg.Error):
-                await connection.execute("SELECT pg_advisory_unlock_all()")
-
-
-async def _take(
-    connection: AsyncConnection[Any], partition: int, slice_size: int
-) -> Appender | None:
-    cursor = await connection.execute(
-        "SELECT pg_try_advisory_lock(hashtext('atp record'), %s)", (partition,)
-    )
-    row = await cursor.fetchone()
-    if row is None or not row[0]:
-        return None
-    position = await read_position(connection, partition)
-    if position is None:
-        return None
-    accept_columns(connection)
-    return Appender(connection, partition, position, slice_size)
+            position = await read_position(connection, partition)
+        if position is None:
+            yield None
+            return
+        accept_columns(connection)
+        yield Appender(connection, partition, position, slice_size)

@@ -11,7 +11,6 @@ from typing import Any
 
 from msgspec import Struct
 from msgspec.msgpack import Decoder
-from psycopg import AsyncConnection
 
 from atp_service.inventory.stock import SEPARATOR, level_field
 from atp_service.ledger.queries import Ledger
@@ -261,39 +260,6 @@ async def order_history(ledger: Ledger, order_id: str, seq: int) -> list[EarlyOr
     name = f"o{order_id}"
     images = ((at_ms, dict(_decode_images(images)).get(name)) for at_ms, images in rows)
     return [EarlyOrder(at_ms, image) for at_ms, image in images if image is not None]
-
-
-async def first_seq_since(ledger: Ledger, at_ms: int, partition: int = 0) -> int:
-    """The first entry of that moment or later; one beyond the last where there is none.
-
-    Time never goes back from one entry to the next, so it is found by halving.
-    """
-    async with ledger.connection(PAGE_SECONDS) as connection:
-        first, last = await _range(connection, partition)
-        while first < last:
-            middle = (first + last) // 2
-            cursor = await connection.execute(
-                """
-                SELECT at >= to_timestamp(%(at_ms)s / 1000.0)
-                FROM entries
-                WHERE partition = %(partition)s AND seq = %(seq)s
-                """,
-                {"at_ms": at_ms, "partition": partition, "seq": middle},
-            )
-            row = await cursor.fetchone()
-            if row is not None and row[0]:
-                last = middle
-            else:
-                first = middle + 1
-    return first
-
-
-async def _range(connection: AsyncConnection[Any], partition: int) -> tuple[int, int]:
-    cursor = await connection.execute(
-        "SELECT seq FROM positions WHERE partition = %(partition)s", {"partition": partition}
-    )
-    row = await cursor.fetchone()
-    return 1, (row[0] if row else 0) + 1
 
 
 async def _as_of(

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
 from psycopg import AsyncConnection
@@ -18,6 +18,22 @@ from atp_service.ledger.unavailable import Unavailable, unavailable_when_away
 from atp_service.postgres import PATIENCE_SECONDS, Impatient
 
 COUNTING_SECONDS = 60.0  # a file may have millions of rows
+
+# Each with the last message parked for it; what follows says which.
+EXCEPTIONS: Final = """
+SELECT
+    id, kind, owner, status, sku, location, reference, units,
+    exceptions.detail, count, first_at, last_at, settled_at, note,
+    last_parked.source, last_parked.event_id, last_parked.payload
+FROM exceptions
+LEFT JOIN LATERAL (
+    SELECT source, event_id, payload
+    FROM parked
+    WHERE parked.exception_id = exceptions.id
+    ORDER BY seq DESC
+    LIMIT 1
+) AS last_parked ON true
+"""
 
 
 class ExceptionRow(Struct, frozen=True, kw_only=True):
@@ -191,26 +207,15 @@ class Ledger:
             connection.cursor(row_factory=class_row(ExceptionRow)) as cursor,
         ):
             await cursor.execute(
-                """
-                SELECT
-                    id, kind, owner, status, sku, location, reference, units,
-                    exceptions.detail, count, first_at, last_at, settled_at, note,
-                    last_parked.source, last_parked.event_id, last_parked.payload
-                FROM exceptions
-                LEFT JOIN LATERAL (
-                    SELECT source, event_id, payload
-                    FROM parked
-                    WHERE parked.exception_id = exceptions.id
-                    ORDER BY seq DESC
-                    LIMIT 1
-                ) AS last_parked ON true
+                f"""
+                {EXCEPTIONS}
                 WHERE id > %(after)s
                   AND (%(owner)s::text IS NULL OR owner = %(owner)s)
                   AND (%(kind)s::text IS NULL OR kind = %(kind)s)
                   AND (%(status)s::text IS NULL OR status = %(status)s)
                 ORDER BY id
                 LIMIT %(limit)s
-                """,
+                """.encode(),  # a statement of ours
                 {"owner": owner, "kind": kind, "status": status, "limit": limit, "after": after},
             )
             return await cursor.fetchall()

@@ -6,7 +6,7 @@ between, the next one finds them here.
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -17,18 +17,12 @@ from psycopg.types.json import Jsonb
 
 from atp_service.inventory.journal import Entry
 from atp_service.ledger.append import RECORDED
+from atp_service.ledger.leases import leased
 from atp_service.ledger.pages import pages
 from atp_service.ledger.position import Position, Stale
 from atp_service.ledger.unavailable import unavailable_when_away
 
-# As the recorder's: Postgres ends the session of a rebuilder that is frozen, and with it its lock.
-_SILENCE_SECONDS: Final = 10
 _ALIVE_EVERY_SECONDS: Final = 2.0
-_SESSION: Final = f"""
-SET idle_session_timeout = '{_SILENCE_SECONDS}s';
-SET idle_in_transaction_session_timeout = '{_SILENCE_SECONDS}s';
-SET synchronous_commit = on;
-"""
 _encode_images = msgspec.msgpack.Encoder().encode
 
 
@@ -85,18 +79,8 @@ class Guard:
 @asynccontextmanager
 async def only_rebuild(url: str, partition: int) -> AsyncIterator[Guard | None]:
     """The right to rebuild, on a connection of its own; None while somebody else has it."""
-    async with session(url) as connection:
-        with unavailable_when_away():
-            await connection.execute(_SESSION)
-            cursor = await connection.execute(
-                "SELECT pg_try_advisory_lock(hashtext('atp rebuild'), %s)", (partition,)
-            )
-            row = await cursor.fetchone()
-        try:
-            yield Guard(connection) if row is not None and row[0] else None
-        finally:
-            with suppress(psycopg.Error):
-                await connection.execute("SELECT pg_advisory_unlock_all()")
+    async with leased(url, "rebuild", partition) as connection:
+        yield None if connection is None else Guard(connection)
 
 
 @asynccontextmanager

@@ -3,17 +3,17 @@ they found."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
-import psycopg
 from msgspec import Struct
 from psycopg import AsyncConnection, AsyncCursor
 from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
 
+from atp_service.ledger.leases import SILENCE_SECONDS, leased
 from atp_service.ledger.queries import Ledger
 from atp_service.ledger.unavailable import Unavailable, unavailable_when_away
 
@@ -21,12 +21,6 @@ RunStatus = Literal["requested", "running", "done", "failed"]
 Kind = Literal["level", "locations", "reservation", "deadline", "order"]
 
 BROKEN_OFF = "broken off: its worker ended, was frozen, or lost Postgres"
-# A frozen holder must not keep the lease: Postgres ends a session that is silent for so long.
-SILENCE_SECONDS = 10
-_SESSION = f"""
-SET idle_session_timeout = '{SILENCE_SECONDS}s';
-SET statement_timeout = '{SILENCE_SECONDS}s';
-"""
 
 
 class Scope(Struct, frozen=True, forbid_unknown_fields=True):
@@ -253,21 +247,8 @@ class Lease:
 @asynccontextmanager
 async def lease(url: str) -> AsyncIterator[Lease | None]:
     """The right to reconcile, on a connection of its own; None while another has it."""
-    with unavailable_when_away():
-        connection = await psycopg.AsyncConnection.connect(url, autocommit=True, connect_timeout=3)
-    async with connection:
-        with unavailable_when_away():
-            await connection.execute(_SESSION)
-            cursor = await connection.execute(
-                "SELECT pg_try_advisory_lock(hashtext('atp reconcile'), 0)"
-            )
-            row = await cursor.fetchone()
-        try:
-            yield Lease(connection) if row is not None and row[0] else None
-        finally:
-            # The session's end frees it too, but only some time after we have closed it.
-            with suppress(psycopg.Error):
-                await connection.execute("SELECT pg_advisory_unlock_all()")
+    async with leased(url, "reconcile", 0, statement_seconds=SILENCE_SECONDS) as connection:
+        yield None if connection is None else Lease(connection)
 
 
 def _json(document: Struct) -> Jsonb:

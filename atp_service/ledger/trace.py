@@ -12,7 +12,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
 from atp_service.ledger.entries import Account, Place, accounts_of
-from atp_service.ledger.queries import ExceptionRow, Ledger
+from atp_service.ledger.queries import EXCEPTIONS, ExceptionRow, Ledger
 
 MOST_ENTRIES: Final = 1_000
 
@@ -57,19 +57,8 @@ LIMIT %(limit)s
 """
 
 # What stock itself raised is known by its reference, what was parked by its entry.
-_EXCEPTIONS = """
-SELECT
-    id, kind, owner, status, sku, location, reference, units,
-    exceptions.detail, count, first_at, last_at, settled_at, note,
-    last_parked.source, last_parked.event_id, last_parked.payload
-FROM exceptions
-LEFT JOIN LATERAL (
-    SELECT source, event_id, payload
-    FROM parked
-    WHERE parked.exception_id = exceptions.id
-    ORDER BY seq DESC
-    LIMIT 1
-) AS last_parked ON true
+_EXCEPTIONS = f"""
+{EXCEPTIONS}
 WHERE id IN (
     SELECT id
     FROM exceptions
@@ -83,7 +72,7 @@ WHERE id IN (
 )
 ORDER BY id
 LIMIT %(limit)s
-"""
+"""  # noqa: S608  # a statement of ours
 
 
 async def trace(ledger: Ledger, id_: str) -> Trace | None:
@@ -151,7 +140,7 @@ async def _exceptions(
     parked = [account for account in own if account.head.kind == "park"]
     async with connection.cursor(row_factory=class_row(ExceptionRow)) as cursor:
         await cursor.execute(
-            _EXCEPTIONS,
+            _EXCEPTIONS.encode(),
             {
                 "references": list(references),
                 "partitions": [account.partition for account in parked],

@@ -12,7 +12,7 @@ from atp_service import ledger as ledgers
 from atp_service.inventory.commands import Command
 from atp_service.inventory.outcomes import Applied, Moved, Unchanged
 from atp_service.ledger import Ledger
-from atp_service.ledger.reconciliations import Drift, Lease, Reconciliation, Report
+from atp_service.ledger.reconciliations import Drift, Kind, Lease, Reconciliation, Report
 from atp_service.reconcile.known import Known
 from atp_service.reconcile.pace import Pace
 from atp_service.store import Store
@@ -39,6 +39,18 @@ class Difference(Struct, frozen=True):
 
 
 Look = Callable[[Sequence[Key]], Awaitable[list[tuple[Key, Difference]]]]
+
+
+def unnameable(kind: Kind) -> Look[bytes]:
+    """How to look at what no command can name: only a person can take it away."""
+
+    async def look(names: Sequence[bytes]) -> list[tuple[bytes, Difference]]:
+        return [
+            (name, Difference(Drift(kind=kind, found={"unreadable": name[:64].hex()}), None))
+            for name in names
+        ]
+
+    return look
 
 
 class Comparison:

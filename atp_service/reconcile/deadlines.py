@@ -1,11 +1,8 @@
 """Deadlines that Redis has and that belong to nothing, or come too late."""
 
-from collections.abc import Sequence
-
 from atp_service.ledger import comparing
-from atp_service.ledger.reconciliations import Drift
 from atp_service.reconcile import orders, reservations
-from atp_service.reconcile.comparison import PAGE, Comparison, Difference
+from atp_service.reconcile.comparison import PAGE, Comparison, unnameable
 from atp_service.reconcile.shown import name_in
 
 
@@ -23,8 +20,8 @@ async def compare_back(run: Comparison) -> None:
                     of_reservations[member[1:]] = at_ms
                 case orders.MEMBER:
                     of_orders[member[1:]] = at_ms
-                case _:
-                    await run.settle([raw], _nobody_s)
+                case _:  # neither a reservation's nor an order's
+                    await run.settle([raw], unnameable("deadline"))
         kept = await comparing.kept_reservations(run.ledger, list(of_reservations))
         late = reservations.doubtful_deadlines(run, of_reservations, kept)
         await run.settle(late, lambda keys: reservations.look(run, keys))
@@ -34,11 +31,3 @@ async def compare_back(run: Comparison) -> None:
         await run.rest()
         if not cursor:
             return
-
-
-async def _nobody_s(members: Sequence[bytes]) -> list[tuple[bytes, Difference]]:
-    """Neither a reservation's nor an order's: only a person can take it away."""
-    return [
-        (raw, Difference(Drift(kind="deadline", found={"unreadable": raw[:64].hex()}), None))
-        for raw in members
-    ]

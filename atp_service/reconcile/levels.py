@@ -8,7 +8,7 @@ from atp_service.ledger import comparing
 from atp_service.ledger.comparing import Pair
 from atp_service.ledger.reconciliations import Drift
 from atp_service.ledger.unexplained import Unexplained, unexplained
-from atp_service.reconcile.comparison import PAGE, Comparison, Difference
+from atp_service.reconcile.comparison import PAGE, Comparison, Difference, unnameable
 from atp_service.reconcile.shown import level_in, locations_in, name_in, shown
 
 
@@ -57,7 +57,7 @@ async def compare_back(run: Comparison) -> None:
         for raw, value in found:
             name = name_in(raw)
             if name is None:
-                await run.settle([raw], _nameless)
+                await run.settle([raw], unnameable("level"))
             elif name not in run.known_stock:
                 named[name] = value
         doubtful: list[Pair] = []
@@ -178,11 +178,3 @@ def _is_asked(run: Comparison, sku: str | None, location: str) -> bool:
     return (not scope.skus or sku is None or sku in scope.skus) and (
         not scope.locations or location in scope.locations
     )
-
-
-async def _nameless(names: Sequence[bytes]) -> list[tuple[bytes, Difference]]:
-    """What no command can name: only a person can take it away."""
-    return [
-        (name, Difference(Drift(kind="level", found={"unreadable": name[:64].hex()}), None))
-        for name in names
-    ]

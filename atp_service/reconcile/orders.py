@@ -1,13 +1,15 @@
 """Orders' indexes: their reservations, units sold before they were confirmed, their deadlines."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 from atp_service.inventory.commands import RepairOrder
 from atp_service.inventory.reservations import Order, decode_order
 from atp_service.ledger import comparing
 from atp_service.ledger.comparing import EarlyOrder, Kept
+from atp_service.ledger.contents import first_seq_since
 from atp_service.ledger.reconciliations import Drift
-from atp_service.reconcile.comparison import PAGE, Comparison, Difference
+from atp_service.reconcile.comparison import PAGE, Comparison, Difference, unnameable
 from atp_service.reconcile.shown import name_in, order_in, shown
 from atp_service.store.walk import Moment
 
@@ -35,7 +37,9 @@ async def compare_early(run: Comparison) -> None:
     """Orders that units were sold for and that nobody has confirmed yet."""
     moment = await run.walk.moment()
     through = moment.seq
-    after = await comparing.first_seq_since(run.ledger, moment.now_ms - run.walk.window_ms) - 1
+    since = datetime.fromtimestamp((moment.now_ms - run.walk.window_ms) / 1000, UTC)
+    async with run.ledger.connection(comparing.PAGE_SECONDS) as connection:
+        after = await first_seq_since(connection, 0, through, since) - 1
     while page := await comparing.orders_after(run.ledger, after, through, PAGE):
         await compare_some(run, [row[0] for row in page if row[2].startswith(_NO_RESERVATION)])
         after = page[-1][1]
@@ -50,7 +54,7 @@ async def compare_back(run: Comparison) -> None:
         for raw, value in found:
             key = name_in(raw)
             if key is None:
-                await run.settle([raw], _nameless)
+                await run.settle([raw], unnameable("order"))
             else:
                 named[key] = value
         images = await comparing.order_images(run.ledger, list(named))
@@ -175,11 +179,3 @@ def _due(run: Comparison, image: bytes | None, changed_at_ms: int) -> int | None
     if image is None or not image.startswith(_NO_RESERVATION):
         return None
     return changed_at_ms + run.walk.window_ms
-
-
-async def _nameless(names: Sequence[bytes]) -> list[tuple[bytes, Difference]]:
-    """What no command can name: only a person can take it away."""
-    return [
-        (name, Difference(Drift(kind="order", found={"unreadable": name[:64].hex()}), None))
-        for name in names
-    ]

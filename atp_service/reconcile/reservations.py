@@ -9,7 +9,7 @@ from atp_service.ledger import comparing
 from atp_service.ledger.comparing import Kept
 from atp_service.ledger.reconciliations import Drift
 from atp_service.reconcile import orders
-from atp_service.reconcile.comparison import PAGE, Comparison, Difference
+from atp_service.reconcile.comparison import PAGE, Comparison, Difference, unnameable
 from atp_service.reconcile.shown import name_in, reservation_in, shown
 
 MEMBER = "r"  # what a reservation's deadline begins with
@@ -68,7 +68,7 @@ async def compare_back(run: Comparison) -> None:
         for raw, _ in found:
             key = name_in(raw)
             if key is None:
-                await run.settle([raw], _nameless)
+                await run.settle([raw], unnameable("reservation"))
             else:
                 ids.append(key)
         kept = await comparing.kept_reservations(run.ledger, ids)
@@ -166,11 +166,3 @@ def _due(run: Comparison, kept: Kept) -> int | None:
     if kept.status == "held":
         return kept.expires_at_ms
     return None if kept.closed_at_ms is None else kept.closed_at_ms + run.walk.window_ms
-
-
-async def _nameless(names: Sequence[bytes]) -> list[tuple[bytes, Difference]]:
-    """What no command can name: only a person can take it away."""
-    return [
-        (name, Difference(Drift(kind="reservation", found={"unreadable": name[:64].hex()}), None))
-        for name in names
-    ]
