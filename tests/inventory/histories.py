@@ -428,6 +428,40 @@ def _damaged_steps(draw: st.DrawFn) -> list[Step]:
     return [damaged, *draw(st.lists(steps, max_size=2)), *mended]
 
 
+# Where damage could spoil what it should not touch: rare in the above, so they are aimed at.
+
+_on_shelf = f"l{level_field('A', 'DC')}"
+
+
+def _unreadable(images: st.SearchStrategy[str]) -> st.SearchStrategy[Damage]:
+    return st.builds(Damage, image=images, how=st.just("unreadable"), units=st.integers(0, 6))
+
+
+def _moved(place: str) -> st.SearchStrategy[AnyCommand]:
+    units = st.sampled_from([-2, 1, 3])
+    return _fact(Adjustment, sku=st.just("A"), location=st.just(place), quantity=units)
+
+
+_due_beside_others = st.builds(
+    lambda damage, command: [Step("last", False, [command], [damage])],
+    _unreadable(reservation_images),
+    st.builds(Expire, limit=st.just(100)) | _hold_there,
+)
+_in_one_batch_with_others = st.builds(
+    lambda damage, *commands: [Step("stay", False, commands, [damage])],
+    _unreadable(st.just(_on_shelf)),
+    _moved("DC"),
+    _moved("S1"),
+)
+_repaired_late = st.builds(
+    lambda units, command: [
+        Step("stay", False, [command], [Damage(_on_shelf, "other", units)]),
+        Step("tick", False, [Mend(_on_shelf, "then", "then")]),
+    ],
+    st.integers(0, 6),
+    _moved("DC"),
+)
+
 damaged_histories = st.builds(
     lambda opening, confirms, before, *damaged: [
         opening,
@@ -439,5 +473,11 @@ damaged_histories = st.builds(
     st.lists(_confirm | _fact(Sale, **_sale), max_size=2),
     st.lists(steps, max_size=3),
     _damaged_steps(),
-    _damaged_steps() | st.just([]),
+    st.one_of(
+        _damaged_steps(),
+        st.just([]),
+        _due_beside_others,
+        _in_one_batch_with_others,
+        _repaired_late,
+    ),
 )
