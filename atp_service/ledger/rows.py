@@ -188,7 +188,7 @@ class Batch:
         """Take one entry in; `Forked` if it does not continue the one before."""
         try:
             head = decode_head(entry.head)
-        except msgspec.DecodeError as fault:
+        except (msgspec.DecodeError, UnicodeDecodeError) as fault:
             raise Forked(f"entry {entry.seq} can't be read: {fault}") from fault
         self._check(entry, head)
         seq = entry.seq

@@ -5,7 +5,6 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
-import msgspec
 import structlog
 from psycopg import AsyncConnection
 
@@ -14,6 +13,7 @@ from atp_service.inventory.journal import Entry, decode_head
 from atp_service.ledger import Batch, Position, Refused, Stale, Unavailable
 from atp_service.ledger.position import read_position
 from atp_service.ledger.rebuilding import Missing, digests
+from atp_service.rebuild.said import UNREADABLE
 from atp_service.store.rebuilding import Site
 
 log = structlog.get_logger()
@@ -96,7 +96,7 @@ class Own:
 def _continues(entry: Entry, position: Position) -> bool:
     try:
         head = decode_head(entry.head)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return False
     return (
         entry.seq == position.seq + 1

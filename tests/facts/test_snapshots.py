@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, Literal
 
+import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from atp_service.catalog import Feed, Sku
 from atp_service.embedded.postgres import Postgres
@@ -362,24 +364,23 @@ async def test_an_end_does_not_overtake_lines_that_were_put_off(
 
 
 async def test_an_end_does_not_overtake_lines_that_are_on_their_way(
-    shop: Retailer, ten: int, recording: None, monkeypatch: pytest.MonkeyPatch
+    shop: Retailer, ten: int, recording: None, postgres: Postgres, ledger_url: str
 ) -> None:
     await believes(shop, "correct")
-    add_up, asked, go_on = shop.ledger.deltas_after, asyncio.Event(), asyncio.Event()
+    name = str(conninfo_to_dict(ledger_url)["dbname"])
+    with psycopg.connect(postgres.url("postgres", name)) as blocking:
+        # What happened since the snapshot can't be added up as long as this is locked.
+        blocking.execute("LOCK TABLE movements IN ACCESS EXCLUSIVE MODE")
+        lines = asyncio.create_task(shop.statuses(line(9, ten)))
 
-    async def slow_at_first(levels: Any) -> Any:
-        if not asked.is_set():
-            asked.set()
-            await go_on.wait()
-        return await add_up(levels)
+        async def on_their_way() -> bool:
+            waiting = "SELECT FROM pg_locks WHERE NOT granted AND relation = 'movements'::regclass"
+            return blocking.execute(waiting).rowcount > 0
 
-    monkeypatch.setattr(shop.ledger, "deltas_after", slow_at_first)
-    lines = asyncio.create_task(shop.statuses(line(9, ten)))
-    await asked.wait()
-    end = asyncio.create_task(shop.statuses(final(ten)))
-    done, _ = await asyncio.wait({end}, timeout=0.5)
-    assert not done
-    go_on.set()
+        await until(on_their_way)
+        end = asyncio.create_task(shop.statuses(final(ten)))
+        done, _ = await asyncio.wait({end}, timeout=0.5)
+        assert not done
     assert (await lines, await end) == (["applied"], ["applied"])
     assert await shop.on_hand() == 9
 

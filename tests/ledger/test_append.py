@@ -322,3 +322,14 @@ async def test_whoever_waits_for_an_entry_is_told_when_it_is_recorded(
     await append(empty_ledger, writer.sale("SKU-1"))
     await asyncio.wait_for(asyncio.gather(*waiting), 10.0)
     await ledger.wait_for(1, 1, 0.0)
+
+
+async def test_an_entry_whose_head_cannot_be_read_is_none_of_the_ledger_s(
+    empty_ledger: str, ledger: Ledger
+) -> None:
+    sound = Writer().sale("SKU-1")
+    async with lease(empty_ledger, 0) as appender:
+        assert appender is not None
+        for head in (b"", b"\xc1", b"\x93\x01\x01\xa2\xff\xfe"):
+            with pytest.raises(Forked, match="can't be read"):
+                Batch(0, appender.position).add(msgspec.structs.replace(sound, head=head))

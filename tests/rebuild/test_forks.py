@@ -3,6 +3,7 @@
 from typing import Any
 
 import msgspec
+from msgspec import structs
 from redis.asyncio import Redis
 
 from atp_service.inventory.commands import Release
@@ -58,6 +59,31 @@ async def test_a_hold_that_both_have_lasts_as_long_as_its_cart_was_told_last(
         (conflict,) = await shop.ledger.exceptions(kind="fork-conflict")
         assert conflict.reference == "ended"
         assert "it is released" in conflict.detail
+
+
+async def test_a_hold_in_part_keeps_all_that_it_was_told_or_is_told_that_it_cannot(
+    shop: Retailer, redis: Redis, redis_url: str, ledger_url: str
+) -> None:
+    mending = tools(shop, redis_url, ledger_url)
+    async with looked_after(mending, shop):
+        await shop.tell(event("receipt", quantity=5))
+        await shop.recorded()
+        old = await copy_of(redis)
+        await shop.store.apply(sale("S-ledger", 2))
+        await shop.recorded()
+    await put_back(redis, old)
+    fits = structs.replace(hold("fits", 2), allow_partial=True)
+    part = structs.replace(hold("part", 9), allow_partial=True)
+    told = await on_the_fork(redis, fits, part)
+    assert [t.reservation.lines[0].reserved for t in told if isinstance(t, Held)] == [2, 3]
+    async with looked_after(mending, shop):
+        await opened_in(shop, 2)
+        await shop.recorded()
+        # Three are left: two for the first, and one is not the three that the second was told.
+        assert (await shop.level()).reserved == 2
+        assert await shop.store.reservation("part") is None
+        (conflict,) = await shop.ledger.exceptions(kind="fork-conflict")
+        assert conflict.reference == "part"
 
 
 async def test_an_entry_that_cannot_be_read_and_one_that_is_gone_are_told_and_the_rest_is_applied(

@@ -23,6 +23,7 @@ from atp_service.inventory.outcomes import (
     Repeated,
     Short,
 )
+from atp_service.metrics import REGISTRY
 from atp_service.store import Fenced, Store, Unavailable
 from tests.facts.trade import DC, TILL, WAREHOUSE, Retailer, event, now_ms, until
 from tests.rebuild.mending import (
@@ -293,7 +294,11 @@ async def test_a_ledger_that_is_behind_rebuilds_nothing_and_says_so(
         late = await retailers_view(redis_url, shop)
         assert late.cause == "ledger-behind"
         assert "the ledger is behind" in late.reason
-        await asyncio.sleep(2.0)  # many looks
+
+        async def said() -> bool:
+            return REGISTRY.get_sample_value("atp_ledger_behind") == 1
+
+        await until(said)
         assert (await retailers_view(redis_url, shop)).cause == "ledger-behind"
     after = await contents(redis)
     assert after == before

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 
 import pytest
+from msgspec import structs
 from redis.asyncio import Redis
 
 from atp_service.inventory.commands import Confirm, Expire, Release, RepairLevel, RepairReservation
@@ -61,6 +62,20 @@ async def test_a_damaged_level_fails_only_the_carts_that_ask_for_it(
     assert isinstance(await store.apply(repair), Applied)
     assert isinstance(await store.apply(hold("lamp")), Held)
     assert (await level_of(store, "LAMP")).on_hand == 10
+
+
+@pytest.mark.parametrize(
+    "image", [b"", b"\xc1", b"\xa2\xff\xfe", b"\x97\x01\x01\x01\x01\x01\x01\xa2\xff\xfe"]
+)
+async def test_a_level_that_cannot_be_read_spoils_no_page_of_others(
+    store: Store, redis: Redis, image: bytes
+) -> None:
+    await store.apply_all([receipt("1", 5), structs.replace(receipt("2", 7), sku="VASE")])
+    await redis.hset(KEYS.stock, level_field("LAMP", "DC"), image)
+    damaged, sound = await store.levels([("LAMP", "DC"), ("VASE", "DC")])
+    assert damaged is None
+    assert sound is not None
+    assert sound.on_hand == 7
 
 
 async def test_every_byte_of_a_level_may_be_flipped_and_the_others_are_sold(
