@@ -56,11 +56,11 @@ class Up:
                     continue
                 folder = str((process / "cwd").readlink())
                 told = (process / "environ").read_bytes().split(b"\0")
-            except OSError:
+                command = (process / "cmdline").read_bytes().replace(b"\0", b" ")
+            except OSError:  # it has ended meanwhile, or belongs to somebody else
                 continue
             on_data = folder.startswith(f"{self.data}/")
             if on_data or f"ATP_DATA={self.data}".encode() in told:
-                command = (process / "cmdline").read_bytes().replace(b"\0", b" ")
                 found[int(process.name)] = command.decode()
         return found
 
