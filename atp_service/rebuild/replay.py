@@ -31,10 +31,11 @@ _IDLE_SECONDS: Final = 60.0  # then the server forgets a consumer whose rebuild 
 _TOLD_EVERY: Final = 50_000
 _ATTEMPTS: Final = 5
 _AGAIN_SECONDS: Final = 0.3
+_NO_MORE: Final = ("404", "408")  # all other words of the server mean that it has been broken off
 
 
 class Away(Exception):
-    """NATS can't be asked now."""
+    """NATS can't be asked now, or has broken off what it was asked for."""
 
 
 class Replayed(Struct):
@@ -97,7 +98,8 @@ async def replay(
             ),
         )
         try:
-            await _replay(client, facts, stream, consumer.name, through, done)
+            pull = _Pull(client, stream, consumer.name)
+            await _replay(pull, facts, through, done)
         finally:
             with suppress(nats.errors.Error, TimeoutError, OSError):
                 await jetstream.delete_consumer(stream, consumer.name)
@@ -125,10 +127,7 @@ def _made(info: StreamInfo) -> datetime:
     return info.created
 
 
-async def _replay(
-    client: Client, facts: Facts, stream: str, consumer: str, last_seq: int, done: Replayed
-) -> None:
-    pull = _Pull(client, f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}")
+async def _replay(pull: "_Pull", facts: Facts, last_seq: int, done: Replayed) -> None:
     coming = asyncio.create_task(pull.group())
     try:
         while group := await coming:
@@ -142,7 +141,9 @@ async def _replay(
             if before // _TOLD_EVERY != done.events // _TOLD_EVERY:
                 log.info("events_being_replayed", events=done.events, news=done.news)
             if arrived[-1][1].seq >= last_seq:
-                break
+                return
+        # What the stream no longer keeps does not come; anything else would have.
+        await pull.had_all()
     finally:
         coming.cancel()
         await asyncio.gather(coming, return_exceptions=True)
@@ -176,32 +177,53 @@ async def _applied(facts: Facts, arrivals: Sequence[Arrival]) -> list[EventResul
 
 
 class _Pull:
-    """Asks for messages by the group, without acknowledging any."""
+    """Asks for messages by the group, without acknowledging any. None is missed unnoticed: what
+    the consumer has sent is counted beside what has come."""
 
-    def __init__(self, client: Client, subject: str) -> None:
+    def __init__(self, client: Client, stream: str, consumer: str) -> None:
         self._client = client
-        self._subject = subject
+        self._stream = stream
+        self._consumer = consumer
+        self._come = 0
 
     async def group(self) -> list[Msg]:
-        """The next messages, in order; none at the end. Raises TimeoutError."""
+        """The next messages, in order; none at the end. Raises Away, or TimeoutError."""
         inbox = self._client.new_inbox()
         group: list[Msg] = []
+        status: list[str] = []
         ended = asyncio.Event()
 
         async def take(message: Msg) -> None:
             if message.subject == inbox:
-                ended.set()  # the server's own words: there is no more
+                headers = message.headers or {}
+                status.append(headers.get("Status", ""))
+                status.append(headers.get("Description", ""))
+                ended.set()
                 return
             group.append(message)
             if len(group) == _AT_ONCE:
                 ended.set()
 
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}"
         subscription = await self._client.subscribe(inbox, cb=take)
         try:
             request = json.dumps({"batch": _AT_ONCE, "no_wait": True}).encode()
-            await self._client.publish(self._subject, request, inbox)
+            await self._client.publish(subject, request, inbox)
             async with asyncio.timeout(_ANSWER_SECONDS):
                 await ended.wait()
         finally:
             await subscription.unsubscribe()
+        if status and status[0] not in _NO_MORE:
+            raise Away(f"NATS broke off: {' '.join(status).strip()}")
+        self._come += len(group)
+        if group and group[-1].metadata.sequence.consumer != self._come:
+            raise Away("messages were lost on the way")
         return group
+
+    async def had_all(self) -> None:
+        """Raises Away unless all that the consumer has, has come."""
+        jetstream = self._client.jetstream(timeout=_ANSWER_SECONDS)
+        told = await jetstream.consumer_info(self._stream, self._consumer)
+        sent = told.delivered.consumer_seq if told.delivered is not None else 0
+        if told.num_pending != 0 or sent != self._come:
+            raise Away(f"of the stream {told.num_pending} messages have not come")

@@ -1,0 +1,64 @@
+"""Events given again: all of them, or it counts as not done."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from atp_service import ingest
+from atp_service.facts import Arrival, EventResult
+from atp_service.rebuild.replay import Away, replay
+from tests.facts.trade import Retailer, event, until
+from tests.ingest.conftest import Stream, stream
+
+__all__ = ["stream"]
+
+
+class Disturbed:
+    """Takes events as facts do, and does something to NATS when the first have come."""
+
+    def __init__(self, shop: Retailer, disturb: Any) -> None:
+        self._shop = shop
+        self._disturb = disturb
+
+    async def apply(self, arrivals: Sequence[Arrival]) -> Sequence[EventResult]:
+        if self._disturb is not None:
+            disturb, self._disturb = self._disturb, None
+            await disturb()
+        return await self._shop.facts.apply(arrivals)
+
+
+async def test_a_replay_that_nats_breaks_off_is_not_taken_for_done(
+    shop: Retailer, stream: Stream
+) -> None:
+    await stream.publish(event("receipt", quantity=5_000))
+    await stream.publish(*[event("sale", quantity=1) for _ in range(1_600)])
+    jetstream = stream.client.jetstream()
+
+    async def lose_the_consumer() -> None:
+        async def two_groups_are_sent() -> bool:
+            (consumer,) = await jetstream.consumers_info(ingest.STREAM)
+            return consumer.num_pending == 1_601 - 2 * 500
+
+        # The third has not been asked for by then.
+        await until(two_groups_are_sent)
+        (consumer,) = await jetstream.consumers_info(ingest.STREAM)
+        await jetstream.delete_consumer(ingest.STREAM, consumer.name)
+
+    facts: Any = Disturbed(shop, lose_the_consumer)
+    with pytest.raises(Away, match="broke off"):
+        await replay(stream.client, facts, ingest.STREAM, after=0, through=1_601)
+    assert await shop.on_hand() > 5_000 - 1_600
+    done = await replay(stream.client, shop.facts, ingest.STREAM, after=0, through=1_601)
+    assert done.events == 1_601
+    assert await shop.on_hand() == 5_000 - 1_600
+
+
+async def test_a_replay_is_done_though_the_stream_no_longer_keeps_its_last_event(
+    shop: Retailer, stream: Stream
+) -> None:
+    await stream.publish(event("receipt", quantity=5), event("sale", quantity=1))
+    await stream.client.jetstream().delete_msg(ingest.STREAM, 2)
+    done = await replay(stream.client, shop.facts, ingest.STREAM, after=0, through=2)
+    assert done.events == 1
+    assert await shop.on_hand() == 5
