@@ -41,6 +41,7 @@ class ForkEntry(Struct, frozen=True):
     seq: int
     digest: str
     command: bytes
+    head: bytes
     images: bytes
 
 
@@ -197,7 +198,7 @@ async def unopened_forks(
 ) -> AsyncIterator[list[ForkEntry]]:
     """What forks had acknowledged and no rebuild that has opened has applied again; in order."""
     query = """
-        SELECT epoch, seq, digest, command, images
+        SELECT epoch, seq, digest, command, head, images
         FROM forks
         JOIN rebuilds USING (partition, epoch)
         WHERE partition = %s AND opened_at IS NULL

@@ -21,8 +21,10 @@ from atp_service.inventory.commands import (
     Count,
     Extend,
     Fact,
+    Fulfil,
     Hold,
     HoldLine,
+    NoPick,
     Park,
     RepairLevel,
     RepairOrder,
@@ -40,6 +42,7 @@ from atp_service.ledger.rebuilding import (
     unopened_forks,
 )
 from atp_service.rebuild import conflicts
+from atp_service.rebuild.departed import departures
 from atp_service.rebuild.said import UNREADABLE, Said, said_by
 from atp_service.store import Store
 
@@ -147,32 +150,48 @@ class Again:
         entries = [entry for entry in group if entry.digest not in self._done]
         now_ms = await self._store.now_ms()
         todo: list[tuple[ForkEntry, AnyCommand]] = []
-        left: list[Park] = []
+        left: list[AnyCommand] = []
         for entry in entries:
             said = said_by(entry)
             if said.command is None:
                 left.append(conflicts.unreadable(entry, said, self._order_of, now_ms))
             elif not isinstance(said.command, _REPAIRS):
                 todo.append((entry, self._as_of_now(entry, said.command, said, now_ms)))
+        await self._tell(left)
         known = await self._known_events([command for _, command in todo], now_ms)
         for run in _runs([(e, c) for e, c in todo if _event(c) not in known]):
             commands = [command for _, command in run]
+            left = []
             for (entry, command), outcome in zip(run, await self._outcomes(commands), strict=True):
                 if isinstance(outcome, outcomes.Repeated) and isinstance(command, Hold | Replace):
                     outcome = await self._keep_told(entry, command, now_ms)
                 if isinstance(outcome, _REFUSALS):
-                    order_id = self._order_of.get(getattr(command, "reservation_id", None) or "")
-                    left.append(conflicts.refused(entry, command, outcome, order_id, now_ms))
-        await self._tell(left)
+                    left.extend(await self._no_longer_fits(entry, command, outcome, now_ms))
+            await self._tell(left)
         self.applied.commands += len(todo)
 
-    async def _tell(self, left: Sequence[Park]) -> None:
-        """What could not be applied again becomes exceptions."""
-        for conflict in left:
+    async def _no_longer_fits(
+        self, entry: ForkEntry, command: AnyCommand, outcome: Outcome, now_ms: int
+    ) -> list[AnyCommand]:
+        """The exception; and if units left by this command, that they did."""
+        reservation_id = getattr(command, "reservation_id", None) or ""
+        order_id = self._order_of.get(reservation_id)
+        conflict = conflicts.refused(entry, command, outcome, order_id, now_ms)
+        if not isinstance(command, Fulfil | NoPick):
+            return [conflict]
+        known = await self._store.reservation(reservation_id)
+        departed = departures(entry, said_by(entry), known, order_id)
+        # The last of them says that the entry is done with: not the exception, which comes first.
+        return [structs.replace(conflict, forked=None), *departed] if departed else [conflict]
+
+    async def _tell(self, left: Sequence[AnyCommand]) -> None:
+        """What could not be applied again becomes exceptions, and what left all the same leaves."""
+        told = [conflict for conflict in left if isinstance(conflict, Park)]
+        for conflict in told:
             log.error("fork_conflicted", subject=conflict.subject, detail=conflict.detail)
         if left:
             await self._store.apply_all(left)
-        self.applied.conflicts += len(left)
+        self.applied.conflicts += len(told)
 
     def _as_of_now(
         self, entry: ForkEntry, command: AnyCommand, said: Said, now_ms: int
@@ -253,15 +272,17 @@ def _key(entry: ForkEntry) -> str:
 def _runs(
     todo: Sequence[tuple[ForkEntry, AnyCommand]],
 ) -> list[list[tuple[ForkEntry, AnyCommand]]]:
-    """In order; a count by itself, since what came before it has to be in the journal by then."""
+    """In order; a count by itself, since what came before it has to be in the journal by then. And
+    what may have left the building has left before more is promised."""
     runs: list[list[tuple[ForkEntry, AnyCommand]]] = []
-    counted = True
+    counted, leaves = True, False
     for entry, command in todo:
         counts = isinstance(command, Count | Snapshot)
-        if counts or counted:
+        if counts or counted or (leaves and isinstance(command, Hold | Replace | Confirm)):
             runs.append([])
+            leaves = False
         runs[-1].append((entry, command))
-        counted = counts
+        counted, leaves = counts, leaves or isinstance(command, Fulfil | NoPick)
     return runs
 
 

@@ -17,10 +17,11 @@ _decode_images = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
 
 class Said(Struct, frozen=True):
     """The command, None where it can't be read; the reservations as they were left, those that can
-    be read; and the ids of all reservations and orders that it touched."""
+    be read; and the names of all levels, reservations and orders that it touched, in order."""
 
     command: AnyCommand | None
     reservations: dict[str, Reservation]
+    levels: list[str]
     reservation_ids: list[str]
     order_ids: list[str]
 
@@ -45,6 +46,7 @@ def said_by(entry: ForkEntry) -> Said:
     return Said(
         command,
         reservations,
+        [name[1:] for name, _ in images if name[:1] == "l"],
         [name[1:] for name, _ in images if name[:1] == "r"],
         [name[1:] for name, _ in images if name[:1] == "o"],
     )
