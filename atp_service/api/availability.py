@@ -25,6 +25,7 @@ from atp_service.inventory.stock import Document, StockLevel
 from atp_service.store import FeedSeen, Store
 
 _MOST_CELLS = 10_000
+_MOST_DAYS = 100_000  # of all cells together: nobody else is answered while they are added up
 _NO_LEVEL = StockLevel()
 
 Level = tuple[str, str]  # SKU, location
@@ -208,9 +209,14 @@ class Availability:
         else:
             places = iter([asked.locations] * len(asked.skus))
         cells = [(sku, next(places) if sku in known else ()) for sku in asked.skus]
-        if sum(len(locations) for _, locations in cells) > _MOST_CELLS:
+        count = sum(len(locations) for _, locations in cells)
+        if count > _MOST_CELLS:
             raise Refused(
                 invalid(("/skus", f"SKUs × locations may be {_MOST_CELLS}: ask in parts"))
+            )
+        if count * (asked.days or 0) > _MOST_DAYS:
+            raise Refused(
+                invalid(("/days", f"SKUs × locations × days may be {_MOST_DAYS}: ask in parts"))
             )
         return cells
 

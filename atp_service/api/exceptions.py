@@ -1,7 +1,7 @@
 """The exception queues: what couldn't be applied, and what somebody should look at."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from litestar import Router, get
 from litestar.params import QueryParameter
@@ -53,13 +53,13 @@ def routes(ledger: Ledger) -> Router:
     async def page(
         owner: Filter = None,
         kind: Filter = None,
-        status: Filter = None,
+        status: Annotated[Literal["open", "settled", "resolved"] | None, QueryParameter()] = None,
         limit: Limit = 100,
         cursor: Cursor = None,
     ) -> Response[ExceptionPage]:
         if cursor is not None and not (cursor.isdecimal() and cursor.isascii()):
             return respond(invalid(("/cursor", "not a cursor of this list")))
-        if any("\x00" in (value or "") for value in (owner, kind, status)):
+        if any("\x00" in (value or "") for value in (owner, kind)):
             return respond(Answer(200, ExceptionPage([], None)))
         rows = await ledger.exceptions(
             owner=owner, kind=kind, status=status, limit=limit + 1, after=int(cursor or 0)

@@ -24,8 +24,8 @@ _LARGEST = 2**63 - 1
 class ScopeRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Only these levels; without a scope everything is compared."""
 
-    skus: Annotated[list[Id], Meta(max_length=1_000)] = []
-    locations: Annotated[list[LocationId], Meta(max_length=1_000)] = []
+    skus: Annotated[list[Id], Meta(min_length=1, max_length=1_000)] = []
+    locations: Annotated[list[LocationId], Meta(min_length=1, max_length=1_000)] = []
 
 
 class ReconciliationRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,11 @@ def command(
     for file in (json_path, report):
         if file is not None and not file.parent.is_dir():
             raise SettingsError(f"{file.parent} is not a folder\nNothing can be written to {file}.")
+    if report is not None and find_spec("matplotlib") is None:
+        raise SettingsError(
+            f"{report} can't be drawn: what draws it isn't installed\n"
+            "Install atp-service[rehearse]; in a checkout, make env."
+        )
 
     from rich.console import Console
 
@@ -89,15 +95,10 @@ def command(
 
 
 def _write(rehearsal: "Rehearsal", report: Path) -> None:
-    """The page and its picture; without the plots' library only a word about it."""
-    try:
-        from atp_service.rehearse.plots import drawn
-        from atp_service.rehearse.report import page
-    except ImportError:
-        click.echo(
-            f"atp: {report} was not written: pip install 'atp-service[rehearse]' draws it", err=True
-        )
-        return
+    """The page and its picture."""
+    from atp_service.rehearse.plots import drawn
+    from atp_service.rehearse.report import page
+
     svg, png = drawn(rehearsal)
     report.write_text(page(rehearsal, svg), "utf-8")
     report.with_suffix(".png").write_bytes(png)

@@ -25,7 +25,7 @@ _IN_LINES_SECONDS = 10.0
 _STEPS = {
     "servers": "starting the servers",
     "migrations": "bringing the database up to date",
-    "worker": "starting the worker: ingest, record, expire",
+    "worker": "starting the worker: ingest, record, expire, reconcile, rebuild",
     "serve": "starting the API",
     "demo": "opening the demo retailer",
 }

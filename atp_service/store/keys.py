@@ -1,6 +1,5 @@
 """The keys of a partition: a fixed handful under one hash tag, in the order the script has them."""
 
-from binascii import crc32
 from typing import NamedTuple
 
 
@@ -17,8 +16,3 @@ class Keys(NamedTuple):
 
 def keys_of(partition: int) -> Keys:
     return Keys(*(f"{{{partition}}}{name}" for name in Keys._fields))
-
-
-def partition_of(sku: str, partitions: int) -> int:
-    """Where a SKU lives. On one Redis there is one partition, so a whole cart is one step."""
-    return crc32(sku.encode()) % partitions

@@ -209,6 +209,7 @@ async def test_what_cannot_be_asked(shop: httpx.AsyncClient) -> None:
         {"skus": ["SKU-1"], "location_group": "north"},
         {"skus": ["SKU-1"] * 1001},
         {"skus": ["SKU-1"] * 1000, "locations": [f"L-{n}" for n in range(11)]},
+        {"skus": ["SKU-1"], "locations": [f"L-{n}" for n in range(300)], "days": 366},
         {"skus": ["SKU-1"], "days": 0},
     ]
     for body in bodies:

@@ -141,6 +141,7 @@ async def test_a_query_that_is_no_text_is_malformed_and_no_stranger(
         ("/v1/explain?sku=SKU-1&location=DC-1&chanel=web", "/chanel"),
         ("/v1/trace/cart-1?at=now", "/at"),
         ("/v1/exceptions?onwer=stores", "/onwer"),
+        ("/v1/exceptions?status=opened", "/status"),
         ("/v1/reconciliations?status=done", "/status"),
         ("/v1/skus?page=2", "/page"),
         ("/v1/reservations/cart-1?expand=lines", "/expand"),

@@ -83,6 +83,7 @@ async def test_what_is_asked_for_is_compared_repaired_and_told(
         ({"repair": 1}, "/repair"),
         ({"scope": []}, "/scope"),
         ({"scope": {"skus": "SKU-1"}}, "/scope/skus"),
+        ({"scope": {"skus": []}}, "/scope/skus"),
         ({"scope": {"skus": [""]}}, "/scope/skus/0"),
         ({"scope": {"locations": ["l" * 33]}}, "/scope/locations/0"),
         ({"scope": {"tags": []}}, "/scope/tags"),
