@@ -101,6 +101,7 @@ class Again:
         self._window_ms = window_ms
         self._order_of: dict[str, str] = {}
         self._held_until: dict[str, int] = {}  # as the fork left them, and said so
+        self._nobodys_from: dict[str, int] = {}  # when a cart's hold has ended; no order has it
         self._confirmed: set[str] = set()
         self._done: set[str] = set()
         self.applied = Applied()
@@ -138,6 +139,9 @@ class Again:
                     self._held_until.pop(name, None)
                     if reservation.status == "held":
                         self._held_until[name] = reservation.expires_at
+                    self._nobodys_from.pop(name, None)
+                    if (ended_at := _nobodys_from(reservation)) is not None:
+                        self._nobodys_from[name] = ended_at
                 digests.append(entry.digest)
                 if entry.digest in self._done:
                     last_done = place
@@ -178,11 +182,19 @@ class Again:
         order_id = self._order_of.get(reservation_id)
         conflict = conflicts.refused(entry, command, outcome, order_id, now_ms)
         if not isinstance(command, Fulfil | NoPick):
+            if self._is_nobodys(reservation_id, now_ms):
+                self.applied.conflicts += 1
+                return []
             return [conflict]
         known = await self._store.reservation(reservation_id)
         departed = departures(entry, said_by(entry), known, order_id)
         # The last of them says that the entry is done with: not the exception, which comes first.
         return [structs.replace(conflict, forked=None), *departed] if departed else [conflict]
+
+    def _is_nobodys(self, reservation_id: str, now_ms: int) -> bool:
+        """By the fork's last word the hold has ended, or it has lapsed since: no cart waits."""
+        ended_at = self._nobodys_from.get(reservation_id)
+        return ended_at is not None and ended_at <= now_ms and reservation_id not in self._confirmed
 
     async def _tell(self, left: Sequence[AnyCommand]) -> None:
         """What could not be applied again becomes exceptions, and what left all the same leaves."""
@@ -256,6 +268,13 @@ class Again:
             if not isinstance(outcome, Moved):
                 break
         return [outcome]
+
+
+def _nobodys_from(told: Reservation) -> int | None:
+    """When nobody has it any more; None for what an order has, or units have left of."""
+    if told.order_id or any(line.fulfilled for line in told.lines):
+        return None
+    return told.expires_at if told.status == "held" else told.closed_at
 
 
 def _mark_of(command: bytes) -> str | None:

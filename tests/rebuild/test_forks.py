@@ -7,8 +7,9 @@ from msgspec import structs
 from redis.asyncio import Redis
 
 from atp_service.inventory.commands import Release
-from atp_service.inventory.outcomes import Held
-from tests.facts.trade import Retailer, event
+from atp_service.inventory.outcomes import Held, Short
+from atp_service.metrics import REGISTRY
+from tests.facts.trade import Retailer, event, until
 from tests.rebuild.mending import (
     KEYS,
     copy_of,
@@ -84,6 +85,41 @@ async def test_a_hold_in_part_keeps_all_that_it_was_told_or_is_told_that_it_cann
         assert await shop.store.reservation("part") is None
         (conflict,) = await shop.ledger.exceptions(kind="fork-conflict")
         assert conflict.reference == "part"
+
+
+async def test_a_hold_that_nobody_has_any_more_asks_no_person(
+    shop: Retailer, redis: Redis, redis_url: str, ledger_url: str
+) -> None:
+    mending = tools(shop, redis_url, ledger_url)
+    async with looked_after(mending, shop):
+        await shop.tell(event("receipt", quantity=5))
+        await shop.recorded()
+        old = await copy_of(redis)
+        await shop.store.apply(sale("S-ledger", 5))
+        await shop.recorded()
+    await put_back(redis, old)
+    told = await on_the_fork(
+        redis,
+        hold("lapses", 1, ttl_ms=1),
+        hold("given back", 1),
+        Release(reservation_id="given back", key="k"),
+        hold("waiting", 1),
+        *order("placed", 1),
+        Release(reservation_id="placed", key="k"),
+    )
+    assert not any(isinstance(outcome, Short) for outcome in told)
+    before = REGISTRY.get_sample_value("atp_rebuild_conflicts_total") or 0
+    async with looked_after(mending, shop):
+        await opened_in(shop, 2)
+        await shop.recorded()
+        conflicts = await shop.ledger.exceptions(kind="fork-conflict")
+        named = {conflict.reference: conflict.count for conflict in conflicts}
+        assert named == {"waiting": 1, "order-of-placed": 3}
+
+        async def counted() -> bool:
+            return REGISTRY.get_sample_value("atp_rebuild_conflicts_total") == before + 7
+
+        await until(counted)
 
 
 async def test_an_entry_that_cannot_be_read_and_one_that_is_gone_are_told_and_the_rest_is_applied(
