@@ -18,6 +18,7 @@ from atp_service.ledger import streams
 from atp_service.ledger.position import read_position
 from atp_service.ledger.streams import Mark
 from atp_service.rebuild.replay import Reach, Replayed, acknowledged, last_of, replay
+from atp_service.store import Fenced
 from atp_service.store.opening import Sight
 from atp_service.store.rebuilding import Site
 
@@ -77,7 +78,14 @@ class Events:
             return None
         position = await read_position(connection, self._partition)
         sight = await site.look()
-        await site.compare(sight, position)
+        try:
+            await site.compare(sight, position)
+        except Fenced as fence:
+            # Or, while we looked, entries were recorded and let go of.
+            moved = position != await read_position(connection, self._partition)
+            if fence.cause == "ledger-behind" and moved:
+                return None
+            raise
         return Reached(sight.epoch or 0, None, self._mark(reach, sight), Replayed())
 
     async def note(self, connection: AsyncConnection[Any], reached: Reached) -> bool:
