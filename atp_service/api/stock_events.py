@@ -1,5 +1,6 @@
 """Stock events over HTTP: the same as publishing them, and answered one by one."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -82,7 +83,9 @@ class StockEvents:
         kept = [(result.source, result.id) for result in told if _leaves_an_entry(result)]
         if self._durability == "ledger" and kept:
             seq = await self._store.last_seq()
-            await self._ledger.wait_for_events(seq, kept, _LEDGER_SECONDS)
+            await self._ledger.wait_for_events(
+                seq, kept, _LEDGER_SECONDS, shipments=_shipments(told, payloads)
+            )
         if any(result.status == "waiting" for result in results):
             return problem(
                 "unavailable",
@@ -100,6 +103,28 @@ def _payloads(body: bytes) -> list[bytes]:
         return [bytes(event) for event in msgspec.json.decode(body, type=list[Raw])]
     msgspec.json.decode(body, type=dict[str, Raw])
     return [body]
+
+
+class _Shipped(Struct):
+    """What tells which shipment an event is about."""
+
+    shipment_id: str | None = None
+
+
+class _Event(Struct):
+    data: _Shipped
+
+
+def _shipments(
+    told: Sequence[EventResult], payloads: Sequence[bytes]
+) -> dict[tuple[str, str], str]:
+    """The shipments that the duplicates among the events tell of."""
+    return {
+        (result.source, result.id): shipment
+        for result, payload in zip(told, payloads, strict=True)
+        if result.status == "duplicate"
+        and (shipment := msgspec.json.decode(payload, type=_Event).data.shipment_id)
+    }
 
 
 def _leaves_an_entry(result: EventResult) -> bool:

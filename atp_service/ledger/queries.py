@@ -1,6 +1,6 @@
 """What the rest of the service asks the ledger. Every method may raise `Unavailable`."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Final
@@ -235,14 +235,36 @@ class Ledger:
             raise Unavailable(f"entry {reservation.seq} of epoch {epoch} is not in the ledger")
 
     async def wait_for_events(
-        self, seq: int, events: Sequence[tuple[str, str]], timeout: float, partition: int = 0
+        self,
+        seq: int,
+        events: Sequence[tuple[str, str]],
+        timeout: float,
+        *,
+        shipments: Mapping[tuple[str, str], str],
+        partition: int = 0,
     ) -> None:
         """As `wait_for`, and each of the events (source, id) must be there, however its entry is
-        numbered. `Unavailable` otherwise."""
+        numbered. `Unavailable` otherwise.
+
+        An event of a shipment that had left already has no entry of its own: then the shipment's
+        must be there, which `shipments` names.
+        """
         await self._recorded.wait(partition, seq, timeout)
         missing = set(events) - await self.seen_events(events)
+        left = await self._traced({shipments[event] for event in missing if event in shipments})
+        missing = {event for event in missing if shipments.get(event) not in left}
         if missing:
             raise Unavailable(f"{len(missing)} of {len(events)} events are not in the ledger")
+
+    async def _traced(self, refs: Collection[str]) -> set[str]:
+        """Those that entries speak of."""
+        if not refs:
+            return set()
+        async with self.connection() as connection:
+            cursor = await connection.execute(
+                "SELECT DISTINCT ref FROM traces WHERE ref = ANY(%(refs)s)", {"refs": list(refs)}
+            )
+            return {row[0] for row in await cursor.fetchall()}
 
     async def _has_entry(self, partition: int, epoch: int, seq: int) -> bool:
         async with self.connection() as connection:

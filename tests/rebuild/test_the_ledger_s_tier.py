@@ -14,6 +14,7 @@ from atp_service.api.reservations import Reservations
 from atp_service.api.reservations.requests import ConfirmRequest, HoldRequest, LineRequest
 from atp_service.api.stock_events import StockEvents
 from atp_service.embedded.postgres import Postgres
+from atp_service.inventory.commands import Fulfil
 from atp_service.store import Fenced, Unavailable
 from tests.facts.trade import DC, Retailer, away, event, until
 from tests.rebuild.mending import (
@@ -21,6 +22,7 @@ from tests.rebuild.mending import (
     copy_of,
     looked_after,
     on_the_fork,
+    order,
     put_back,
     tools,
 )
@@ -151,3 +153,18 @@ async def test_an_event_is_answered_for_itself_and_not_for_another_of_the_same_n
         await shop.recorded()
         heartbeat = await events.apply(call, msgspec.json.encode(event("heartbeat")))
         assert heartbeat.status == 200
+
+
+async def test_a_shipment_that_has_left_already_is_answered_once_the_ledger_has_its_leaving(
+    shop: Retailer, redis_url: str, ledger_url: str
+) -> None:
+    events = StockEvents(shop.facts, shop.store, shop.ledger, "ledger")
+    call = Call(request_id="1", traceparent=None, key=None)
+    await shop.tell(event("receipt", quantity=9))
+    await shop.store.apply_all(
+        [*order("cart", 2), Fulfil(reservation_id="cart", shipment_id="SHIP-1", key="f")]
+    )
+    told = event("shipment", quantity=2, shipment_id="SHIP-1", order_id="order-of-cart")
+    async with looked_after(tools(shop, redis_url, ledger_url), shop):
+        answer = await events.apply(call, msgspec.json.encode(told))
+    assert [result.status for result in answer.content.results] == ["duplicate"]

@@ -2,12 +2,12 @@
 
 import sys
 from pathlib import Path
-from typing import cast
 
 import pytest
+from click.testing import CliRunner
 
 from atp_service.cli import rehearse as command
-from atp_service.rehearse.run import Rehearsal
+from atp_service.config import SettingsError
 from tests.embedded.running import Up
 from tests.rehearse.rehearsing import SCALE, audited, figures, refused, rehearse, tiny
 
@@ -107,12 +107,12 @@ def test_a_fault_needs_a_supervisor_to_mend_it(up: Up, tmp_path: Path) -> None:
     assert "--fault kill-api needs an `atp up`" in line
 
 
-def test_without_the_plots_library_it_is_said_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_without_the_plots_library_a_report_is_refused_before_anybody_buys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.delitem(sys.modules, "atp_service.rehearse.plots", raising=False)
-    command._write(cast("Rehearsal", None), tmp_path / "sale.html")
-    said = capsys.readouterr().err
-    assert "pip install 'atp-service[rehearse]'" in said
-    assert not (tmp_path / "sale.html").exists()
+    result = CliRunner().invoke(
+        command.command, [str(tiny(tmp_path)), "--report", str(tmp_path / "sale.html")]
+    )
+    assert isinstance(result.exception, SettingsError)
+    assert "Install atp-service[rehearse]" in str(result.exception)
