@@ -31,7 +31,7 @@ from atp_service.api.answers import Answer, Call
 from atp_service.api.contract import CALL, prepare, respond
 from atp_service.api.edge import Edge
 from atp_service.api.lane import Lane
-from atp_service.api.problems import for_exception, invalid, problem
+from atp_service.api.problems import for_exception, invalid, no_body, problem
 from atp_service.api.reading import SLASH
 from atp_service.api.schema import Shapes, openapi_config
 from atp_service.catalog import Catalog
@@ -134,5 +134,5 @@ def _invalid_parameters(error: ValidationException) -> Answer:
     if missing := _MISSING.match(error.detail):
         fields = [(f"/{missing['name']}", "required, and missing")]
     if any(pointer == "/data" for pointer, _ in fields):
-        return problem("malformed", "The call needs a body.")
+        return no_body()
     return invalid(*(fields or [("", error.detail)]))

@@ -4,7 +4,7 @@ The table below is the whole list. An answer's members stand in `Problem`, so th
 no more and no less than what is sent.
 """
 
-import re
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -13,6 +13,7 @@ from msgspec.json import decode
 
 from atp_service import catalog, ledger, store
 from atp_service.api.answers import PROBLEM, Answer, Headers
+from atp_service.api.pointing import located_in
 
 log = structlog.get_logger()
 
@@ -121,7 +122,7 @@ def invalid(*errors: tuple[str, str]) -> Answer:
     """The answer for fields at fault, as (pointer, message)."""
     return problem(
         "invalid",
-        "; ".join(f"{pointer}: {message}" for pointer, message in errors),
+        "; ".join(f"{pointer}: {message}" if pointer else message for pointer, message in errors),
         errors=[FieldError(pointer, message) for pointer, message in errors],
     )
 
@@ -130,13 +131,19 @@ def too_large(limit: int) -> Answer:
     return problem("too-large", f"The body may have {limit} bytes.")
 
 
-def unreadable(body: bytes, error: Exception) -> Answer:
-    """The answer for a body that didn't decode: malformed before invalid, whichever came first."""
+def no_body() -> Answer:
+    return problem("malformed", "The call needs a body.")
+
+
+def unreadable(body: bytes, error: Exception, read: Callable[[bytes], object]) -> Answer:
+    """The answer for a body that `read` refused: malformed before invalid, whichever came first."""
+    if not body:
+        return no_body()
     try:
-        decode(body)
+        document = decode(body)
     except (DecodeError, UnicodeDecodeError, RecursionError) as malformed:
         return problem("malformed", f"The body is not JSON: {malformed}")
-    return invalid(located(str(error)))
+    return invalid(located_in(document, str(error), read))
 
 
 def for_exception(error: Exception, request_id: str, method: str) -> Answer:
@@ -175,21 +182,3 @@ def for_exception(error: Exception, request_id: str, method: str) -> Answer:
         case _:
             log.error("request_failed", request_id=request_id, exc_info=error)
             return problem("internal", f"It is logged under the request id {request_id}.")
-
-
-_PLACE = re.compile(r"^(?P<message>.*?)(?: - at `\$(?P<path>[^`]*)`)?$", re.DOTALL)
-_FIELD = re.compile(r"field `(?P<name>[^`]*)`")
-_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
-
-
-def located(text: str) -> tuple[str, str]:
-    """msgspec's words as (pointer, message)."""
-    place = _PLACE.match(text)
-    assert place is not None  # noqa: S101  # the pattern matches any text
-    message = place["message"]
-    steps = [name or index for name, index in _STEP.findall(place["path"] or "")]
-    if field := _FIELD.search(message):
-        steps.append(field["name"])
-    if "matching regex" in message:
-        message = "Has a character that isn't allowed here"
-    return "".join(f"/{step}" for step in steps), message

@@ -14,7 +14,8 @@ from msgspec.json import Decoder
 
 from atp_service.api.answers import Call
 from atp_service.api.asgi import Receive, Scope
-from atp_service.api.problems import Refused, invalid, located, problem, too_large, unreadable
+from atp_service.api.pointing import located
+from atp_service.api.problems import Refused, invalid, problem, too_large, unreadable
 from atp_service.catalog.words import Id
 
 T = TypeVar("T")
@@ -50,7 +51,7 @@ def body_reader(kind: type[T]) -> Callable[[bytes], T]:
         try:
             return decode(body or nothing)
         except (DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise Refused(unreadable(body, error)) from None
+            raise Refused(unreadable(body, error, decode)) from None
 
     return read
 

@@ -71,7 +71,7 @@ class StockEvents:
         try:
             payloads = _payloads(body)
         except (DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return unreadable(body, error)
+            return unreadable(body, error, _payloads)
         if len(payloads) > _MOST_EVENTS:
             return invalid(("", f"at most {_MOST_EVENTS} events in one call"))
         arrivals = [

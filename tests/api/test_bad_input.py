@@ -77,6 +77,42 @@ async def test_a_bad_change_points_to_the_field(
     assert problem(answer, 422, "invalid")["errors"][0]["pointer"] == pointer
 
 
+async def test_a_body_left_out_is_told_in_the_same_words_everywhere(
+    shop: httpx.AsyncClient,
+) -> None:
+    calls = [
+        *(
+            ("POST", path)
+            for path in (
+                "/v1/reservations",
+                "/v1/reservations/",
+                "/v1/reservations/cart-1/extend",
+                "/v1/availability",
+                "/v1/availability/",
+                "/v1/stock-events",
+            )
+        ),
+        ("PUT", "/v1/reservations/cart-1"),
+        ("PUT", "/v1/skus/SKU-1/locations/DC-1"),
+    ]
+    answers = [problem(await shop.request(*call), 400, "malformed") for call in calls]
+    assert {answer["detail"] for answer in answers} == {"The call needs a body."}
+
+
+async def test_what_is_wrong_with_the_whole_body_is_said_without_a_pointer(
+    shop: httpx.AsyncClient,
+) -> None:
+    for path, body in (
+        ("/v1/reservations", [LINE]),
+        ("/v1/availability", 7),
+        ("/v1/stock-events", 7),
+        ("/v1/stock-events", [{}] * 1_001),
+    ):
+        document = problem(await shop.post(path, json=body), 422, "invalid")
+        assert document["errors"][0]["pointer"] == ""
+        assert document["detail"] == document["errors"][0]["message"]
+
+
 async def test_a_body_over_the_limit_is_refused_unread(shop: httpx.AsyncClient) -> None:
     for path, limit in (("/v1/reservations", 65_536), ("/v1/stock-events", 1_048_576)):
         fits = b" " * (limit - 2) + b"{}"

@@ -72,11 +72,24 @@ async def test_what_is_put_is_there_until_it_is_deleted(
         ("/v1/locations/" + "x" * 33, {}, "/id"),
         ("/v1/skus/x", {"units": {"CASE": 0}}, "/units/CASE"),
         ("/v1/skus/x", {"units": {"CASE": "twelve"}}, "/units/CASE"),
+        ("/v1/skus/x", {"units": {"CASE": 12, "BOX": 1.5, "EACH": 1}}, "/units/BOX"),
+        ("/v1/skus/x", {"units": {"CASE": 12, "": 1}}, "/units/"),
+        ("/v1/skus/x", {"units": {"1/2 {": 1}}, "/units/1~12 {"),
+        ("/v1/skus/x", {"aliases": {"erp": ["a"], "gtin": [1]}}, "/aliases/gtin/0"),
+        ("/v1/skus/x", {"aliases": {"erp": ["a"], "gtin": 1}}, "/aliases/gtin"),
+        ("/v1/skus/x", {"aliases": {"pos/~1": ["a", "b\n"]}}, "/aliases/pos~1~01/1"),
         ("/v1/skus/x", {"name": 7}, "/name"),
         ("/v1/skus/x", {"components": [{"sku": "x"}]}, "/components"),
         ("/v1/channels/x", {"safety_stock": -1}, "/safety_stock"),
         ("/v1/feeds/x", {"snapshot": "maybe"}, "/snapshot"),
         ("/v1/feeds/x", {"freshness_seconds": 0}, "/freshness_seconds"),
+        ("/v1/feeds/x", {"location_map": {"W1": "DC-1", "W2": ""}}, "/location_map/W2"),
+        (
+            "/v1/feeds/x",
+            {"sku_map": {"1": "SKU-1", "2": "{"}, "freshness_seconds": 2**70},
+            "/sku_map/2",
+        ),
+        ("/v1/feeds/x", {"sku/~map": {}}, "/sku~1~0map"),
         ("/v1/skus/SKU-1/locations/DC-1", {"safety_stock": -1}, "/safety_stock"),
     ],
 )
@@ -85,6 +98,23 @@ async def test_a_wrong_value_is_pointed_at(
 ) -> None:
     document = problem(await shop.put(path, json=body), 422, "invalid")
     assert document["errors"][0]["pointer"] == pointer
+
+
+async def test_of_a_map_of_thousands_the_one_wrong_entry_is_pointed_at(
+    shop: httpx.AsyncClient,
+) -> None:
+    sku_map = {f"theirs-{n}": f"SKU-{n}" for n in range(10_000)} | {"theirs-777": 7}
+    document = problem(await shop.put("/v1/feeds/x", json={"sku_map": sku_map}), 422, "invalid")
+    assert document["errors"] == [
+        {"pointer": "/sku_map/theirs-777", "message": "Expected `str`, got `int`"}
+    ]
+    assert document["detail"] == "/sku_map/theirs-777: Expected `str`, got `int`"
+
+
+async def test_of_an_entry_told_twice_the_map_is_pointed_at(shop: httpx.AsyncClient) -> None:
+    body = b'{"units": {"CASE": 1.5, "CASE": 12}}'
+    document = problem(await shop.put("/v1/skus/x", content=body), 422, "invalid")
+    assert document["errors"][0]["pointer"] == "/units"
 
 
 async def test_a_level_of_strangers_has_no_safety_stock(shop: httpx.AsyncClient) -> None:
