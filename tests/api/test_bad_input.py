@@ -128,7 +128,7 @@ async def test_what_is_not_there_is_a_problem_too(shop: httpx.AsyncClient) -> No
 async def test_a_wrong_method_hears_the_right_ones(shop: httpx.AsyncClient) -> None:
     answer = await shop.delete("/v1/reservations/cart-1")
     problem(answer, 405, "method-not-allowed")
-    assert answer.headers["allow"] == "GET, PUT"
+    assert answer.headers["allow"] == "GET, HEAD, PUT"
     problem(await shop.get("/v1/reservations/cart-1/confirm"), 405, "method-not-allowed")
 
 

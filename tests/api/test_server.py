@@ -177,6 +177,41 @@ async def test_availability_is_asked_with_a_query(connection: Connection) -> Non
     assert [item["ats"] for item in body["items"]] == [100, 0]
 
 
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/health/live", 200),
+        ("/health/ready", 200),
+        ("/metrics", 200),
+        ("/schema", 200),
+        ("/v1/availability?sku=SKU-1", 200),
+        ("/v1/availability?sku=", 422),
+        ("/v1/skus/SKU-1", 200),
+        ("/v1/skus/NOPE", 404),
+        ("/v1/explain?sku=SKU-1&place=DC-1", 422),
+        ("/v1/stock-events", 405),
+    ],
+)
+async def test_a_head_is_answered_as_a_get_without_the_body(
+    connection: Connection, path: str, status: int
+) -> None:
+    reader, writer = connection
+    told = []
+    for method in ("GET", "HEAD"):
+        writer.write(f"{method} {path} HTTP/1.1\r\nHost: atp\r\n\r\n".encode())
+        async with asyncio.timeout(5):
+            head = (await reader.readuntil(b"\r\n\r\n")).decode().lower().split("\r\n")
+            headers = dict(line.split(": ", 1) for line in head[1:] if line)
+            if method == "GET":
+                await reader.readexactly(int(headers["content-length"]))
+        told.append((int(head[0].split()[1]), headers["content-type"], sorted(headers)))
+    assert told[0] == told[1]
+    assert told[0][0] == status
+    # Where a body had come after all, it would be taken for the next answer.
+    writer.write(request(cart("a")))
+    assert (await answer(reader))[0] == 201
+
+
 async def test_a_body_over_the_limit_is_refused(connection: Connection) -> None:
     reader, writer = connection
     writer.write(request(b" " * (64 * 1024 + 1)))
