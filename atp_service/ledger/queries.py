@@ -97,17 +97,26 @@ class Ledger:
 
     async def open(self, epoch: int, run_id: str, partition: int = 0) -> None:
         """Remember the Redis that the partition was opened with; a Redis may have been used before
-        this ledger knew of it."""
+        this ledger knew of it. Another one than was opened last is a doubt."""
         async with self.connection() as connection:
             await connection.execute(
                 """
                 INSERT INTO positions (partition, epoch, seq, digest, chain, run_id)
                 VALUES (%(partition)s, %(epoch)s, 0, '', %(genesis)s, %(run_id)s)
                 ON CONFLICT (partition) DO UPDATE
-                SET run_id = excluded.run_id
+                SET run_id = excluded.run_id,
+                    doubts = positions.doubts
+                        + (positions.run_id NOT IN ('', excluded.run_id))::integer
                 WHERE positions.epoch = excluded.epoch
                 """,
                 {"partition": partition, "epoch": epoch, "genesis": GENESIS, "run_id": run_id},
+            )
+
+    async def doubt(self, partition: int = 0) -> None:
+        """Redis may have lost what it had beyond the ledger: the event stream is replayed."""
+        async with self.connection() as connection:
+            await connection.execute(
+                "UPDATE positions SET doubts = doubts + 1 WHERE partition = %s", (partition,)
             )
 
     async def seen_events(self, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:

@@ -1,8 +1,9 @@
-"""How far an event stream is in the ledger, and which rebuilds it has to be replayed for.
+"""How far an event stream is in the ledger, and what it has to be replayed for.
 
 What is acknowledged on the stream is in Redis by then, but not yet here. So it is noted beside the
 entry that was Redis's latest afterwards, and counts when the ledger has that very entry. While a
-replay is still to come nothing is noted: what was acknowledged may have been lost.
+replay is still to come, for a rebuild or for a doubt, nothing is noted: what was acknowledged may
+have been lost.
 """
 
 from datetime import datetime
@@ -23,6 +24,14 @@ class Mark(Struct, frozen=True):
     digest: str
 
 
+class Due(Struct, frozen=True):
+    """A replay that is still to come: for the rebuilds up to this epoch's, 0 without one, and for
+    so many of the doubts there have been."""
+
+    epoch: int
+    doubts: int
+
+
 async def recorded_through(
     connection: AsyncConnection[Any], partition: int, stream: str, created_at: datetime
 ) -> int:
@@ -39,24 +48,42 @@ async def recorded_through(
     return row[0] if row else 0
 
 
-async def to_replay_for(connection: AsyncConnection[Any], partition: int) -> int | None:
-    """The epoch of the latest rebuild whose events are still to be replayed; None without one."""
+async def to_replay_for(connection: AsyncConnection[Any], partition: int) -> Due | None:
+    """The replay that is due by now; None where none is."""
     cursor = await connection.execute(
-        "SELECT max(epoch) FROM rebuilds WHERE partition = %s AND replayed_at IS NULL",
+        """
+        SELECT coalesce(max(rebuilds.epoch), 0), doubts
+        FROM positions
+        LEFT JOIN rebuilds
+          ON rebuilds.partition = positions.partition
+         AND replayed_at IS NULL
+        WHERE positions.partition = %s
+        GROUP BY positions.partition
+        HAVING doubts > doubts_settled OR max(rebuilds.epoch) IS NOT NULL
+        """,
         (partition,),
     )
     row = await cursor.fetchone()
-    return row[0] if row else None
+    return Due(*row) if row else None
 
 
 async def replayed(
-    connection: AsyncConnection[Any], partition: int, mark: Mark, epoch: int, events: int
+    connection: AsyncConnection[Any], partition: int, mark: Mark, due: Due, events: int
 ) -> bool:
-    """Up to the mark the stream has been replayed for the rebuilds up to this epoch's; False while
+    """Up to the mark the stream has been replayed for what was due before it began; False while
     the ledger lacks what came of it."""
     async with connection.transaction():
-        if not await _has_entry(connection, partition, mark):
+        if not await _has_what_redis_had(connection, partition, mark):
             return False
+        # The position first, as a rebuild does.
+        await connection.execute(
+            """
+            UPDATE positions
+            SET doubts_settled = greatest(doubts_settled, %(doubts)s)
+            WHERE partition = %(partition)s
+            """,
+            {"partition": partition, "doubts": due.doubts},
+        )
         await connection.execute(
             """
             UPDATE rebuilds
@@ -64,7 +91,7 @@ async def replayed(
                 report = report || jsonb_build_object('events_replayed', %(events)s::bigint)
             WHERE partition = %(partition)s AND epoch <= %(epoch)s AND replayed_at IS NULL
             """,
-            {"partition": partition, "epoch": epoch, "events": events},
+            {"partition": partition, "epoch": due.epoch, "events": events},
         )
         await _note(connection, partition, mark)
     return True
@@ -79,9 +106,17 @@ async def acknowledged(connection: AsyncConnection[Any], partition: int, mark: M
     return True
 
 
+async def _has_what_redis_had(connection: AsyncConnection[Any], partition: int, mark: Mark) -> bool:
+    """The entry; where Redis had none, and nothing came of the replay, no more than nothing."""
+    if mark.entry_seq != 0:
+        return await _has_entry(connection, partition, mark)
+    cursor = await connection.execute(
+        "SELECT FROM positions WHERE partition = %s AND seq = 0", (partition,)
+    )
+    return await cursor.fetchone() is not None
+
+
 async def _has_entry(connection: AsyncConnection[Any], partition: int, mark: Mark) -> bool:
-    if mark.entry_seq == 0:
-        return True
     cursor = await connection.execute(
         "SELECT FROM entries WHERE partition = %s AND seq = %s AND digest = %s",
         (partition, mark.entry_seq, mark.digest),
@@ -96,6 +131,9 @@ async def _note(connection: AsyncConnection[Any], partition: int, mark: Mark) ->
         SELECT %(partition)s, %(stream)s, %(created_at)s, %(seq)s
         WHERE NOT EXISTS (
             SELECT FROM rebuilds WHERE partition = %(partition)s AND replayed_at IS NULL
+        )
+          AND NOT EXISTS (
+            SELECT FROM positions WHERE partition = %(partition)s AND doubts > doubts_settled
         )
         ON CONFLICT (partition, stream) DO UPDATE
         SET created_at = excluded.created_at,

@@ -1,4 +1,5 @@
-"""The event stream beside the ledger: given again where Redis lost writes, and how far it is there.
+"""The event stream beside the ledger: given again where Redis lost writes or may have, and how far
+it is there.
 
 Ingest acknowledges an event when it is on disk in Redis. So what was acknowledged before Redis was
 looked at is in the ledger as soon as that has the entry which was Redis's latest then, the very
@@ -14,9 +15,9 @@ from nats.aio.client import Client
 from psycopg import AsyncConnection
 
 from atp_service.facts import Facts
-from atp_service.ledger import streams
-from atp_service.ledger.position import read_position
-from atp_service.ledger.streams import Mark
+from atp_service.ledger import Ledger, streams
+from atp_service.ledger.streams import Due, Mark
+from atp_service.rebuild.doubts import Doubts, may_have_lost
 from atp_service.rebuild.replay import Reach, Replayed, acknowledged, last_of, replay
 from atp_service.store import Fenced
 from atp_service.store.opening import Sight
@@ -28,12 +29,12 @@ log = structlog.get_logger()
 class Reached(Struct, frozen=True):
     """How far the stream is in a Redis, to be noted when the ledger has it too.
 
-    `rebuild` is the epoch of the rebuild that it was replayed for, None where it is what was
-    acknowledged; `mark` is None where it has to be replayed once more.
+    `due` is what it was replayed for, None where it is what was acknowledged; `mark` is None where
+    it has to be replayed once more.
     """
 
     redis_epoch: int
-    rebuild: int | None
+    due: Due | None
     mark: Mark | None
     done: Replayed
 
@@ -48,54 +49,68 @@ class Events:
         self._partition = partition
 
     async def replay(
-        self, facts: Facts, connection: AsyncConnection[Any], site: Site, rebuild: int
+        self, facts: Facts, connection: AsyncConnection[Any], site: Site, due: Due
     ) -> Reached:
         """Give again what may have been lost: what comes after the last place that was noted.
 
         Raises Away; and Unavailable or Fenced as the store does.
         """
+        before = await site.look()
         last = await last_of(self._client, self._stream)
         if last is None:
-            return Reached(0, rebuild, None, Replayed())
+            return Reached(0, due, None, Replayed())
         after = await streams.recorded_through(
             connection, self._partition, self._stream, last.created_at
         )
         if after > last.seq:
             after = 0  # the stream was set back: its numbers are given again
         done = await replay(self._client, facts, self._stream, after=after, through=last.seq)
-        log.info("events_replayed", rebuild=rebuild, after=after, **structs.asdict(done))
         sight = await site.look()
-        mark = None if done.waiting else self._mark(last, sight)
-        return Reached(sight.epoch or 0, rebuild, mark, done)
+        gone = may_have_lost(before, sight) or done.seq > (sight.seq or 0)
+        whole = not (done.waiting or gone)
+        log.info(
+            "events_replayed",
+            rebuild=due.epoch,
+            doubts=due.doubts,
+            after=after,
+            whole=whole,
+            **structs.asdict(done),
+        )
+        mark = self._mark(last, sight) if whole else None
+        return Reached(sight.epoch or 0, due, mark, done)
 
-    async def acknowledged(self, connection: AsyncConnection[Any], site: Site) -> Reached | None:
+    async def acknowledged(self, ledger: Ledger, site: Site, doubts: Doubts) -> Reached | None:
         """What is acknowledged, beside the Redis that has it; None where it can't be said now.
 
-        Raises Away; and Fenced where Redis doesn't continue the ledger.
+        A doubt that this look gives rise to is in the ledger when it returns. Raises Away; the
+        ledger's Unavailable; and Fenced where Redis doesn't continue the ledger.
         """
         reach = await acknowledged(self._client, self._stream, self._consumer)
         if reach is None:
             return None
-        position = await read_position(connection, self._partition)
+        position = await ledger.position(self._partition)
         sight = await site.look()
         try:
             await site.compare(sight, position)
         except Fenced as fence:
             # Or, while we looked, entries were recorded and let go of.
-            moved = position != await read_position(connection, self._partition)
+            moved = position != await ledger.position(self._partition)
             if fence.cause == "ledger-behind" and moved:
                 return None
             raise
+        if position is None:
+            return None
+        await doubts.weigh(position, sight)
         return Reached(sight.epoch or 0, None, self._mark(reach, sight), Replayed())
 
     async def note(self, connection: AsyncConnection[Any], reached: Reached) -> bool:
         """Note how far the stream is, if the ledger has all that came of it by now."""
         if reached.mark is None:
             return False
-        if reached.rebuild is None:
+        if reached.due is None:
             return await streams.acknowledged(connection, self._partition, reached.mark)
         return await streams.replayed(
-            connection, self._partition, reached.mark, reached.rebuild, reached.done.events
+            connection, self._partition, reached.mark, reached.due, reached.done.events
         )
 
     def _mark(self, reach: Reach, sight: Sight) -> Mark:

@@ -1,9 +1,11 @@
-"""The stream while Redis is open: replayed where NATS was away at the rebuild, else followed."""
+"""The stream while Redis is open: replayed where NATS was away at the rebuild, or where Redis may
+have lost what nobody can see; else followed."""
 
 from atp_service.facts import Facts
 from atp_service.ledger.position import read_position
 from atp_service.ledger.rebuilding import session
-from atp_service.ledger.streams import to_replay_for
+from atp_service.ledger.streams import Due, to_replay_for
+from atp_service.rebuild.doubts import Doubts
 from atp_service.rebuild.events import Events, Reached
 from atp_service.rebuild.rebuilder import Tools
 from atp_service.store.rebuilding import Site
@@ -16,6 +18,7 @@ class Late:
         self._tools = tools
         self._facts = facts
         self._site = site
+        self._doubts = Doubts(tools.ledger, tools.partition)
         self._reached: Reached | None = None
 
     async def look(self) -> None:
@@ -25,12 +28,14 @@ class Late:
         if events is None:
             return
         tools = self._tools
+        # What is acknowledged first: what that look at Redis finds odd makes a replay due.
+        seen = await events.acknowledged(tools.ledger, self._site, self._doubts)
         async with tools.ledger.connection() as connection:
-            pending = await to_replay_for(connection, tools.partition)
-            if pending is None and self._reached is None:
-                self._reached = await events.acknowledged(connection, self._site)
-        if pending is not None and (self._reached is None or self._reached.rebuild != pending):
-            self._reached = await self._replay(events, pending)
+            due = await to_replay_for(connection, tools.partition)
+        if due is None:
+            self._reached = self._reached or seen
+        elif self._reached is None or self._reached.due != due:
+            self._reached = await self._replay(events, due)
 
     async def note(self) -> None:
         """What was seen, once it is recorded; forgotten where the ledger has gone on without it.
@@ -58,6 +63,6 @@ class Late:
             return None
         return Events(tools.nats, tools.stream, tools.consumer, tools.partition)
 
-    async def _replay(self, events: Events, pending: int) -> Reached:
+    async def _replay(self, events: Events, due: Due) -> Reached:
         async with session(self._tools.database_url) as connection:
-            return await events.replay(self._facts, connection, self._site, pending)
+            return await events.replay(self._facts, connection, self._site, due)

@@ -33,6 +33,7 @@ from atp_service.ledger.rebuilding import (
     raise_epoch,
     session,
 )
+from atp_service.ledger.streams import to_replay_for
 from atp_service.metrics import REGISTRY
 from atp_service.rebuild import forks
 from atp_service.rebuild.again import Again
@@ -274,9 +275,12 @@ class _Run:
         if tools.nats is None or not tools.nats.is_connected:
             log.warning("replay_put_off", reason="NATS is away")
             return
+        due = await to_replay_for(connection, tools.partition)
+        if due is None:
+            return  # somebody has taken over, and done it
         events = Events(tools.nats, tools.stream, tools.consumer, tools.partition)
         try:
-            reached = await events.replay(tools.facts_on(store), connection, site, report.epoch)
+            reached = await events.replay(tools.facts_on(store), connection, site, due)
         except Away as away:
             log.warning("replay_put_off", reason=str(away))
             return

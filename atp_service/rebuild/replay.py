@@ -39,11 +39,13 @@ class Away(Exception):
 
 
 class Replayed(Struct):
-    """How many events were given again, how many of them were news, and how many still wait."""
+    """How many events were given again, how many of them were news, and how many still wait; and
+    the latest entry that came of them."""
 
     events: int = 0
     news: int = 0
     waiting: int = 0
+    seq: int = 0
 
 
 class Reach(Struct, frozen=True):
@@ -138,6 +140,7 @@ async def _replay(pull: "_Pull", facts: Facts, last_seq: int, done: Replayed) ->
             before, done.events = done.events, done.events + len(results)
             done.news += sum(r.status not in ("duplicate", "waiting") for r in results)
             done.waiting += sum(r.status == "waiting" for r in results)
+            done.seq = max([done.seq, *(r.seq for r in results)])
             if before // _TOLD_EVERY != done.events // _TOLD_EVERY:
                 log.info("events_being_replayed", events=done.events, news=done.news)
             if arrived[-1][1].seq >= last_seq:

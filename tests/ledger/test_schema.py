@@ -100,7 +100,9 @@ async def test_what_waited_twice_before_the_migration_waits_once_after_it(bare: 
                 (scope,),
             )
         connection.execute("DROP TRIGGER append_only ON catalog_history")
-        connection.execute("DROP TABLE streams_recorded")  # of the migration after it
+        # Of the migrations after it.
+        connection.execute("DROP TABLE streams_recorded")
+        connection.execute("ALTER TABLE positions DROP doubts, DROP doubts_settled")
         connection.execute("UPDATE alembic_version SET version_num = '0002'")
     migrate(bare.owner)
     assert rows(bare.owner, "SELECT status FROM reconciliations ORDER BY id") == [
