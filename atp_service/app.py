@@ -158,7 +158,13 @@ async def _serve_on(listener: socket.socket, settings: Settings) -> None:
         gc.set_threshold(10_000, 20, 50)
         log.info("serving", host=settings.host, port=listener.getsockname()[1])
         metrics.tell_serving()
-        await server.serve([listener])
+        cutting_off = asyncio.create_task(
+            api.cut_off_slow_callers(server, settings.request_seconds)
+        )
+        try:
+            await server.serve([listener])
+        finally:
+            await _cancelled(cutting_off)
 
 
 async def _work(settings: Settings, roles: Sequence[str]) -> int:

@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Seconds = Annotated[int, Meta(ge=0, le=86_400 * 31)]
+Patience = Annotated[int, Meta(ge=1, le=3_600)]
 Hours = Annotated[int, Meta(ge=1, le=24 * 31)]
 
 _PREFIX = "ATP_"
@@ -26,6 +27,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     host: str = "127.0.0.1"
     port: Port = 8080
+    request_seconds: Patience = 30
     data: str = ".atp"
     redis_url: str | None = None
     nats_url: str | None = None
@@ -51,6 +53,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 _TO_SET = {
     "host": "a loopback address, such as 127.0.0.1",
     "port": "a port, 1 to 65535, or 0 for any that is free",
+    "request_seconds": "seconds, 1 to 3600, that a request may take to arrive",
     "data": "the folder where data is kept",
     "redis_url": "redis://host:port/0, rediss://… or unix:///path/to/socket",
     "nats_url": "nats://host:port",

@@ -2,6 +2,7 @@
 
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable
+from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, multiprocess
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -41,7 +42,12 @@ _door_round_trip_seconds = Histogram(
 _events = Counter(
     "atp_events", "Stock events, by what became of them", ["status"], registry=REGISTRY
 )
-
+_slow_callers = Counter(
+    "atp_http_slow_callers",
+    "Callers hung up on, by what they owed: the rest of a request, or taking the answer",
+    ["owed"],
+    registry=REGISTRY,
+)
 _serving = Gauge(
     "atp_serving",
     "API processes that answer",
@@ -59,6 +65,11 @@ def observe_request(method: str, route: str, status: int, seconds: float) -> Non
     if observe is None:
         observe = _observers[key] = _http_request_seconds.labels(method, route, status).observe
     observe(seconds)
+
+
+def count_slow_caller(owed: Literal["request", "answer"]) -> None:
+    """A caller was hung up on."""
+    _slow_callers.labels(owed).inc()
 
 
 def observe_batch(commands: int, queue_seconds: float, round_trip_seconds: float) -> None:

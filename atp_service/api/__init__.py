@@ -3,5 +3,6 @@
 from atp_service.api.application import create
 from atp_service.api.edge import Edge
 from atp_service.api.server import LaneProtocol
+from atp_service.api.slow_callers import cut_off_slow_callers
 
-__all__ = ["Edge", "LaneProtocol", "create"]
+__all__ = ["Edge", "LaneProtocol", "create", "cut_off_slow_callers"]

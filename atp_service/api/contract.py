@@ -26,6 +26,8 @@ from atp_service.api.reading import SLASH, body_reader
 
 T = TypeVar("T")
 
+_ANYWHERE = ("malformed", "request-timeout", "internal", "unavailable")
+
 # An option of a route that shop pages call: what they add against caches is nothing to it.
 ANY_QUERY = "any_query"
 
@@ -129,7 +131,7 @@ def problems(*slugs: str) -> dict[int, ResponseSpec]:
             media_type="application/problem+json",
             generate_examples=False,
         )
-        for status, found in statuses(*slugs, "malformed", "internal", "unavailable").items()
+        for status, found in statuses(*slugs, *_ANYWHERE).items()
     }
 
 

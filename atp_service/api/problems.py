@@ -34,6 +34,7 @@ _PROBLEMS: dict[str, tuple[int, str]] = {
     "generation-mismatch": (412, "The reservation has been replaced meanwhile"),
     "not-found": (404, "There is no such thing"),
     "method-not-allowed": (405, "The method is not allowed here"),
+    "request-timeout": (408, "The request took too long to arrive"),
     "too-large": (413, "The body is too large"),
     "internal": (500, "Something failed on our side"),
     "overloaded": (503, "No room for more promises right now"),

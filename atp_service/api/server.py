@@ -14,6 +14,7 @@ from time import perf_counter
 from msgspec.json import encode
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from atp_service import metrics
 from atp_service.api.answers import Answer, Call
 from atp_service.api.edge import RESERVATION_BYTES, Edge
 from atp_service.api.lane import Hot
@@ -62,6 +63,34 @@ class LaneProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._in_message = False
         super().on_message_complete()
+
+    def owed(self) -> object | None:
+        """What we wait for the caller to send or to take; the same thing for as long as it is the
+        same. None while the answer is ours to give, and between requests: uvicorn ends that."""
+        turn = self.cycle
+        if self.transport.get_write_buffer_size():
+            return turn or self
+        arriving = self._in_message and (turn is None or turn.response_complete or turn.more_body)
+        if arriving and not self.pipeline:
+            return self.scope
+        idle = not self._in_message and (turn is None or turn.response_complete)
+        return (turn or self) if idle and self.timeout_keep_alive_task is None else None
+
+    def cut_off(self) -> None:
+        """Hang up on a caller who owes us something, with an answer where there is a question."""
+        turn = self.cycle
+        if self.transport.get_write_buffer_size():
+            metrics.count_slow_caller("answer")
+            self.transport.abort()  # to close it would wait for the caller again
+            return
+        metrics.count_slow_caller("request")
+        if turn is not None and not turn.response_complete:
+            turn.disconnected = True
+            turn.message_event.set()
+            answer = problem("request-timeout", "The rest of the request didn't come in time.")
+            call = call_of(dict(turn.scope["headers"]))
+            self.transport.write(self._response(answer, call, keep_alive=False))
+        self.transport.close()
 
     def _take(self, data: bytes) -> bool:
         """Whether this is a whole request for a hot route, of the plain shape; then it is taken."""
@@ -139,6 +168,8 @@ class _Turn:
     """A request of the lane, as much of a cycle as uvicorn wants to see of one."""
 
     __slots__ = ("disconnected", "keep_alive", "message_event", "response_complete")
+
+    more_body = False
 
     def __init__(self) -> None:
         self.disconnected = False

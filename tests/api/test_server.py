@@ -20,7 +20,9 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @asynccontextmanager
-async def listening(service: Service) -> AsyncIterator[tuple[uvicorn.Server, int]]:
+async def listening(
+    service: Service, *, patience_seconds: float = 30.0
+) -> AsyncIterator[tuple[uvicorn.Server, int]]:
     server = uvicorn.Server(
         uvicorn.Config(
             service.app,
@@ -35,11 +37,14 @@ async def listening(service: Service) -> AsyncIterator[tuple[uvicorn.Server, int
     async with asyncio.timeout(10):
         while not server.started:  # noqa: ASYNC110  # uvicorn has no event for it
             await asyncio.sleep(0.01)
+    cutting_off = asyncio.create_task(api.cut_off_slow_callers(server, patience_seconds))
     try:
         yield server, server.servers[0].sockets[0].getsockname()[1]
     finally:
         server.should_exit = True
         await serving
+        cutting_off.cancel()
+        await asyncio.wait([cutting_off])
 
 
 @pytest.fixture
