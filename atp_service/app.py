@@ -262,7 +262,7 @@ async def _ingest(parts: Connections, stop: asyncio.Event) -> None:
     while not parts.nats.is_connected and not stop.is_set():
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), _LOOK_SECONDS)
-    await ingest.run(parts.nats, parts.facts, stop=stop)
+    await ingest.run(parts.nats, parts.facts, parts.ledger, stop=stop)
 
 
 async def _connect(bus: NatsClient, url: str, name: str) -> None:

@@ -25,6 +25,7 @@ from atp_service.ingest.stream import (
     ensure_stream,
     make_room,
 )
+from atp_service.ledger import Ledger
 from atp_service.metrics import REGISTRY
 from atp_service.store import Fenced, Unavailable
 
@@ -46,7 +47,7 @@ _messages = Counter("atp_ingest_messages", "Messages fetched and done with", reg
 _waiting = Counter("atp_ingest_waiting", "Messages put back, to come again", registry=REGISTRY)
 
 
-async def run(client: Client, facts: Facts, *, stop: asyncio.Event) -> None:
+async def run(client: Client, facts: Facts, ledger: Ledger, *, stop: asyncio.Event) -> None:
     """Ingest until told to stop; then the group in flight is finished."""
     pause = SHORTEST_PAUSE_SECONDS
     while not stop.is_set():
@@ -57,7 +58,7 @@ async def run(client: Client, facts: Facts, *, stop: asyncio.Event) -> None:
             pause = SHORTEST_PAUSE_SECONDS
             async with Pull(client, STREAM, CONSUMER) as pull:
                 log.info("ingest_started", stream=STREAM, consumer=CONSUMER)
-                await _Ingest(client, pull, facts, stop).run()
+                await _Ingest(client, pull, facts, ledger, stop).run()
         # JetStream's errors are nats's errors; a request may also just not be answered.
         except (Gone, nats.errors.Error, TimeoutError, OSError) as fault:
             log.warning("ingest_interrupted", reason=str(fault) or type(fault).__name__)
@@ -69,10 +70,13 @@ async def run(client: Client, facts: Facts, *, stop: asyncio.Event) -> None:
 class _Ingest:
     """Ingesting while stream and consumer are there. One group is read while another is written."""
 
-    def __init__(self, client: Client, pull: Pull, facts: Facts, stop: asyncio.Event) -> None:
+    def __init__(
+        self, client: Client, pull: Pull, facts: Facts, ledger: Ledger, stop: asyncio.Event
+    ) -> None:
         self._client = client
         self._pull = pull
         self._facts = facts
+        self._ledger = ledger
         self._stop = stop
         self._room_made_at = 0.0
 
@@ -89,7 +93,7 @@ class _Ingest:
                     before = taking
                 if time.monotonic() > self._room_made_at + ROOM_EVERY_SECONDS:
                     self._room_made_at = time.monotonic()
-                    await make_room(self._client.jetstream())
+                    await make_room(self._client.jetstream(), self._ledger)
         finally:
             if before is not None:
                 await before

@@ -1,8 +1,9 @@
 """The stream that events arrive on, and the consumer that all workers share.
 
 Nothing is discarded silently: a full stream refuses what is new, which its publisher notices, and
-nothing goes by age. Room is made from the end that has been applied, but half of the stream is
-kept, for whoever has to look back.
+nothing goes by age. Room is made from the end that is applied and known to be in the ledger: until
+then a Redis that is lost would need it once more. Half of the stream is kept all the same, for
+whoever has to look back.
 """
 
 from typing import Final
@@ -19,6 +20,8 @@ from nats.js.api import (
     StreamConfig,
 )
 from nats.js.errors import NotFoundError
+
+from atp_service.ledger import Ledger, Unavailable
 
 log = structlog.get_logger()
 
@@ -68,15 +71,24 @@ async def ensure_consumer(jetstream: JetStreamContext) -> None:
         )
 
 
-async def make_room(jetstream: JetStreamContext) -> None:
-    """When the stream is half full, let go of what is applied, down to half of its messages."""
+async def make_room(jetstream: JetStreamContext, ledger: Ledger) -> None:
+    """When the stream is half full, let go of what is applied and recorded, down to half of its
+    messages. Of nothing while the ledger can't say what that is."""
     info = await jetstream.stream_info(STREAM)
     most = info.config.max_bytes or 0
     if most <= 0 or info.state.bytes * 2 < most:
         return
     consumer = await jetstream.consumer_info(STREAM, CONSUMER)
     applied = consumer.ack_floor.stream_seq if consumer.ack_floor is not None else 0
-    keep_from = min(applied + 1, (info.state.first_seq + info.state.last_seq) // 2)
+    try:
+        recorded = await ledger.recorded_through(STREAM, info.created) if info.created else 0
+    except Unavailable as away:
+        log.warning("stream_not_trimmed", stream=STREAM, reason=str(away))
+        return
+    done_with = min(applied, recorded)
+    keep_from = min(done_with + 1, (info.state.first_seq + info.state.last_seq) // 2)
     if keep_from > info.state.first_seq:
         await jetstream.purge_stream(STREAM, seq=keep_from)
         log.info("stream_trimmed", stream=STREAM, first_seq=keep_from)
+    else:
+        log.warning("stream_not_trimmed", stream=STREAM, applied=applied, recorded=recorded)

@@ -14,6 +14,7 @@ from atp_service.inventory.reservations import Reservation, decode_reservation, 
 from atp_service.ledger.answered import Answered
 from atp_service.ledger.position import GENESIS, Position, read_position
 from atp_service.ledger.recorded import Recorded
+from atp_service.ledger.streams import recorded_through
 from atp_service.ledger.unavailable import Unavailable, unavailable_when_away
 from atp_service.postgres import PATIENCE_SECONDS, Impatient
 
@@ -118,6 +119,12 @@ class Ledger:
             await connection.execute(
                 "UPDATE positions SET doubts = doubts + 1 WHERE partition = %s", (partition,)
             )
+
+    async def recorded_through(self, stream: str, created_at: datetime, partition: int = 0) -> int:
+        """The last event of the stream, made then, before which none can be missing here; 0 where
+        nothing is known."""
+        async with self.connection() as connection:
+            return await recorded_through(connection, partition, stream, created_at)
 
     async def seen_events(self, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
         """Those of the events (source, id) that the ledger has, whatever became of them."""

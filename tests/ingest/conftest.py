@@ -78,7 +78,7 @@ async def worker(shop: Retailer, nats_url: str) -> AsyncIterator[None]:
     """A worker with a connection of its own; at the end it is stopped as a worker is."""
     client = await nats.connect(nats_url, max_reconnect_attempts=-1)
     stop = asyncio.Event()
-    work = asyncio.create_task(ingest.run(client, shop.facts, stop=stop))
+    work = asyncio.create_task(ingest.run(client, shop.facts, shop.ledger, stop=stop))
     try:
         yield
     finally:

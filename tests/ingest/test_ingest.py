@@ -8,6 +8,8 @@ from nats.aio.client import Client
 from atp_service import ingest
 from atp_service.embedded.postgres import Postgres
 from atp_service.ingest.stream import make_room
+from atp_service.ledger import streams
+from atp_service.ledger.streams import Mark
 from tests.facts.trade import Retailer, away, event, now_ms, until
 from tests.ingest.conftest import Stream, worker
 
@@ -182,18 +184,46 @@ async def test_nothing_is_discarded_silently(stream: Stream) -> None:
     assert info.config.storage == "file"
 
 
-async def test_room_is_made_from_what_is_applied_and_from_nothing_else(
-    shop: Retailer, empty_nats: Client, nats_url: str
+async def test_room_is_made_from_what_is_recorded_and_from_nothing_else(
+    shop: Retailer, empty_nats: Client, nats_url: str, postgres: Postgres, ledger_url: str
 ) -> None:
     jetstream = empty_nats.jetstream()
     await jetstream.add_stream(name=ingest.STREAM, subjects=["atp.events.>"], max_bytes=80_000)
     stream = Stream(empty_nats)
+
+    async def first_kept() -> int:
+        await make_room(jetstream, shop.ledger)
+        return (await jetstream.stream_info(ingest.STREAM)).state.first_seq
+
+    async def noted(seq: int) -> None:
+        """As the worker's role `rebuild` does it."""
+        info = await jetstream.stream_info(ingest.STREAM)
+        position = await shop.ledger.position()
+        assert position is not None
+        assert info.created is not None
+        mark = Mark(ingest.STREAM, info.created, seq, position.seq, position.digest)
+        async with shop.ledger.connection() as connection:
+            assert await streams.acknowledged(connection, 0, mark)
+
     async with worker(shop, nats_url):
         await stream.publish(*(event("receipt", quantity=1) for _ in range(200)))
         await stream.drained()
+    # All are applied; but a Redis that is lost now would need them once more.
+    assert await first_kept() == 1
+    async with shop.recording(ledger_url):
+        pass
+    await noted(30)
+    assert await first_kept() == 31
     await stream.publish(*(event("receipt", quantity=1) for _ in range(10)))
-    await make_room(jetstream)
-    assert (await jetstream.stream_info(ingest.STREAM)).state.first_seq == 105
+    await noted(200)
+    with away(postgres, ledger_url):
+        assert await first_kept() == 31
+
+    async def half_is_kept() -> bool:
+        return await first_kept() == 120
+
+    # Though the ledger has more; once it answers again.
+    await until(half_is_kept)
     async with worker(shop, nats_url):
         await stream.drained()
     assert await shop.on_hand() == 210
