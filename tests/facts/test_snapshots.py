@@ -13,7 +13,18 @@ from atp_service.embedded.postgres import Postgres
 from atp_service.facts import closing, facts
 from atp_service.ledger import ExceptionRow, snapshots
 from atp_service.ledger.snapshots import Comparison, Part
-from tests.facts.trade import DC, ERP, STORE, TILL, Retailer, away, event, now_ms, until
+from tests.facts.trade import (
+    DC,
+    ERP,
+    STORE,
+    TILL,
+    Retailer,
+    away,
+    event,
+    now_ms,
+    turnstile,
+    until,
+)
 
 MINUTE = 60_000
 Policy = Literal["correct", "review", "report"]
@@ -172,7 +183,7 @@ async def test_names_and_units_are_the_feeds(shop: Retailer, ten: int) -> None:
 
 
 async def test_many_lines_at_once_are_one_question_to_the_ledger(
-    shop: Retailer, recording: None, monkeypatch: pytest.MonkeyPatch
+    shop: Retailer, recording: None, postgres: Postgres, ledger_url: str
 ) -> None:
     await believes(shop, "correct")
     taken_at = now_ms() - 30 * MINUTE
@@ -182,17 +193,15 @@ async def test_many_lines_at_once_are_one_question_to_the_ledger(
         *(event("receipt", sku=f"MANY-{n}", quantity=5, at_ms=taken_at - 1) for n in range(300)),
         *(event("sale", sku=f"MANY-{n}", quantity=n, at_ms=taken_at + 1) for n in range(1, 300)),
     )
-    asked = []
-    ask = shop.ledger.deltas_after
-
-    async def counted(levels: Any) -> Any:
-        asked.append(len(levels))
-        return await ask(levels)
-
-    monkeypatch.setattr(shop.ledger, "deltas_after", counted)
-    statuses = await shop.statuses(*(line(7, taken_at, sku=f"MANY-{n}") for n in range(300)))
-    assert statuses == ["applied"] * 300
-    assert asked == [300]
+    await shop.recorded()
+    async with turnstile(postgres, ledger_url) as let_one_pass:
+        told = asyncio.create_task(
+            shop.statuses(*(line(7, taken_at, sku=f"MANY-{n}") for n in range(300)))
+        )
+        await let_one_pass()
+        # A second question would not be answered.
+        async with asyncio.timeout(10):
+            assert await told == ["applied"] * 300
     assert [await shop.on_hand(f"MANY-{n}") for n in (0, 1, 299)] == [7, 6, -292]
 
 
@@ -290,27 +299,26 @@ async def test_an_end_waits_until_the_ledger_has_the_lines_before_it(
 
 
 async def test_an_end_that_was_broken_off_goes_on_where_it_was(
-    shop: Retailer, ten: int, recording: None, monkeypatch: pytest.MonkeyPatch
+    shop: Retailer,
+    ten: int,
+    recording: None,
+    postgres: Postgres,
+    ledger_url: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     await believes(shop, "correct")
     await stocked(shop, ten, A=5, B=6, C=7)
     monkeypatch.setattr(closing, "PAGE", 1)
-    apply_all = shop.store.apply_all
-    pages = 0
-
-    async def crash_on_the_third(commands: Any) -> Any:
-        nonlocal pages
-        pages += 1
-        if pages == 3:
-            raise ConnectionResetError
-        return await apply_all(commands)
-
+    await shop.recorded()
     end = final(ten)
-    monkeypatch.setattr(shop.store, "apply_all", crash_on_the_third)
-    with pytest.raises(ConnectionResetError):
-        await shop.tell(end)
-    monkeypatch.setattr(shop.store, "apply_all", apply_all)
+    async with turnstile(postgres, ledger_url) as let_one_pass:
+        telling = asyncio.create_task(shop.tell(end))
+        while await shop.on_hand("B"):
+            await let_one_pass()
+        telling.cancel()
+        await asyncio.wait([telling])
     assert [await shop.on_hand(sku) for sku in ("A", "B", "C")] == [0, 0, 7]
+    await shop.recorded()
     assert await shop.statuses(end) == ["applied"]
     assert [await shop.on_hand(sku) for sku in ("A", "B", "C", "SKU-1")] == [0, 0, 0, 0]
     await shop.recorded()

@@ -203,6 +203,43 @@ def hung(server_data: Path) -> Iterator[None]:
             os.kill(pid, signal.SIGCONT)
 
 
+@asynccontextmanager
+async def turnstile(server: Postgres, url: str) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    """The ledger tells nobody of movements but the one who waits when the function is called.
+
+    Locks are given in the order in which they were asked for: the next is asked for behind whoever
+    waits, before the last is let go.
+    """
+    name = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
+    address = server.url("postgres", str(name))
+    lock = "LOCK TABLE movements IN ACCESS EXCLUSIVE MODE"
+    waiting = """
+        SELECT FROM pg_locks
+        WHERE NOT granted AND relation = 'movements'::regclass AND mode = %s
+        """
+
+    async with (
+        await psycopg.AsyncConnection.connect(address) as one,
+        await psycopg.AsyncConnection.connect(address) as other,
+    ):
+        holding, next_ = one, other
+        await holding.execute(lock)
+
+        async def let_one_pass() -> None:
+            nonlocal holding, next_
+            await until(lambda: somebody_wants("AccessShareLock"))
+            locking = asyncio.create_task(next_.execute(lock))
+            await until(lambda: somebody_wants("AccessExclusiveLock"))
+            await holding.rollback()
+            await locking
+            holding, next_ = next_, holding
+
+        async def somebody_wants(mode: str) -> bool:
+            return (await holding.execute(waiting, [mode])).rowcount > 0
+
+        yield let_one_pass
+
+
 async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 10.0) -> None:
     """Wait for something to become true; fail when it doesn't in time."""
     deadline = time.monotonic() + seconds
