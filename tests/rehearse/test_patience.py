@@ -2,6 +2,7 @@
 up, and what never came is asked again."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from random import Random
@@ -18,7 +19,7 @@ Door = Callable[[int, asyncio.StreamWriter], Awaitable[None]]
 
 
 @asynccontextmanager
-async def behind(door: Door) -> AsyncIterator[Patient]:
+async def behind(door: Door, clock: Callable[[], float] = time.monotonic) -> AsyncIterator[Patient]:
     """A client of a server that does with the n-th request what `door` says."""
     requests = 0
 
@@ -32,7 +33,11 @@ async def behind(door: Door) -> AsyncIterator[Patient]:
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     patient = Patient(
-        Address("127.0.0.1", port), patience_seconds=0.3, gives_up_seconds=2.0, chance=Random(1)
+        Address("127.0.0.1", port),
+        patience_seconds=0.3,
+        gives_up_seconds=2.0,
+        chance=Random(1),
+        clock=clock,
     )
     patient.begin()
     try:
@@ -43,21 +48,25 @@ async def behind(door: Door) -> AsyncIterator[Patient]:
 
 
 async def test_what_is_due_while_the_door_stalls_waits_as_long_as_the_stall() -> None:
-    opened = asyncio.Event()
+    seconds = 0.0
+    all_came, opened = asyncio.Event(), asyncio.Event()
 
     async def stalls(number: int, writer: asyncio.StreamWriter) -> None:
+        if number == 10:
+            all_came.set()
         await opened.wait()
         writer.write(CREATED)
 
-    async with behind(stalls) as patient:
+    async with behind(stalls, clock=lambda: seconds) as patient:
         calls = [asyncio.create_task(patient.ask(REQUEST, 0.02 * n)) for n in range(10)]
-        await asyncio.sleep(0.25)
+        await all_came.wait()
+        seconds = 0.25
         opened.set()
         asked = await asyncio.gather(*calls)
-    latencies = [one.answered - 0.02 * n for n, one in enumerate(asked)]
     # Each counts from when it was due: the first waited longest, none waited for another.
-    assert latencies == sorted(latencies, reverse=True)
-    assert latencies[0] >= 0.25
+    assert [one.answered - 0.02 * n for n, one in enumerate(asked)] == [
+        0.25 - 0.02 * n for n in range(10)
+    ]
     assert all(one.answer and one.answer.status == 201 and not one.faults for one in asked)
 
 
