@@ -200,6 +200,17 @@ async def test_asking_about_a_mistyped_channel_does_not_create_it(
         assert set(service.catalog.channels) == {"web", "pos"}
 
 
+async def test_a_location_without_the_sku_has_none_of_it_whoever_knows_the_location(
+    shop: httpx.AsyncClient, stocked: Stocked
+) -> None:
+    await stocked(5)
+    path = "/v1/availability?sku=SKU-1&location=NOWHERE&location=store-042&location=DC-1"
+    (item,) = (await shop.get(path)).json()["items"]
+    rows = [(row["location"], row["ats"], row["version"]) for row in item["locations"]]
+    assert rows == [("NOWHERE", 0, 0), ("store-042", 0, 0), ("DC-1", 5, 1)]
+    assert item["ats"] == 5
+
+
 async def test_what_cannot_be_asked(shop: httpx.AsyncClient) -> None:
     problem(await shop.get("/v1/availability"), 422, "invalid")
     problem(await shop.get("/v1/availability?sku="), 422, "invalid")

@@ -5,8 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api.conftest import Service, caller, stock_event
-from tests.api.test_reservations import problem
+from tests.api.conftest import Service, Stocked, caller, stock_event
+from tests.api.test_reservations import hold, problem
 
 LOCATION = {
     "name": "High Street",
@@ -60,6 +60,38 @@ async def test_what_is_put_is_there_until_it_is_deleted(
     assert (await shop.delete(path)).json() == document
     problem(await shop.get(path), 404, "not-found")
     problem(await shop.delete(path), 404, "not-found")
+
+
+@pytest.mark.parametrize(
+    ("path", "unknown"),
+    [("/v1/skus/SKU-1", "unknown-sku"), ("/v1/locations/DC-1", "unknown-location")],
+)
+async def test_who_deletes_what_has_stock_stops_promises_and_breaks_none(
+    shop: httpx.AsyncClient, stocked: Stocked, path: str, unknown: str
+) -> None:
+    await stocked(10)
+    for cart in ("to-confirm", "to-release", "to-fulfil"):
+        assert (await hold(shop, reservation_id=cart)).status_code == 201
+    await shop.post("/v1/reservations/to-fulfil/confirm", json={"order_id": "O-1"})
+    record = (await shop.get(path)).json()
+    assert (await shop.delete(path)).json() == record
+
+    problem(await hold(shop, reservation_id="new"), 422, unknown)
+    sale = stock_event("sale", sku="SKU-1", location="DC-1", quantity=1)
+    (told,) = (await shop.post("/v1/stock-events", json=sale)).json()["results"]
+    assert (told["status"], told["reason"]) == ("parked", unknown)
+    for call, body in (
+        ("to-confirm/confirm", {"order_id": "O-2"}),
+        ("to-release/release", {}),
+        ("to-fulfil/fulfil", {}),
+    ):
+        assert (await shop.post(f"/v1/reservations/{call}", json=body)).status_code == 200
+
+    await shop.put(path, json=record)
+    (item,) = (await shop.get("/v1/availability?sku=SKU-1")).json()["items"]
+    (level,) = item["locations"]
+    assert (level["on_hand"], level["reserved"], level["allocated"]) == (8, 0, 2)
+    assert (await hold(shop, reservation_id="new")).status_code == 201
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,19 @@ async def test_every_short_line_is_reported(shop: httpx.AsyncClient, stocked: St
     ]
 
 
+async def test_of_lines_that_share_a_level_those_that_no_longer_fit_are_short(
+    shop: httpx.AsyncClient, stocked: Stocked
+) -> None:
+    await stocked(5)
+    lines = [{"sku": "SKU-1", "location": "DC-1", "quantity": units} for units in (3, 4, 1)]
+    answer = await shop.post("/v1/reservations", json={"lines": lines})
+    told = problem(answer, 409, "insufficient-stock")["shortages"]
+    assert [(line["line_id"], line["requested"], line["available"]) for line in told] == [
+        ("2", 4, 2),
+        ("3", 1, 0),
+    ]
+
+
 async def test_a_part_is_held_where_a_part_is_wanted(
     shop: httpx.AsyncClient, stocked: Stocked
 ) -> None:
