@@ -185,12 +185,16 @@ class Batch:
         return Position(self.after.epoch, self._seq, self._digest, self._chain, self.after.run_id)
 
     def add(self, entry: Entry) -> None:
-        """Take one entry in; `Forked` if it does not continue the one before."""
+        """Take one entry in; `Forked` if it does not continue the one before, or can't be read: a
+        batch that has taken half of it in is of no more use."""
         try:
             head = decode_head(entry.head)
+            self._check(entry, head)
+            self._take(entry, head)
         except (msgspec.DecodeError, UnicodeDecodeError) as fault:
             raise Forked(f"entry {entry.seq} can't be read: {fault}") from fault
-        self._check(entry, head)
+
+    def _take(self, entry: Entry, head: Head) -> None:
         seq = entry.seq
         values = entry_values(self.partition, entry, head)
         self._chain = sha256(self._chain + values).digest()

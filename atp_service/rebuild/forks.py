@@ -10,7 +10,7 @@ from psycopg import AsyncConnection
 
 from atp_service import ledger
 from atp_service.inventory.journal import Entry, decode_head
-from atp_service.ledger import Batch, Position, Refused, Stale, Unavailable
+from atp_service.ledger import Batch, Forked, Position, Refused, Stale, Unavailable
 from atp_service.ledger.position import read_position
 from atp_service.ledger.rebuilding import Missing, digests
 from atp_service.rebuild.said import UNREADABLE
@@ -45,9 +45,9 @@ async def secure(
                     continue
         except Stale:
             continue
-        except Refused as refused:
-            # It continues the ledger and contradicts it: somebody has changed Redis by hand. What
-            # it says is applied again, as a fork's.
+        except (Refused, Forked) as refused:
+            # It continues the ledger and contradicts it, or can't be read: somebody has changed
+            # Redis by hand. What it says is applied again, as a fork's.
             log.error("tail_refused", seq=entries[0].seq, reason=str(refused))
             return position
         await asyncio.sleep(_LOOK_SECONDS)
@@ -106,10 +106,16 @@ def _continues(entry: Entry, position: Position) -> bool:
 
 
 def _batch(partition: int, position: Position, entries: Sequence[Entry]) -> Batch:
-    """As many of the entries as continue the position; none where it has moved on meanwhile."""
+    """As many of the entries as continue the position and can be read; none where it has moved on
+    meanwhile. Raises Forked where the first of them can't be read."""
     batch = Batch(partition, position)
-    for entry in entries:
+    for place, entry in enumerate(entries):
         if not _continues(entry, batch.position):
             break
-        batch.add(entry)
+        try:
+            batch.add(entry)
+        except Forked:
+            if place == 0:
+                raise
+            return _batch(partition, position, entries[:place])  # a whole one, without it
     return batch

@@ -258,9 +258,15 @@ class Door:
             for queued, answered in zip(call, reply, strict=True):
                 if answered[0] == b"again":
                     again.append(queued)
-                else:
-                    queued.asked.epoch = epoch
-                    queued.asked.settle(queued.place, decode_outcome(answered))
+                    continue
+                try:
+                    outcome = decode_outcome(answered)
+                except (msgspec.DecodeError, UnicodeDecodeError) as damaged:
+                    # Of a document that somebody has damaged: nobody else may suffer for it.
+                    queued.asked.fail(Unavailable(f"the answer can't be read: {damaged}"))
+                    continue
+                queued.asked.epoch = epoch
+                queued.asked.settle(queued.place, outcome)
         self._queue.extendleft(reversed(again))
         self._waiting += sum(queued.weight + LINES_A_COMMAND for queued in again)
 

@@ -140,14 +140,16 @@ class Store:
         if not skus:
             return []
         (blobs,) = await self._read(("HMGET", self._keys.stock, *skus))
-        return [[] if blob is None else _decode_locations(blob) for blob in blobs]
+        return [[] if blob is None else _locations_in(blob) for blob in blobs]
 
     async def reservation(self, reservation_id: str) -> Reservation | None:
         """The reservation as of now: a lapsed hold reads as expired."""
         blob, time = await self._read(("HGET", self._keys.reservations, reservation_id), ("TIME",))
         if blob is None:
             return None
-        reservation = decode_reservation(blob)
+        reservation = _document_in(reservation_id, blob)
+        if reservation is None:
+            return None
         if reservation.status == "held" and reservation.expires_at <= _milliseconds(time):
             return as_expired(reservation)
         return reservation
@@ -299,6 +301,24 @@ def _readable(blob: bytes) -> StockLevel | None:
         return decode_level(blob)
     except (msgspec.DecodeError, UnicodeDecodeError) as fault:
         log.error("level_unreadable", reason=str(fault))
+        return None
+
+
+def _locations_in(blob: bytes) -> list[str]:
+    """Nothing of a list that somebody has damaged by hand, as of a SKU that has no level."""
+    try:
+        return _decode_locations(blob)
+    except (msgspec.DecodeError, UnicodeDecodeError) as fault:
+        log.error("locations_unreadable", reason=str(fault))
+        return []
+
+
+def _document_in(reservation_id: str, blob: bytes) -> Reservation | None:
+    """None for what somebody has damaged by hand: it is unknown here until it is repaired."""
+    try:
+        return decode_reservation(blob)
+    except (msgspec.DecodeError, UnicodeDecodeError) as fault:
+        log.error("reservation_unreadable", reservation_id=reservation_id, reason=str(fault))
         return None
 
 

@@ -21,6 +21,8 @@ from atp_service.ledger.rows import entry_values
 from tests.ledger.by_hand import NOON, Writer
 
 SLICE_SIZE = 10
+# Nothing, no msgpack, and a level with a state that is no text.
+UNREADABLE = [b"", b"\xc1", b"\x97" + 6 * b"\x01" + b"\x81\xa6states\x81\xa2\xff\xfe\x01"]
 
 
 async def append(url: str, *entries: Entry) -> None:
@@ -333,3 +335,16 @@ async def test_an_entry_whose_head_cannot_be_read_is_none_of_the_ledger_s(
         for head in (b"", b"\xc1", b"\x93\x01\x01\xa2\xff\xfe"):
             with pytest.raises(Forked, match="can't be read"):
                 Batch(0, appender.position).add(msgspec.structs.replace(sound, head=head))
+
+
+async def test_an_entry_that_left_a_level_nobody_can_read_is_none_of_the_ledger_s(
+    empty_ledger: str, ledger: Ledger
+) -> None:
+    sound = Writer().sale("SKU-1")
+    async with lease(empty_ledger, 0) as appender:
+        assert appender is not None
+        for image in UNREADABLE:
+            draft = msgspec.structs.replace(sound, images=[(sound.images[0][0], image)])
+            entry = msgspec.structs.replace(draft, digest=draft.digest_after(""))
+            with pytest.raises(Forked, match="can't be read"):
+                Batch(0, appender.position).add(entry)

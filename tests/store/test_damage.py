@@ -1,5 +1,6 @@
 """Values that somebody has damaged: whoever needs them fails, everybody else trades on."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -7,17 +8,28 @@ from msgspec import structs
 from redis.asyncio import Redis
 
 from atp_service.inventory.commands import Confirm, Expire, Release, RepairLevel, RepairReservation
-from atp_service.inventory.outcomes import Applied, Faulted, Held, Outcome, Repeated, Swept
+from atp_service.inventory.outcomes import (
+    Applied,
+    Changed,
+    Faulted,
+    Held,
+    Outcome,
+    Repeated,
+    Swept,
+)
 from atp_service.inventory.reservations import Reservation
 from atp_service.inventory.stock import StockLevel, level_field
-from atp_service.store import Store
+from atp_service.store import Store, Unavailable
 from atp_service.store.keys import keys_of
+from atp_service.store.script import CLOCK, Script, join, part
 from tests.store.ledgers import Witness
 from tests.store.test_door import hold, receipt
 
 KEYS = keys_of(0)
 LAMP = level_field("LAMP", "DC")
 UNREADABLE = [b"", b"gone", b"\xc1", b"\x96\x05\x00", b"\x97" + 7 * b"\xa1x", b"\x96\x01\x01"]
+SURROGATE, OVERLONG, JOINED = b"\xed\xa0\x80", b"\xe0\x80\xaf", b"\xe4\xc3\xa9\xb8\xad"
+NO_TEXTS = [SURROGATE, OVERLONG, b"\xc0\xaf", b"\xf0\x80\x80\xaf", b"\xf4\x90\x80\x80", JOINED]
 
 
 @pytest.fixture
@@ -147,3 +159,64 @@ async def test_a_damaged_list_of_locations_lets_no_half_written_level_through(
     assert isinstance(new, Faulted)
     assert isinstance(rope, Held)
     assert await store.levels([("NEW", "DC")]) == [None]
+
+
+@pytest.mark.parametrize("no_text", NO_TEXTS)
+async def test_a_customer_whose_name_is_no_text_fails_only_who_asks_for_the_cart(
+    store: Store, redis: Redis, no_text: bytes
+) -> None:
+    await store.apply_all([structs.replace(hold("damaged"), customer_id="BUYER-7"), hold("cart")])
+    blob = await redis.hget(KEYS.reservations, "damaged")
+    assert isinstance(blob, bytes)
+    damaged = blob.replace(b"BUYER-7", no_text.ljust(7, b"x"))
+    assert damaged != blob
+    await redis.hset(KEYS.reservations, "damaged", damaged)
+    outcomes = await store.apply_all(
+        [hold("cart"), Release(reservation_id="damaged"), hold("another")]
+    )
+    assert [type(outcome) for outcome in outcomes] == [Repeated, Faulted, Held]
+    assert await store.reservation("damaged") is None
+    assert await store.reservation("cart") is not None
+
+
+@pytest.mark.parametrize("name", ["é", "中文", "한", "\u0800", "\uffff", "😀", "\U0010ffff"])
+async def test_a_customer_may_have_a_name_of_any_script(store: Store, name: str) -> None:
+    await store.apply(structs.replace(hold("cart"), customer_id=f"a{name}z{name}"))
+    assert isinstance(await store.apply(Release(reservation_id="cart", key="k")), Changed)
+    assert (await reservation_of(store, "cart")).customer_id == f"a{name}z{name}"
+
+
+@pytest.mark.parametrize("blob", [b"", b"\xc1", b"\x91\xa2\xff\xfe"])
+async def test_a_list_of_locations_that_cannot_be_read_spoils_no_page_of_others(
+    store: Store, redis: Redis, blob: bytes
+) -> None:
+    await redis.hset(KEYS.stock, "LAMP", blob)
+    assert await store.locations_of(["LAMP", "ROPE"]) == [[], ["DC"]]
+
+
+async def test_an_answer_that_cannot_be_read_fails_only_who_asked_for_it(redis_url: str) -> None:
+    source = join(part(CLOCK))
+    garbled = """
+for i, command in ipairs(commands) do
+  if command.reservation_id == 'garbled' then
+    replies[i][3] = '\\156\\255'
+  end
+end
+return replies
+"""
+    assert source.rstrip().endswith("return replies")
+    script = Script(source.rstrip().removesuffix("return replies") + garbled)
+    store = Store(redis_url, script=script)
+    await store.open(Witness())
+    await store.apply(receipt("lamps", 10))
+    first, damaged, last = await asyncio.gather(
+        store.apply(hold("first")),
+        store.apply(hold("garbled")),
+        store.apply(hold("last")),
+        return_exceptions=True,
+    )
+    assert isinstance(first, Held)
+    assert isinstance(damaged, Unavailable)
+    assert isinstance(last, Held)
+    assert isinstance(await store.apply(hold("later")), Held)
+    await store.close()

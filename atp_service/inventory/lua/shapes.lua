@@ -20,15 +20,26 @@ local function whole(number)
   end
 end
 
--- UTF-8: whole sequences are taken out of what is not plain, and nothing may be left of it.
+-- UTF-8 as Python reads it: no longer forms than need be, no surrogates, nothing past the last.
+local SEQUENCES = {
+  '[\194-\223][\128-\191]',
+  '\224[\160-\191][\128-\191]', '[\225-\236\238\239][\128-\191][\128-\191]',
+  '\237[\128-\159][\128-\191]',
+  '\240[\144-\191][\128-\191][\128-\191]', '[\241-\243][\128-\191][\128-\191][\128-\191]',
+  '\244[\128-\143][\128-\191][\128-\191]',
+}
+
+-- A plain letter takes the place of each whole sequence: what stands around it must not be joined.
+-- Nothing but plain letters may be left.
 local function text(value)
   if type(value) ~= 'string' then
     error('damaged: not a text')
   end
   if find(value, '[\128-\255]') then
-    local rest = gsub(value, '[\194-\223][\128-\191]', '')
-    rest = gsub(rest, '[\224-\239][\128-\191][\128-\191]', '')
-    rest = gsub(rest, '[\240-\244][\128-\191][\128-\191][\128-\191]', '')
+    local rest = value
+    for place = 1, #SEQUENCES do
+      rest = gsub(rest, SEQUENCES[place], 'x')
+    end
     if find(rest, '[\128-\255]') then
       error('damaged: not UTF-8')
     end
