@@ -47,7 +47,10 @@ def slow_callers(owed: str) -> float:
 async def rest(reader: asyncio.StreamReader) -> bytes:
     """What comes until the server hangs up."""
     async with asyncio.timeout(10):
-        return await reader.read()
+        try:
+            return await reader.read()
+        except ConnectionResetError:  # it hung up while we were still sending
+            return b""
 
 
 @pytest.mark.parametrize(
@@ -109,6 +112,19 @@ async def test_what_follows_an_answered_request_has_as_long_again_and_no_longer(
     writer.write(WHOLE[:-1])
     assert (await answer(reader))[0] == 408
     assert await rest(reader) == b""
+
+
+async def test_who_goes_on_with_what_was_refused_is_hung_up_on(connection: Connection) -> None:
+    reader, writer = connection
+    writer.write(request(b" " * (64 * 1024 + 1))[:-1000])
+    assert (await answer(reader))[0] == 413
+    hung_up = asyncio.create_task(rest(reader))
+    for _ in range(500):
+        writer.write(b" ")
+        done, _ = await asyncio.wait({hung_up}, timeout=0.05)
+        if done:
+            break
+    assert await hung_up == b""
 
 
 async def test_blank_lines_after_an_answer_keep_nobody_connected(connection: Connection) -> None:
