@@ -1,8 +1,8 @@
 """Whether a Redis that continues the ledger may have lost what it had beyond it.
 
-Nothing in it tells. But what loses anything so is another run of it (restored, or promoted), or was
-set back under us. Either is a doubt, which the ledger keeps until the event stream is replayed; a
-restart in good order is one too, and costs that replay.
+Nothing in it tells. But what loses anything so is another run of it (restored, or promoted), has
+followed another Redis for a while, or was set back under us. Each is a doubt, which the ledger keeps
+until the event stream is replayed; a restart in good order is one too, and costs that replay.
 """
 
 import structlog
@@ -15,7 +15,7 @@ log = structlog.get_logger()
 
 def may_have_lost(before: Sight, after: Sight) -> bool:
     """Whether anything may have gone from one look at Redis to the next."""
-    if (before.run_id, before.epoch) != (after.run_id, after.epoch):
+    if (before.run_id, before.history, before.epoch) != (after.run_id, after.history, after.epoch):
         return True
     seq_before, seq_after = before.seq or 0, after.seq or 0
     return seq_after < seq_before or (seq_after == seq_before and after.digest != before.digest)
@@ -38,7 +38,7 @@ class Doubts:
             await self._ledger.open(position.epoch, sight.run_id, self._partition)
         # In another epoch it has been rebuilt, which is followed by a replay of its own.
         elif before and before.epoch == sight.epoch and may_have_lost(before, sight):
-            log.warning("redis_set_back", seq_before=before.seq, seq=sight.seq)
+            log.warning("redis_doubted", seq_before=before.seq, seq=sight.seq)
             await self._ledger.doubt(self._partition)
         # Not before it has been told: else it would be forgotten with the ledger away.
         self._last = sight

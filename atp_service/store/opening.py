@@ -49,9 +49,10 @@ class Witness(Protocol):
 
 class Sight(Struct, frozen=True):
     """What a Redis says of itself. No epoch: it is empty or fenced; no seq: empty, or being
-    filled by the rebuild named."""
+    filled by the rebuild named. `history` is another one after it has followed another Redis."""
 
     run_id: str
+    history: str
     epoch: int | None
     seq: int | None
     digest: str
@@ -61,18 +62,27 @@ class Sight(Struct, frozen=True):
 async def look(wire: Wire, keys: Keys) -> Sight:
     """What the Redis at the other end of the wire says of itself."""
     request = ("HMGET", keys.meta, "epoch", "seq", "digest", "rebuilding")
-    meta, server = await wire.exchange([request, ("INFO", "server")])
-    if not isinstance(meta, list) or not isinstance(server, bytes):
+    about = [("INFO", "server"), ("INFO", "replication")]
+    meta, server, replication = await wire.exchange([request, *about])
+    if not isinstance(meta, list):
         raise Unavailable(str(meta))
     epoch, seq, digest, rebuilding = meta
-    lines = server.decode().splitlines()
     return Sight(
-        next(line.partition(":")[2] for line in lines if line.startswith("run_id:")),
+        _told(server, "run_id"),
+        _told(replication, "master_replid"),
         None if epoch is None else int(epoch),
         None if seq is None else int(seq),
         (digest or b"").decode(),
         (rebuilding or b"").decode(),
     )
+
+
+def _told(info: object, name: str) -> str:
+    """What a part of INFO says under the name."""
+    if not isinstance(info, bytes):
+        raise Unavailable(str(info))
+    lines = (line.partition(":") for line in info.decode().splitlines())
+    return next(value for key, _, value in lines if key == name)
 
 
 async def compare(wire: Wire, keys: Keys, sight: Sight, position: Position | None) -> None:

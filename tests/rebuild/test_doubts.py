@@ -1,16 +1,20 @@
 """What is seen of the stream beside a Redis that may have lost something: nobody relies on it."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as NoConnection
 
+from atp_service.embedded.child import Child
+from atp_service.embedded.valkey import Valkey
 from atp_service.facts import Arrival, EventResult, Facts
 from atp_service.ledger.streams import Due, to_replay_for
 from atp_service.rebuild.late import Late
 from atp_service.store.rebuilding import Site
-from tests.facts.trade import Retailer, event
+from tests.facts.trade import Retailer, event, until
 from tests.ingest.conftest import Stream, stream, worker
 from tests.rebuild.mending import copy_of, put_back, tools
 from tests.rebuild.test_events import noted_through
@@ -38,6 +42,29 @@ async def site(redis_url: str) -> AsyncIterator[Site]:
     site = Site(redis_url, name="test")
     yield site
     await site.close()
+
+
+@pytest.fixture
+async def master(own_port: int, tmp_path: Path, redis_program: Path | None) -> AsyncIterator[Redis]:
+    """A Redis that others can follow: by a port, and without delay."""
+    program = Valkey(tmp_path, tmp_path, redis_program)._program.path
+    settings = f"--port {own_port} --bind 127.0.0.1 --repl-diskless-sync-delay 0 --save"
+    child = Child(
+        "master", [program, *settings.split(), ""], log=tmp_path / "master.log", folder=tmp_path
+    )
+    try:
+        async with Redis(host="127.0.0.1", port=own_port) as client:
+
+            async def answers() -> bool:
+                try:
+                    return bool(await client.ping())
+                except NoConnection:
+                    return False
+
+            await until(answers)
+            yield client
+    finally:
+        child.stop()
 
 
 @pytest.fixture
@@ -149,3 +176,30 @@ async def test_another_run_that_nobody_has_opened_yet_is_a_doubt_of_its_own(
     assert position.run_id != "the-one-before"
     await recorded_and_noted(shop, late, ledger_url)
     assert await due(shop) is None
+
+
+async def test_a_redis_that_followed_another_for_a_while_is_a_doubt_though_it_ran_on(
+    late: Late, shop: Retailer, redis: Redis, master: Redis, ledger_url: str, stream: Stream
+) -> None:
+    await put_back(master, await copy_of(redis))
+    await sold(stream, 20)
+    # Demoted, and promoted again before anybody looked: the seq is what it was at the last look.
+    await follow_for_a_while(redis, master)
+    assert await shop.on_hand() == 100
+    await late.look()
+    assert await shop.on_hand() == 80
+    await recorded_and_noted(shop, late, ledger_url)
+    await noted_through(shop, 21)
+
+
+async def follow_for_a_while(redis: Redis, master: Redis) -> None:
+    """Until it has what the master has, and no more."""
+    client: Any = redis
+    port = master.connection_pool.connection_kwargs["port"]
+    await client.replicaof("127.0.0.1", port)
+
+    async def follows() -> bool:
+        return bool((await client.info("replication"))["master_link_status"] == "up")
+
+    await until(follows)
+    await client.replicaof("NO", "ONE")

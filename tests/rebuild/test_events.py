@@ -176,7 +176,7 @@ async def noted_through(shop: Retailer, seq: int) -> None:
             cursor = await connection.execute("SELECT seq FROM streams_recorded")
             return await cursor.fetchall() == [(seq,)]
 
-    await until(so)
+    await until(so, 30.0)  # it is looked every five
 
 
 async def rebuilds(shop: Retailer) -> list[tuple[bool, dict[str, int]]]:
