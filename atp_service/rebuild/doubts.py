@@ -1,8 +1,8 @@
 """Whether a Redis that continues the ledger may have lost what it had beyond it.
 
 Nothing in it tells. But what loses anything so is another run of it (restored, or promoted), has
-followed another Redis for a while, or was set back under us. Each is a doubt, which the ledger keeps
-until the event stream is replayed; a restart in good order is one too, and costs that replay.
+followed another Redis for a while, or was set back under us. Each is a doubt, which the ledger
+keeps until the event stream is replayed; a restart in good order is one too, and costs that replay.
 """
 
 import structlog
