@@ -36,13 +36,18 @@ class Command(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="
 
 
 class HoldLine(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Units asked for; `safety_stock` is what the channel withholds where the level has none."""
+    """Units asked for; `safety_stock` is what the channel withholds where the level has none.
+
+    `granted` is what a rebuild says that a partial hold was told it has: the line takes that, no
+    more and no less.
+    """
 
     line_id: str
     sku: str
     location: str
     quantity: int
     safety_stock: int = 0
+    granted: int | None = None
 
 
 class LineUnits(Struct, frozen=True, kw_only=True):

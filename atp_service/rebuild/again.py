@@ -312,11 +312,11 @@ def _as_held(told: Reservation) -> list[HoldLine]:
             line_id=line.line_id,
             sku=line.sku,
             location=line.location,
-            quantity=line.reserved,
+            quantity=line.quantity,
             safety_stock=line.safety_stock,
+            granted=line.reserved,
         )
         for line in told.lines
-        if line.reserved
     ]
 
 

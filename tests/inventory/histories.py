@@ -67,6 +67,7 @@ def _lines(
             location=places,
             quantity=quantities,
             safety_stock=st.sampled_from([0, 0, 1]),
+            granted=st.sampled_from([None, None, None, 0, 1, 2]),
         ),
         min_size=1,
         max_size=3,

@@ -35,9 +35,14 @@ FAULTS = [
     ),
     Fault(
         "lines of one level are checked one by one",
-        "min(available(name, safety_stock), quantity)",
+        "min(available(name, safety_stock), units)",
         "min(available(name, safety_stock)\n"
-        "      + (i > 1 and wanted[i - 1].sku == sku and lines[i - 1][RESERVED] or 0), quantity)",
+        "      + (i > 1 and wanted[i - 1].sku == sku and lines[i - 1][RESERVED] or 0), units)",
+    ),
+    Fault(
+        "a hold applied again takes more than it was told it has",
+        "line.granted or quantity",
+        "quantity",
     ),
     Fault(
         "safety stock is sold",

@@ -6,10 +6,10 @@ import msgspec
 from msgspec import structs
 from redis.asyncio import Redis
 
-from atp_service.inventory.commands import Release
-from atp_service.inventory.outcomes import Held, Short
+from atp_service.inventory.commands import Hold, HoldLine, Release, fingerprint
+from atp_service.inventory.outcomes import Held, Repeated, Short
 from atp_service.metrics import REGISTRY
-from tests.facts.trade import Retailer, event, until
+from tests.facts.trade import DC, Retailer, event, until
 from tests.rebuild.mending import (
     KEYS,
     copy_of,
@@ -85,6 +85,40 @@ async def test_a_hold_in_part_keeps_all_that_it_was_told_or_is_told_that_it_cann
         assert await shop.store.reservation("part") is None
         (conflict,) = await shop.ledger.exceptions(kind="fork-conflict")
         assert conflict.reference == "part"
+
+
+async def test_a_hold_in_part_that_is_applied_again_still_says_what_its_cart_asked_for(
+    shop: Retailer, redis: Redis, redis_url: str, ledger_url: str
+) -> None:
+    mending = tools(shop, redis_url, ledger_url)
+    async with looked_after(mending, shop):
+        await shop.tell(event("receipt", quantity=5))
+        await shop.recorded()
+        old = await copy_of(redis)
+        await shop.tell(event("receipt", quantity=5))
+        await shop.recorded()
+    await put_back(redis, old)
+    lines = [
+        HoldLine(line_id="1", sku="SKU-1", location=DC, quantity=9),
+        HoldLine(line_id="2", sku="SKU-1", location=DC, quantity=2),
+    ]
+    asked = Hold(
+        reservation_id="part",
+        lines=lines,
+        fingerprint=fingerprint(lines),
+        ttl_ms=900_000,
+        allow_partial=True,
+    )
+    (told,) = await on_the_fork(redis, asked)
+    assert isinstance(told, Held)
+    async with looked_after(mending, shop):
+        await opened_in(shop, 2)
+        await shop.recorded()
+        # Ten are there by now, and it has the five that it was told.
+        kept = await shop.store.reservation("part")
+        assert kept is not None
+        assert [(line.quantity, line.reserved) for line in kept.lines] == [(9, 5), (2, 0)]
+        assert isinstance(await shop.store.apply(asked), Repeated)
 
 
 async def test_a_hold_that_nobody_has_any_more_asks_no_person(

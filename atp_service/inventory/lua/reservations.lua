@@ -67,14 +67,15 @@ local function allot(wanted, known_lines)
     local line = wanted[i]
     local sku, location, quantity = line.sku, line.location, line.quantity
     local name, safety_stock = level_name(sku, location), line.safety_stock or 0
-    local grant = min(available(name, safety_stock), quantity)
+    local units = line.granted or quantity
+    local grant = min(available(name, safety_stock), units)
     if grant > 0 then
       local level = touch_level(name)
       level[LEVEL_RESERVED] = level[LEVEL_RESERVED] + grant
     end
-    if grant < quantity then
+    if grant < units then
       shortages = shortages or {}
-      shortages[#shortages + 1] = { line.line_id, sku, location, quantity, grant }
+      shortages[#shortages + 1] = { line.line_id, sku, location, units, grant }
     end
     lines[i] = { line.line_id, sku, location, quantity, grant, 0, 0, 0, safety_stock, 0 }
   end
@@ -82,20 +83,21 @@ local function allot(wanted, known_lines)
 end
 
 -- Whether lapsed holds could help: no more can come back to a level than others have reserved.
-local function may_come_back(lines, partial)
+local function may_come_back(lines, shortages, partial)
   local missing, mine = {}, {}
   for _, line in ipairs(lines) do
     local name = level_name(line[SKU], line[LOCATION])
-    missing[name] = (missing[name] or 0) + line[QUANTITY] - line[RESERVED]
     mine[name] = (mine[name] or 0) + line[RESERVED]
+  end
+  for _, short in ipairs(shortages) do
+    local name = level_name(short[2], short[3])
+    missing[name] = (missing[name] or 0) + short[4] - short[5]
   end
   local all, any = true, false
   for name, units in pairs(missing) do
-    if units > 0 then
-      local level = level_of(name)
-      local of_others = level and level[LEVEL_RESERVED] - mine[name] or 0
-      all, any = all and of_others >= units, any or of_others > 0
-    end
+    local level = level_of(name)
+    local of_others = level and level[LEVEL_RESERVED] - mine[name] or 0
+    all, any = all and of_others >= units, any or of_others > 0
   end
   return all or partial and any
 end
@@ -104,11 +106,11 @@ end
 local function allot_after_reaping(wanted, known_lines, partial)
   local lines, shortages = allot(wanted, known_lines)
   local more = false
-  if shortages and may_come_back(lines, partial) then
+  if shortages and may_come_back(lines, shortages, partial) then
     begin()
     more = reap_for_promise()
     lines, shortages = allot(wanted, known_lines)
-    more = more and shortages ~= nil and may_come_back(lines, partial)
+    more = more and shortages ~= nil and may_come_back(lines, shortages, partial)
   end
   return lines, shortages, more
 end

@@ -110,11 +110,12 @@ def allot(
     lines, shortages = [], []
     for line in wanted:
         name = level_field(line.sku, line.location)
-        grant = min(available(b, name, line.safety_stock), line.quantity)
+        units = line.quantity if line.granted is None else line.granted
+        grant = min(available(b, name, line.safety_stock), units)
         if grant > 0:
             touch_level(b, name).reserved += grant
-        if grant < line.quantity:
-            shortages.append(Shortage(line.line_id, line.sku, line.location, line.quantity, grant))
+        if grant < units:
+            shortages.append(Shortage(line.line_id, line.sku, line.location, units, grant))
         lines.append(
             Line(
                 line.line_id,
@@ -128,18 +129,20 @@ def allot(
     return lines, shortages
 
 
-def may_come_back(b: Batch, lines: Sequence[Line], partial: bool) -> bool:
+def may_come_back(
+    b: Batch, lines: Sequence[Line], shortages: Sequence[Shortage], partial: bool
+) -> bool:
     """Whether lapsed holds could help: no more can come back than others have reserved."""
     missing: dict[str, int] = {}
     mine: dict[str, int] = {}
     for line in lines:
         name = level_field(line.sku, line.location)
-        missing[name] = missing.get(name, 0) + line.quantity - line.reserved
         mine[name] = mine.get(name, 0) + line.reserved
+    for short in shortages:
+        name = level_field(short.sku, short.location)
+        missing[name] = missing.get(name, 0) + short.requested - short.available
     of_others = {
-        name: level.reserved - mine[name] if (level := level_of(b, name)) else 0
-        for name, units in missing.items()
-        if units > 0
+        name: level.reserved - mine[name] if (level := level_of(b, name)) else 0 for name in missing
     }
     enough = all(units >= missing[name] for name, units in of_others.items())
     return enough or (partial and any(units > 0 for units in of_others.values()))
@@ -151,11 +154,11 @@ def allot_after_reaping(
     """As allot; but before anything is refused, lapsed holds are reaped."""
     lines, shortages = allot(b, wanted, known_lines)
     more = False
-    if shortages and may_come_back(b, lines, partial):
+    if shortages and may_come_back(b, lines, shortages, partial):
         b.begin()
         more = reap_for_promise(b)
         lines, shortages = allot(b, wanted, known_lines)
-        more = more and bool(shortages) and may_come_back(b, lines, partial)
+        more = more and bool(shortages) and may_come_back(b, lines, shortages, partial)
     return lines, shortages, more
 
 
