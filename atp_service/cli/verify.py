@@ -10,13 +10,14 @@ from atp_service.cli.surroundings import settings_here
 
 @click.command("verify")
 @click.option("--no-redis", is_flag=True, help="Only the ledger; Redis is not looked at.")
+@click.option("--execute", is_flag=True, help="Execute each command once more: slower.")
 @click.option("--digest", "digest_only", is_flag=True, help="Print the state's digest, no table.")
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON, nothing else.")
-def command(no_redis: bool, digest_only: bool, as_json: bool) -> None:
+def command(no_redis: bool, execute: bool, digest_only: bool, as_json: bool) -> None:
     """Walk the ledger from its first entry; what was changed since is found, and named.
 
-    Every entry must continue the one before and be what its command comes to; all else in the
-    ledger, and Redis, must be what the entries come to. Selling goes on meanwhile.
+    Every entry must continue the one before, with --execute also be what its command comes to;
+    all else in the ledger, and Redis, must be what the entries come to. Selling goes on meanwhile.
 
     Exits with 0 if all holds, with 1 if something does not, with 2 if it could not be done, or
     Redis not be compared.
@@ -44,7 +45,10 @@ def command(no_redis: bool, digest_only: bool, as_json: bool) -> None:
     try:
         with view(console, silent=as_json) as watching:
             verification = Verification(
-                settings.database_url or "", settings.dedupe_hours * 3_600_000, watching
+                settings.database_url or "",
+                settings.dedupe_hours * 3_600_000,
+                watching,
+                execute=execute,
             )
             with verification:
                 verification.walk_ledger()

@@ -11,7 +11,7 @@ from atp_service.inventory.stock import StockLevel
 EventStatus = Literal["applied", "absorbed", "parked"]
 
 # Facts that move on_hand; if it did not move, a later count had seen these units already.
-_MOVING = frozenset(
+MOVING = frozenset(
     ("sale", "shipment", "receipt", "adjustment", "transfer_shipped", "transfer_received")
 )
 _ON_ITS_WAY = ("in_transit", "to_dc")  # a return that moves nothing yet
@@ -43,7 +43,7 @@ def became(told: Told, head: Head, level: StockLevel | None) -> EventStatus:
 
 def _absorbed(told: Told, head: Head, level: StockLevel | None) -> bool:
     occurred_at_ms = told.occurred_at_ms or head.at_ms
-    if head.kind in _MOVING:
+    if head.kind in MOVING:
         return not head.on_hand_deltas
     if head.kind == "return":
         return not head.on_hand_deltas and told.disposition not in _ON_ITS_WAY

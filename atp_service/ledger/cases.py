@@ -14,6 +14,7 @@ _OWNERS = {
     "snapshot-difference": "finance",
     "drift": "integration",
 }
+DETAIL_CHARACTERS = 2000
 _REFERENCE_CHARACTERS = 200  # a reference is part of an index's key, and those are bounded
 
 Key = tuple[str, str, str, str, str]  # kind, owner, sku, location, reference
@@ -39,16 +40,14 @@ class Cases:
         self._cases: dict[Key, Case] = {}
 
     def open(self, notice: Notice, detail: str, seq: int, at_ms: int) -> None:
-        self._count(_key_of_notice(notice), seq, at_ms, notice.units, detail)
+        self._count(key_of_notice(notice), seq, at_ms, notice.units, detail)
 
-    def park(self, park: Park, detail: str, seq: int, at_ms: int) -> Key:
-        key = (park.reason, park.owner, "", "", park.subject[:_REFERENCE_CHARACTERS])
-        self._count(key, seq, at_ms, None, detail)
-        return key
+    def park(self, park: Park, seq: int, at_ms: int) -> None:
+        self._count(key_of_park(park), seq, at_ms, None, detail_of(park))
 
     def settle(self, notice: Notice, seq: int, at_ms: int) -> None:
         case = self._cases.setdefault(
-            _key_of_notice(notice), Case(0, False, notice.units, "", at_ms, seq, at_ms, seq)
+            key_of_notice(notice), Case(0, False, notice.units, "", at_ms, seq, at_ms, seq)
         )
         case.open, case.units = False, notice.units
         case.last_at_ms, case.last_seq = at_ms, seq
@@ -79,7 +78,18 @@ class Cases:
         ]
 
 
-def _key_of_notice(notice: Notice) -> Key:
+def key_of_park(park: Park) -> Key:
+    """What cannot be applied is one exception by its reason, owner and subject."""
+    return park.reason, park.owner, "", "", park.subject[:_REFERENCE_CHARACTERS]
+
+
+def detail_of(park: Park) -> str:
+    """Its detail, as far as it is kept."""
+    return park.detail[:DETAIL_CHARACTERS]
+
+
+def key_of_notice(notice: Notice) -> Key:
+    """The exception that a notice opens, counts or settles."""
     owner = _OWNERS.get(notice.kind, "integration")
     reference = notice.reference[:_REFERENCE_CHARACTERS]
     return notice.kind, owner, notice.sku, notice.location, reference

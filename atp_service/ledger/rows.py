@@ -27,11 +27,9 @@ from atp_service.ledger.binary import (
     text,
     timestamp,
 )
-from atp_service.ledger.cases import Cases
+from atp_service.ledger.cases import DETAIL_CHARACTERS, Cases, detail_of, key_of_park
 from atp_service.ledger.difference import of_repair
 from atp_service.ledger.position import Forked, Position
-
-_DETAIL_CHARACTERS = 2000
 
 # Numbers, each with its length before it: what a row begins with.
 _SEQ = Layout(">hiiiq").pack
@@ -43,8 +41,8 @@ Values = tuple[bytes, ...]
 
 _encode_images = msgspec.msgpack.Encoder().encode
 _encode_extras = msgspec.json.Encoder().encode
-_decode_park = msgspec.msgpack.Decoder(Park).decode
-_decode_snapshot = msgspec.msgpack.Decoder(Snapshot).decode
+decode_park = msgspec.msgpack.Decoder(Park).decode
+decode_snapshot = msgspec.msgpack.Decoder(Snapshot).decode
 
 
 def entry_values(partition: int, entry: Entry, head: Head) -> bytes:
@@ -107,6 +105,14 @@ def event_row(partition: int, seq: int, source: str, event_id: str, status: str)
     )
 
 
+def trace_rows(partition: int, seq: int, told: Told, touched: set[str]) -> list[bytes]:
+    """Whatever an entry speaks of: what its command names, and the reservations and orders it
+    touched."""
+    named = {told.reservation_id, told.order_id, told.shipment_id}
+    named |= {told.document, told.erp_document}
+    return [_SEQ(3, 4, partition, 8, seq) + text(ref) for ref in named | touched if ref]
+
+
 def level_values(
     partition: int, seq: int, key: bytes, level: StockLevel, image: bytes, folded: int
 ) -> Values:
@@ -147,6 +153,41 @@ def reservation_values(
 
 def order_values(partition: int, seq: int, order_id: str, image: bytes) -> Values:
     return (integer(partition), bigint(seq), text(order_id), blob(image))
+
+
+def parked_values(partition: int, seq: int, head: Head, park: Park) -> Values:
+    """A parked message, and the exception that it belongs to."""
+    kind, owner, _, _, reference = key_of_park(park)
+    return (
+        integer(partition),
+        bigint(seq),
+        text(park.source),
+        text(park.event_id),
+        text(detail_of(park)),
+        blob(park.payload.encode()),
+        timestamp(head.at_ms),
+        text(kind),
+        text(owner),
+        text(reference),
+    )
+
+
+def snapshot_line_values(partition: int, seq: int, head: Head, line: Snapshot) -> Values:
+    difference = head.noted[0].units if head.noted else 0
+    policy = "within" if head.settled else "outdated"  # as became says it
+    if abs(difference) > line.tolerance:
+        policy = line.policy
+    return (
+        integer(partition),
+        bigint(seq),
+        bigint(line.quantity),
+        bigint(difference),
+        timestamp(line.occurred_at_ms),
+        text(line.source),
+        text(line.location),
+        text(line.sku),
+        text(policy),
+    )
 
 
 class _Touched(msgspec.Struct):
@@ -213,7 +254,7 @@ class Batch:
         elif head.kind == "snapshot":
             self._compare_snapshot(seq, head, entry.command)
         for notice in head.opened:
-            detail = _what_differed(entry) if notice.kind == "drift" else ""
+            detail = what_differed(entry) if notice.kind == "drift" else ""
             self._cases.open(notice, detail, seq, head.at_ms)
         for notice in head.settled:
             self._cases.settle(notice, seq, head.at_ms)
@@ -232,8 +273,7 @@ class Batch:
         """Everything the entry touched; answers the last level among it."""
         level, seq = None, entry.seq
         deltas = iter(head.on_hand_deltas)
-        refs = {told.reservation_id, told.order_id, told.shipment_id}
-        refs |= {told.document, told.erp_document}
+        refs = set[str]()
         for name, image in entry.images:
             what, key = name[0], name[1:]
             if what == "l":
@@ -246,9 +286,7 @@ class Batch:
             elif what == "o":
                 self._orders[key] = (seq, image)
                 refs.add(key)
-        for ref in refs:
-            if ref:
-                self.traces.append(_SEQ(3, 4, self.partition, 8, seq) + text(ref))
+        self.traces += trace_rows(self.partition, seq, told, refs)
         return level
 
     def _move(
@@ -271,43 +309,13 @@ class Batch:
         self._levels[name] = _Touched(seq, level, image, moved)
 
     def _park(self, seq: int, head: Head, command: bytes) -> None:
-        park = _decode_park(command)
-        detail = park.detail[:_DETAIL_CHARACTERS]
-        kind, owner, _, _, reference = self._cases.park(park, detail, seq, head.at_ms)
-        self.parked.append(
-            (
-                integer(self.partition),
-                bigint(seq),
-                text(park.source),
-                text(park.event_id),
-                text(detail),
-                blob(park.payload.encode()),
-                timestamp(head.at_ms),
-                text(kind),
-                text(owner),
-                text(reference),
-            )
-        )
+        park = decode_park(command)
+        self._cases.park(park, seq, head.at_ms)
+        self.parked.append(parked_values(self.partition, seq, head, park))
 
     def _compare_snapshot(self, seq: int, head: Head, command: bytes) -> None:
-        line = _decode_snapshot(command)
-        difference = head.noted[0].units if head.noted else 0
-        policy = "within" if head.settled else "outdated"  # as became says it
-        if abs(difference) > line.tolerance:
-            policy = line.policy
-        self.snapshot_lines.append(
-            (
-                integer(self.partition),
-                bigint(seq),
-                bigint(line.quantity),
-                bigint(difference),
-                timestamp(line.occurred_at_ms),
-                text(line.source),
-                text(line.location),
-                text(line.sku),
-                text(policy),
-            )
-        )
+        line = decode_snapshot(command)
+        self.snapshot_lines.append(snapshot_line_values(self.partition, seq, head, line))
 
     # The projections' rows, each key once; as values, since they are sent by the column.
 
@@ -336,9 +344,10 @@ class Batch:
         return [(partition, *values) for values in self._cases.rows()]
 
 
-def _what_differed(entry: Entry) -> str:
+def what_differed(entry: Entry) -> str:
+    """What a repair set right, in words, as far as they are kept."""
     try:
         command = decode_command(entry.command)
     except msgspec.DecodeError:
         return ""  # of another version: what it did stands in its images
-    return of_repair(command)[:_DETAIL_CHARACTERS]
+    return of_repair(command)[:DETAIL_CHARACTERS]

@@ -1,7 +1,7 @@
-"""Movements and events beside the entries they follow from: every row, every column.
+"""Rows that are only added to, beside the entries they follow from: every row, every column.
 
-Rows are only added up (their hashes, by buckets of entries): that is cheap in any order. Where a
-sum differs, the bucket's rows are looked at one by one.
+Rows are only added up (their hashes): that is cheap in any order. Where a sum differs, the rows are
+looked at in buckets of entries, and those of a bucket that differs one by one.
 """
 
 from collections import Counter
@@ -12,17 +12,25 @@ from typing import NamedTuple, cast
 
 from psycopg import Connection, sql
 
-from atp_service.inventory.commands import Fact
+from atp_service.inventory.commands import Fact, Park, Snapshot
 from atp_service.ledger import chain
-from atp_service.ledger.became import Told, became
+from atp_service.ledger.became import Told, became, decode_told
 from atp_service.ledger.binary import values_of
-from atp_service.ledger.rows import event_row, movement_row
+from atp_service.ledger.rows import (
+    Values,
+    event_row,
+    movement_row,
+    parked_values,
+    snapshot_line_values,
+    trace_rows,
+)
 from atp_service.verify.findings import Check, Findings
 from atp_service.verify.reading import Reading, read
 
 _BUCKET_BITS = 12
 _SEQ_PLACE = 14
 _unpack_seq = Layout(">q").unpack_from
+_pack_count = Layout(">h").pack
 
 
 class _Table(NamedTuple):
@@ -33,6 +41,7 @@ class _Table(NamedTuple):
     names: tuple[int, ...]
     joined: str
     rows: Callable[[int, Reading], Sequence[bytes]]
+    source: sql.Composable
 
 
 def movements(partition: int, reading: Reading) -> Sequence[bytes]:
@@ -62,6 +71,38 @@ def events(partition: int, reading: Reading) -> Sequence[bytes]:
     return (event_row(partition, reading.entry.seq, command.source, command.event_id, status),)
 
 
+def traces(partition: int, reading: Reading) -> Sequence[bytes]:
+    """The entry's traces, as binary COPY writes them."""
+    refs = {*reading.reservations, *reading.orders}
+    refs |= {reservation.order_id for reservation in reading.reservations.values()}
+    return trace_rows(partition, reading.entry.seq, decode_told(reading.entry.command), refs)
+
+
+def snapshot_lines(partition: int, reading: Reading) -> Sequence[bytes]:
+    """The line of a snapshot that the entry has compared."""
+    command = reading.command
+    if not isinstance(command, Snapshot):
+        return ()
+    return (_row(snapshot_line_values(partition, reading.entry.seq, reading.head, command)),)
+
+
+def parked(partition: int, reading: Reading) -> Sequence[bytes]:
+    """The message that the entry has put aside."""
+    command = reading.command
+    if not isinstance(command, Park):
+        return ()
+    return (_row(parked_values(partition, reading.entry.seq, reading.head, command)),)
+
+
+def _row(values: Values) -> bytes:
+    return _pack_count(len(values)) + b"".join(values)
+
+
+# Each message put aside stands beside its exception's cause and key.
+_PARKED = sql.SQL(
+    "(SELECT parked.*, kind, owner, reference FROM parked"
+    " JOIN exceptions ON exceptions.id = exception_id) AS parked"
+)
 _TABLES = (
     _Table(
         "movements",
@@ -72,56 +113,113 @@ _TABLES = (
         (11, 12),
         " at ",
         movements,
+        sql.Identifier("movements"),
     ),
-    _Table("events", ("partition", "seq", "source", "event_id", "status"), (2, 3), " ", events),
+    _Table(
+        "events",
+        ("partition", "seq", "source", "event_id", "status"),
+        (2, 3),
+        " ",
+        events,
+        sql.Identifier("events"),
+    ),
+    _Table("traces", ("partition", "seq", "ref"), (2,), " ", traces, sql.Identifier("traces")),
+    _Table(
+        "snapshot_lines",
+        (
+            *("partition", "seq", "believed", "difference", "taken_at"),
+            *("source", "location", "sku", "policy"),
+        ),
+        (5, 6, 7),
+        " ",
+        snapshot_lines,
+        sql.Identifier("snapshot_lines"),
+    ),
+    _Table(
+        "parked",
+        (
+            *("partition", "seq", "source", "event_id", "detail"),
+            *("payload", "at", "kind", "owner", "reference"),
+        ),
+        (2, 3),
+        " ",
+        parked,
+        _PARKED,
+    ),
 )
 
 
 class Appended:
-    """The rows that the entries of a range must have, added up."""
+    """The rows that the entries of a range must have, added up.
+
+    They are put into `rows`, a list for each table, and added up from time to time.
+    """
 
     def __init__(self, partition: int, after: int) -> None:
         self._partition = partition
         self._after = after
-        self._sums: list[list[int]] = [[] for _ in _TABLES]
+        self._sums = [0] * len(_TABLES)
+        self.rows: list[list[bytes]] = [[] for _ in _TABLES]
 
     def add(self, reading: Reading) -> None:
-        bucket = (reading.entry.seq - self._after) >> _BUCKET_BITS
-        while bucket >= len(self._sums[0]):
-            for sums in self._sums:
-                sums.append(0)
-        of_movements, of_events = self._sums
-        for row in movements(self._partition, reading):
-            of_movements[bucket] += hash(row)
-        for row in events(self._partition, reading):
-            of_events[bucket] += hash(row)
+        for rows, table in zip(self.rows, _TABLES, strict=True):
+            rows += table.rows(self._partition, reading)
+
+    def add_rare(self, reading: Reading) -> None:
+        """Only those that few entries have; the others are put in by whoever folds."""
+        for rows, table in zip(self.rows, _TABLES, strict=True):
+            if table.check in ("snapshot_lines", "parked"):
+                rows += table.rows(self._partition, reading)
+
+    def sum_up(self) -> None:
+        for place, rows in enumerate(self.rows):
+            self._sums[place] += sum(map(hash, rows))
+            rows.clear()
 
     def compare(self, connection: Connection, through: int, findings: Findings) -> int:
         """How many rows there are; those that differ become findings."""
+        self.sum_up()
         compared = 0
-        for table, sums in zip(_TABLES, self._sums, strict=True):
-            rest = dict(enumerate(sums))
-            for row in self._rows(connection, table, self._after, through):
-                compared += 1
-                bucket = (seq_of(row) - self._after) >> _BUCKET_BITS
-                rest[bucket] = rest.get(bucket, 0) - hash(row)
-            for bucket in sorted(bucket for bucket, sum_of in rest.items() if sum_of):
-                first = self._after + (bucket << _BUCKET_BITS)
-                last = min(through, first + (1 << _BUCKET_BITS) - 1)
-                self._name(connection, table, first - 1, last, findings)
+        for table, right in zip(_TABLES, self._sums, strict=True):
+            there = 0
+            for block in self._blocks(connection, table, through):
+                compared += len(block)
+                there += sum(map(hash, block))
+            if there != right:
+                self._look_again(connection, table, through, findings)
         return compared
 
-    def _rows(
-        self, connection: Connection, table: _Table, after: int, through: int
-    ) -> Iterator[bytes]:
+    def _look_again(
+        self, connection: Connection, table: _Table, through: int, findings: Findings
+    ) -> None:
+        """Find the buckets that differ."""
+        rest: Counter[int] = Counter()
+        for entry in chain.entries(connection, self._partition, self._after, through):
+            with suppress(ValueError):  # it is a finding already
+                for row in table.rows(self._partition, read(entry)):
+                    rest[self._bucket(entry.seq)] += hash(row)
+        for block in self._blocks(connection, table, through):
+            for row in block:
+                rest[self._bucket(seq_of(row))] -= hash(row)
+        for bucket in sorted(bucket for bucket, sum_of in rest.items() if sum_of):
+            first = self._after + (bucket << _BUCKET_BITS)
+            last = min(through, first + (1 << _BUCKET_BITS) - 1)
+            self._name(connection, table, first - 1, last, findings)
+
+    def _bucket(self, seq: int) -> int:
+        return (seq - self._after) >> _BUCKET_BITS
+
+    def _blocks(
+        self, connection: Connection, table: _Table, through: int, after: int | None = None
+    ) -> Iterator[list[bytes]]:
         query = sql.SQL("SELECT {} FROM {} WHERE partition = {} AND seq > {} AND seq <= {}").format(
             sql.SQL(", ").join(map(sql.Identifier, table.columns)),
-            sql.Identifier(table.check),
+            table.source,
             self._partition,
-            after,
+            self._after if after is None else after,
             through,
         )
-        return chain.lines(connection, query)
+        return chain.blocks(connection, query)
 
     def _name(
         self, connection: Connection, table: _Table, after: int, through: int, findings: Findings
@@ -131,7 +229,9 @@ class Appended:
         for entry in chain.entries(connection, self._partition, after, through):
             with suppress(ValueError):  # it is a finding already
                 right.update(table.rows(self._partition, read(entry)))
-        there = Counter(self._rows(connection, table, after, through))
+        there: Counter[bytes] = Counter()
+        for block in self._blocks(connection, table, through, after):
+            there.update(block)
         missing = sorted((right - there).elements(), key=seq_of)
         strange = sorted((there - right).elements(), key=seq_of)
         for row in missing:

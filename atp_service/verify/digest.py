@@ -4,34 +4,37 @@ Two instances with the same stock have the same digest, however they came to it:
 and the times at which things were entered are not in it.
 """
 
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 
 import msgspec
 
-from atp_service.inventory.reservations import Reservation
-from atp_service.inventory.stock import StockLevel
-from atp_service.verify.state import State
+from atp_service.inventory.reservations import decode_reservation
+from atp_service.inventory.stock import decode_level
 
 _encode = msgspec.msgpack.Encoder(order="sorted").encode
 
 
-def digest(states: list[State]) -> str:
-    """SHA-256 over all levels and open reservations of all partitions, each by name."""
+def digest(states: Sequence[Mapping[str, tuple[int, bytes]]]) -> str:
+    """SHA-256 over all levels and open reservations of all partitions, each by name. A partition
+    is given by the last images of what it has."""
     whole = sha256()
-    for prefix, told in (("levels", _level), ("reservations", _reservation)):
+    for what, prefix, told in (("l", "levels", _level), ("r", "reservations", _reservation)):
         kept = {
-            name: value
-            for state in states
-            for name, value in getattr(state.partition, prefix).items()
+            name: image
+            for images in states
+            for name, (_, image) in images.items()
+            if name[0] == what
         }
         for name in sorted(kept):
             values = told(kept[name])
             if values is not None:
-                whole.update(_encode((prefix, name, values)))
+                whole.update(_encode((prefix, name[1:], values)))
     return whole.hexdigest()
 
 
-def _level(level: StockLevel) -> object:
+def _level(image: bytes) -> object:
+    level = decode_level(image)
     extras = level.extras
     documents = {
         name: (d.expected, d.received, d.eta, d.expected_at, d.transfer)
@@ -43,7 +46,8 @@ def _level(level: StockLevel) -> object:
     )
 
 
-def _reservation(reservation: Reservation) -> object:
+def _reservation(image: bytes) -> object:
+    reservation = decode_reservation(image)
     if reservation.status not in ("held", "confirmed"):
         return None
     return (

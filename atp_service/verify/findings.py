@@ -9,7 +9,21 @@ from msgspec import Struct
 FINDINGS_KEPT = 1_000  # of a run; more are counted
 
 Check = Literal[
-    "chain", "model", "movements", "events", "levels", "reservations", "orders", "position", "redis"
+    "chain",
+    "images",
+    "model",
+    "position",
+    "movements",
+    "events",
+    "traces",
+    "snapshot_lines",
+    "parked",
+    "exceptions",
+    "levels",
+    "reservations",
+    "orders",
+    "promises",
+    "redis",
 ]
 
 
@@ -27,12 +41,11 @@ class Finding(Struct, frozen=True, kw_only=True):
     repaired_by: int | None = None
 
 
-class Findings:
+class Findings(Struct):
     """Findings in the order in which they were made; the first many are kept."""
 
-    def __init__(self) -> None:
-        self.kept: list[Finding] = []
-        self.counts: dict[Check, int] = {}
+    kept: list[Finding] = []
+    counts: dict[Check, int] = {}
 
     def add(
         self, check: Check, detail: str, seq: int | None = None, subjects: tuple[str, ...] = ()
@@ -60,6 +73,8 @@ class Findings:
 
 def _repaired(finding: Finding, repairs: Mapping[str, int]) -> Finding:
     later = [repairs.get(name, 0) for name in finding.subjects]
-    if finding.check != "model" or not later or finding.seq is None or min(later) <= finding.seq:
+    if finding.check not in ("images", "model") or finding.seq is None:
+        return finding
+    if not later or min(later) <= finding.seq:
         return finding
     return msgspec.structs.replace(finding, repaired_by=max(later))

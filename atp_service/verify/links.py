@@ -2,26 +2,46 @@
 
 from hashlib import sha256
 
+from msgspec import Struct
+
 from atp_service.ledger.binary import micros
 from atp_service.ledger.chain import Row
 from atp_service.ledger.position import GENESIS, Position
-from atp_service.verify.reading import Reading
+from atp_service.verify.findings import Findings
+from atp_service.verify.reading import Reading, called, read
 
 _BEGINNING = -(2**63)  # of Postgres's time
 
 
-class Links:
+class Links(Struct):
     """What the next entry has to continue. A fault is told once: what follows goes on from it."""
 
-    def __init__(self, before: Row | None = None) -> None:
-        self.seq = before.seq if before else 0
-        self.epoch = before.epoch if before else 0
-        self.at = before.at if before else _BEGINNING
-        self.chain = before.chain if before else GENESIS
-        self.digest = before.digest if before else b""
-        # Where the entry before did not hold: what it would have been, had it held.
-        self._other_chain: bytes | None = None
-        self._other_digest: str | None = None
+    seq: int = 0
+    epoch: int = 0
+    at: int = _BEGINNING
+    chain: bytes = GENESIS
+    digest: bytes = b""
+    # Where the entry before did not hold: what it would have been, had it held.
+    other_chain: bytes | None = None
+    other_digest: str | None = None
+
+    def take(self, row: Row, findings: Findings) -> Reading | None:
+        """The next entry; None if it can't be read. What does not hold becomes a finding."""
+        seq, reading, wrong = row.seq, None, []
+        try:
+            reading = read(row)
+        except ValueError as fault:
+            wrong.append(f"can't be read ({fault})")
+        missing = self.gap(row)
+        if missing:
+            findings.add("chain", missing, min(seq, self.seq + 1))
+            self.go_on_from(row)
+        else:
+            wrong += self.follow(row, reading)
+        if wrong:
+            name = called(reading) if reading else f"entry {seq}"
+            findings.add("chain", f"{name}: {', '.join(wrong)}", seq)
+        return reading
 
     def gap(self, row: Row) -> str | None:
         """What is missing before the entry."""
@@ -53,8 +73,8 @@ class Links:
             return []
         wrong = self._wrong(row, reading, chain, digest)
         self.go_on_from(row)
-        self._other_chain = chain if chain != row.chain else None
-        self._other_digest = digest if reading and digest != reading.entry.digest else None
+        self.other_chain = chain if chain != row.chain else None
+        self.other_digest = digest if reading and digest != reading.entry.digest else None
         return wrong
 
     def _wrong(
@@ -79,14 +99,14 @@ class Links:
     def go_on_from(self, row: Row) -> None:
         self.seq, self.epoch, self.at = row.seq, row.epoch, row.at
         self.chain, self.digest = row.chain, row.digest
-        self._other_chain = self._other_digest = None
+        self.other_chain = self.other_digest = None
 
     def _holds_otherwise(self, row: Row) -> bool:
-        other = self._other_chain
+        other = self.other_chain
         return other is not None and sha256(other + row.hashed).digest() == row.chain
 
     def _digest_holds_otherwise(self, reading: Reading) -> bool:
-        other = self._other_digest
+        other = self.other_digest
         return other is not None and reading.entry.digest_after(other) == reading.entry.digest
 
     def ends_at(self, position: Position) -> list[str]:

@@ -27,6 +27,7 @@ from atp_service.inventory.reservations import Order
 from atp_service.inventory.stock import level_field
 from atp_service.ledger.chain import Earlier
 from atp_service.verify.differences import differences
+from atp_service.verify.findings import Check
 from atp_service.verify.reading import Reading
 from atp_service.verify.state import LONGEST_WINDOW_MS, State
 
@@ -50,12 +51,13 @@ class _Trial(Batch):
 class Machine:
     """Re-executes commands on the state that entries have folded to so far."""
 
+    check: Check = "model"
+
     def __init__(self, state: State, earlier: Earlier) -> None:
         self._state = state
         self._earlier = earlier
         self._trial = _Trial(state.partition, 0, False)
         self._trial.due = []  # what was reaped has entries of its own
-        self.followed_at_once = True  # whether the last entry did, with the past as it was folded
         # By the names of images that do not follow: what they should have been.
         self._otherwise: dict[str, Any] = {}
 
@@ -65,7 +67,7 @@ class Machine:
         Nothing if it follows. The state is as before.
         """
         made = self._execute(reading)
-        self.followed_at_once = follows = _follows(reading, made)
+        follows = _follows(reading, made)
         if not follows:
             with closing(self._other_pasts(reading)) as pasts:
                 for _ in pasts:

@@ -1,13 +1,14 @@
-"""Levels, reservations and orders beside the fold: every row, every column, byte for byte."""
+"""Levels, reservations and orders beside the last images: every row, every column, to the byte."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain as chained
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from psycopg import Connection, sql
 
 from atp_service.inventory.reservations import decode_reservation
-from atp_service.inventory.stock import SEPARATOR, Extras, level_field
+from atp_service.inventory.stock import SEPARATOR, Extras, decode_level, level_field
 from atp_service.ledger import chain
 from atp_service.ledger.binary import values_of
 from atp_service.ledger.rows import (
@@ -18,11 +19,11 @@ from atp_service.ledger.rows import (
 )
 from atp_service.verify.findings import Check, Findings
 from atp_service.verify.reading import subject
-from atp_service.verify.state import State
 
 T = TypeVar("T")
 
 _NO_EXTRAS = Extras()
+_FIRST, _LAST = -(2**63), 2**63 - 1
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
@@ -36,67 +37,88 @@ class _Table(NamedTuple):
     names: tuple[int, ...]
 
 
-_TABLES = (
-    _Table(
-        "levels",
-        "l",
-        (
-            *("partition", "seq", "version", "moves", "on_hand", "reserved", "allocated"),
-            *("unavailable", "updated_at", "safety_stock", "sku", "location", "extras"),
-            *("document", "folded"),
-        ),
-        (10, 11),
+_LEVELS = _Table(
+    "levels",
+    "l",
+    (
+        *("partition", "seq", "version", "moves", "on_hand", "reserved", "allocated"),
+        *("unavailable", "updated_at", "safety_stock", "sku", "location", "extras"),
+        *("document", "folded"),
     ),
-    _Table(
-        "reservations",
-        "r",
-        (
-            *("partition", "seq", "expires_at", "closed_at", "reservation_id", "status"),
-            *("order_id", "document"),
-        ),
-        (4,),
-    ),
-    _Table("orders", "o", ("partition", "seq", "order_id", "document"), (2,)),
+    (10, 11),
 )
+_RESERVATIONS = _Table(
+    "reservations",
+    "r",
+    (
+        *("partition", "seq", "expires_at", "closed_at", "reservation_id", "status"),
+        *("order_id", "document"),
+    ),
+    (4,),
+)
+_ORDERS = _Table("orders", "o", ("partition", "seq", "order_id", "document"), (2,))
 
 
-def compare(
+Images = Mapping[str, tuple[int, bytes]]
+
+
+class Rows(NamedTuple):
+    """Rows whose last entry has after < seq <= through; None is without an end."""
+
+    partition: int
+    after: int | None
+    through: int | None
+
+
+def compare_levels(
     connection: Connection,
     partition: int,
-    state: State,
+    images: Images,
     drift: Mapping[str, int],
     findings: Findings,
 ) -> int:
-    """How many rows there are; those that differ from the fold become findings.
+    """How many rows there are; those that differ from the images become findings.
 
-    `drift` is what each level's on_hand has beyond the sum of its deltas. Rows are added up, and
-    only where the sums differ looked at one by one.
+    `drift` is what each level's on_hand has beyond the sum of its deltas.
     """
-    compared = 0
-    for table in _TABLES:
-        names = [name for name in state.images if name[0] == table.prefix]
-        rest = 0
-        for name in names:
-            rest += hash(b"".join(_plain(table, _right(partition, name, state, drift))))
-        columns = tuple(_plain(table, table.columns))
-        for row in _rows(connection, table, columns, partition):
-            compared += 1
-            rest -= hash(row[2:])
-        if rest or not _have_extras(connection, table, partition, state):
-            _name(connection, table, partition, state, drift, set(names), findings)
+    return _compare(connection, _LEVELS, Rows(partition, None, None), images, drift, findings)
+
+
+def compare_promises(connection: Connection, span: Rows, images: Images, findings: Findings) -> int:
+    """The same of reservations and orders whose last entry is in a range."""
+    return sum(
+        _compare(connection, table, span, images, {}, findings)
+        for table in (_RESERVATIONS, _ORDERS)
+    )
+
+
+def _compare(
+    connection: Connection,
+    table: _Table,
+    span: Rows,
+    images: Images,
+    drift: Mapping[str, int],
+    findings: Findings,
+) -> int:
+    """Rows are added up, and only where the sums differ looked at one by one. Without the jsonb:
+    Postgres writes it in its own way."""
+    names = [name for name in images if name[0] == table.prefix]
+    compared = rest = 0
+    without = table.columns.index("extras") if table is _LEVELS else len(table.columns)
+    for name in names:
+        values = _right(span.partition, name, images, drift)
+        rest += hash(b"".join(values[:without] + values[without + 1 :]))
+    columns = table.columns[:without] + table.columns[without + 1 :]
+    for block in _blocks(connection, table, columns, span):
+        compared += len(block)
+        rest -= sum([hash(row[2:]) for row in block])
+    if rest or (table is _LEVELS and not _have_extras(connection, span.partition, images)):
+        _name(connection, table, span, images, drift, set(names), findings)
     return compared
 
 
-def _plain(table: _Table, values: Sequence[T]) -> Iterator[T]:
-    """All but the jsonb, which Postgres writes in its own way."""
-    pairs = zip(table.columns, values, strict=True)
-    return (value for column, value in pairs if column != "extras")
-
-
-def _have_extras(connection: Connection, table: _Table, partition: int, state: State) -> bool:
-    """Whether the extras of those levels that have any are the fold's."""
-    if table.check != "levels":
-        return True
+def _have_extras(connection: Connection, partition: int, images: Images) -> bool:
+    """Whether the extras of those levels that have any are those of the images."""
     rows = connection.execute(
         """
         SELECT sku, location, extras::text
@@ -108,23 +130,23 @@ def _have_extras(connection: Connection, table: _Table, partition: int, state: S
     )
     there = {level_field(sku, location): _decode(extras) for sku, location, extras in rows}
     return there == {
-        key: _decode(_encode(level.extras))
-        for key, level in state.partition.levels.items()
-        if level.extras != _NO_EXTRAS
+        name[1:]: _decode(_encode(level.extras))
+        for name, (_, image) in images.items()
+        if name[0] == "l" and (level := decode_level(image)).extras != _NO_EXTRAS
     }
 
 
 def _name(
     connection: Connection,
     table: _Table,
-    partition: int,
-    state: State,
+    span: Rows,
+    images: Images,
     drift: Mapping[str, int],
     unseen: set[str],
     findings: Findings,
 ) -> None:
     """Say which rows differ."""
-    for row in _rows(connection, table, table.columns, partition):
+    for row in chained.from_iterable(_blocks(connection, table, table.columns, span)):
         values = values_of(row)
         name = table.prefix + SEPARATOR.join(
             values[place][4:].decode(errors="replace") for place in table.names
@@ -133,38 +155,39 @@ def _name(
             findings.add(table.check, f"{subject(name)} follows from no entry")
             continue
         unseen.discard(name)
-        columns = _differing(table, values, _right(partition, name, state, drift))
+        columns = _differing(table, values, _right(span.partition, name, images, drift))
         if columns:
             findings.add(
                 table.check,
                 f"{subject(name)} has another {columns} than the entries come to",
-                state.images[name][0],
+                images[name][0],
             )
     for name in sorted(unseen):
-        findings.add(table.check, f"{subject(name)} has no row", state.images[name][0])
+        findings.add(table.check, f"{subject(name)} has no row", images[name][0])
 
 
-def _rows(
-    connection: Connection, table: _Table, columns: Sequence[str], partition: int
-) -> Iterator[bytes]:
-    query = sql.SQL("SELECT {} FROM {} WHERE partition = {}").format(
+def _blocks(
+    connection: Connection, table: _Table, columns: Sequence[str], span: Rows
+) -> Iterator[list[bytes]]:
+    query = sql.SQL("SELECT {} FROM {} WHERE partition = {} AND seq > {} AND seq <= {}").format(
         sql.SQL(", ").join(map(sql.Identifier, columns)),
         sql.Identifier(table.check),
-        partition,
+        span.partition,
+        _FIRST if span.after is None else span.after,
+        _LAST if span.through is None else span.through,
     )
-    return chain.lines(connection, query)
+    return chain.blocks(connection, query)
 
 
-def _right(partition: int, name: str, state: State, drift: Mapping[str, int]) -> Values:
-    seq, image = state.images[name]
+def _right(partition: int, name: str, images: Images, drift: Mapping[str, int]) -> Values:
+    seq, image = images[name]
     key = name[1:]
     if name[0] == "l":
-        level = state.partition.levels[key]
+        level = decode_level(image)
         folded = level.on_hand - drift.get(key, 0)
         return level_values(partition, seq, key.encode(), level, image, folded)
     if name[0] == "r":
-        reservation = state.partition.reservations.get(key) or decode_reservation(image)
-        return reservation_values(partition, seq, key, reservation, image)
+        return reservation_values(partition, seq, key, decode_reservation(image), image)
     return order_values(partition, seq, key, image)
 
 

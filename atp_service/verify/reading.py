@@ -2,7 +2,14 @@
 
 from msgspec import Struct
 
-from atp_service.inventory.commands import AnyCommand, Fact, decode_command
+from atp_service.inventory.commands import (
+    AnyCommand,
+    Fact,
+    RepairLevel,
+    RepairOrder,
+    RepairReservation,
+    decode_command,
+)
 from atp_service.inventory.journal import Entry, Head, decode_head
 from atp_service.inventory.reservations import (
     Order,
@@ -10,7 +17,7 @@ from atp_service.inventory.reservations import (
     decode_order,
     decode_reservation,
 )
-from atp_service.inventory.stock import StockLevel, decode_level, split_field
+from atp_service.inventory.stock import StockLevel, decode_level, level_field, split_field
 from atp_service.ledger.chain import Row
 
 
@@ -54,6 +61,18 @@ def subject(name: str) -> str:
     if what == "l":
         return " at ".join(split_field(key))
     return f"{'reservation' if what == 'r' else 'order'} {key}"
+
+
+def repaired_by(command: AnyCommand) -> str | None:
+    """The name of the image that the command repairs, if it does."""
+    match command:
+        case RepairLevel(sku=sku, location=location):
+            return f"l{level_field(sku, location)}"
+        case RepairReservation(reservation_id=key):
+            return f"r{key}"
+        case RepairOrder(order_id=key):
+            return f"o{key}"
+    return None
 
 
 def _whose(command: AnyCommand) -> str:

@@ -1,87 +1,84 @@
 """Verifying, from the first entry to the verdict.
 
-A long ledger is walked by two processes, each a range of it: the second takes over what the first
-range's entries came to, and the first shows that they did.
+Everything is read as of one moment. A long ledger is walked by two processes, each a range of it;
+then what both came to is joined, and compared with what must follow from all of it.
 """
 
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from multiprocessing import get_context
-from multiprocessing.connection import Connection as Pipe
-from typing import Protocol, Self
+from contextlib import ExitStack
+from typing import Self
 
-from msgspec import Struct
 from psycopg import Connection
 
 from atp_service.ledger import Ledger, Position, Unavailable, chain
 from atp_service.ledger.unavailable import unavailable_when_away
 from atp_service.store import Fenced, Store
 from atp_service.store import Unavailable as RedisUnavailable
-from atp_service.verify import live, projected
+from atp_service.verify import live, noticed, projected, promised
 from atp_service.verify.digest import digest
 from atp_service.verify.findings import Findings
+from atp_service.verify.fold import Fold
+from atp_service.verify.ranges import (
+    Images,
+    Progress,
+    Walked,
+    apart,
+    walked,
+    without_collector,
+)
 from atp_service.verify.verdict import Verdict
 from atp_service.verify.walk import Range, Walk
 
-# The second range is the shorter: its process folds the first before.
-FIRST_SHARE = 0.55
+FIRST_SHARE = 0.52  # the second process starts later, but has less to do at the end
+FIRST_SHARE_EXECUTED = 0.55  # the second process folds the first range before its own
 WORTH_TWO = 50_000  # entries: of fewer, starting a process takes longer than walking them
-
-
-class Progress(Protocol):
-    """Who watches."""
-
-    def begin(self, entries: int) -> None: ...
-
-    def walked(self, entries: int) -> None: ...
-
-    def stage(self, name: str) -> None: ...
-
-
-class _Walked(Struct):
-    """What the process that walked the first range has found."""
-
-    entries: int
-    rows: int
-    findings: Findings
-    drift: dict[str, int]
-    repairs: dict[str, int]
+_LAST = 2**63 - 1
 
 
 class Verification:
-    """Asked in this order: walk the ledger, compare Redis if wanted, the verdict."""
+    """Asked in this order: walk the ledger, compare Redis if wanted, the verdict.
+
+    With `execute` each command is executed once more.
+    """
 
     def __init__(
-        self, database_url: str, window_ms: int, progress: Progress, *, worth_two: int = WORTH_TWO
+        self,
+        database_url: str,
+        window_ms: int,
+        progress: Progress,
+        *,
+        execute: bool = False,
+        worth_two: int = WORTH_TWO,
     ) -> None:
         self._database_url = database_url
         self._window_ms = window_ms
         self._progress = progress
+        self._execute = execute
         self._worth_two = worth_two
         self._began = time.monotonic()
         self._closing = ExitStack()
         self._connection: Connection | None = None
-        self._walks: dict[int, Walk] = {}
-        self._earlier: list[_Walked] = []
+        self._walked: dict[int, Walked] = {}
+        self._tails: dict[int, Walk] = {}
         self._findings = Findings()
-        self._rows = 0
         self._values = 0
         self._seconds = 0.0
         self._not_compared: str | None = "not asked for"
 
     def walk_ledger(self) -> None:
         """Every entry of every partition, and what follows from them. Raises Unavailable."""
-        self._connection = self._closing.enter_context(chain.connect(self._database_url))
-        positions = chain.positions(self._connection)
-        for partition in chain.partitions(self._connection):
+        connection = self._closing.enter_context(chain.connect(self._database_url))
+        self._connection = connection
+        snapshot = chain.export_snapshot(connection)
+        positions = chain.positions(connection)
+        for partition in chain.partitions(connection):
             if partition not in positions:
                 self._findings.add("position", f"partition {partition} has entries and none")
         self._progress.begin(sum(position.seq for position in positions.values()))
-        with unavailable_when_away():
+        with unavailable_when_away(), without_collector():
             for partition, position in positions.items():
-                self._walk_partition(self._connection, partition, position)
+                self._walked[partition] = self._walk(connection, snapshot, partition, position)
+            connection.execute("COMMIT")
         self._seconds = time.monotonic() - self._began
 
     async def compare_redis(self, store: Store, ledger: Ledger) -> None:
@@ -89,9 +86,10 @@ class Verification:
         self._progress.stage("Redis")
         self._not_compared = None
         try:
-            for partition, walk in self._walks.items():
-                assert self._connection is not None  # noqa: S101  # there are walks
-                comparison = live.Comparison(walk, self._connection, store, ledger, partition)
+            for partition, whole in self._walked.items():
+                assert self._connection is not None  # noqa: S101  # something was walked
+                tail = self._tails[partition] = self._tail(partition, whole)
+                comparison = live.Comparison(tail, self._connection, store, ledger, partition)
                 self._values += await comparison.run(self._findings)
         except (Fenced, RedisUnavailable, Unavailable) as fault:
             self._not_compared = str(fault) or type(fault).__name__
@@ -99,22 +97,26 @@ class Verification:
     def verdict(self) -> Verdict:
         """What all of it came to."""
         findings, repairs = Findings(), dict[str, int]()
-        entries = 0
-        walks: list[_Walked | Walk] = [*self._earlier, *self._walks.values()]
-        for walked in walks:
-            findings.take(walked.findings)
-            repairs |= walked.repairs
-            entries += walked.entries
+        parts: list[Walked | Walk] = [*self._walked.values(), *self._tails.values()]
+        for part in parts:
+            findings.take(part.findings)
+            repairs |= part.repairs
         findings.take(self._findings)
         findings.mark_repaired(repairs)
         standing = [finding for finding in findings.kept if finding.repaired_by is None]
         named = [finding for finding in standing if finding.seq is not None]
         found = sum(findings.counts.values())
+        ends = {partition: whole.links for partition, whole in self._walked.items()}
+        images = {partition: whole.images for partition, whole in self._walked.items()}
+        for partition, tail in self._tails.items():
+            ends[partition], images[partition] = tail.links, tail.state.images
+        entries = sum(whole.entries for whole in self._walked.values())
         return Verdict(
             holds=findings.standing == 0,
-            entries=entries,
-            through={partition: walk.links.seq for partition, walk in self._walks.items()},
-            rows=self._rows,
+            executed=self._execute,
+            entries=entries + sum(tail.entries for tail in self._tails.values()),
+            through={partition: links.seq for partition, links in ends.items()},
+            rows=sum(whole.rows for whole in self._walked.values()),
             redis=self._values,
             redis_not_compared=self._not_compared,
             first=min(named, key=lambda finding: finding.seq or 0)
@@ -124,7 +126,7 @@ class Verification:
             repaired=found - findings.standing,
             by_check=findings.counts,
             findings=findings.kept,
-            digest=digest([walk.state for walk in self._walks.values()]),
+            digest=digest(list(images.values())),
             seconds=round(time.monotonic() - self._began, 3),
             entries_per_second=round(entries / self._seconds) if self._seconds else 0,
         )
@@ -133,125 +135,97 @@ class Verification:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for walk in self._walks.values():
-            walk.close()
+        for tail in self._tails.values():
+            tail.close()
         self._closing.close()
 
-    def _walk_partition(self, connection: Connection, partition: int, position: Position) -> None:
-        after = int(position.seq * FIRST_SHARE) if position.seq >= self._worth_two else 0
-        span = Range(
-            database_url=self._database_url,
-            partition=partition,
-            after=0,
-            through=after,
-            window_ms=self._window_ms,
-        )
-        with _apart(span, self._progress) as first:
-            walk = Walk(
-                Range(
-                    database_url=self._database_url,
-                    partition=partition,
-                    after=after,
-                    through=position.seq,
-                    window_ms=self._window_ms,
-                )
-            )
-            self._walks[partition] = walk
-            walk.begin(connection)
-            walk.go_on(connection, position.seq, first.tell)
-            drift = walk.state.drift
-            walked = first.result()
-            if walked is not None:
-                self._earlier.append(walked)
-                self._rows += walked.rows
-                for name, units in walked.drift.items():
-                    drift[name] = drift.get(name, 0) + units
-        self._compare_projections(connection, partition, walk)
+    def _walk(
+        self, connection: Connection, snapshot: str, partition: int, position: Position
+    ) -> Walked:
+        """All of a partition, as of the snapshot."""
+        if position.seq < self._worth_two:
+            whole, _ = walked(connection, self._range(partition, 0, _LAST), self._progress.walked)
+            self._compare_promises(connection, partition, _LAST, whole, whole.images)
+        else:
+            share = FIRST_SHARE_EXECUTED if self._execute else FIRST_SHARE
+            middle = int(position.seq * share)
+            whole = self._walk_by_two(connection, snapshot, partition, middle)
+        self._compare_whole(connection, partition, position, whole)
+        return whole
 
-    def _compare_projections(self, connection: Connection, partition: int, walk: Walk) -> None:
-        """All of it as of one position, whatever is recorded meanwhile."""
-        self._progress.stage("projections")
-        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
-        position = chain.positions(connection)[partition]
-        walk.go_on(connection, position.seq, self._progress.walked)
-        wrong = walk.links.ends_at(position)
+    def _walk_by_two(
+        self, connection: Connection, snapshot: str, partition: int, middle: int
+    ) -> Walked:
+        with apart(self._range(partition, middle, _LAST), snapshot, self._progress) as other:
+
+            def tell(entries: int) -> None:
+                self._progress.walked(entries)
+                other.look()
+
+            whole, walker = walked(connection, self._range(partition, 0, middle), tell)
+            rest = other.walked()
+            self._progress.stage("projections")
+            if isinstance(walker, Fold):
+                walker.join(rest.firsts)
+            own = {name: of for name, of in whole.images.items() if name not in rest.images}
+            self._compare_promises(connection, partition, middle, whole, own)
+            _join(whole, rest)
+            compared = other.compared()
+        whole.rows += compared.rows
+        whole.findings.take(compared.findings)
+        return whole
+
+    def _compare_promises(
+        self, connection: Connection, partition: int, through: int, whole: Walked, own: Images
+    ) -> None:
+        """Reservations and orders that no entry after `through` has touched."""
+        rows = projected.Rows(partition, None, through)
+        whole.rows += projected.compare_promises(connection, rows, own, whole.findings)
+        whole.units = promised.units_of(own, whole.findings)
+
+    def _compare_whole(
+        self, connection: Connection, partition: int, position: Position, whole: Walked
+    ) -> None:
+        """What follows from all entries together."""
+        findings, images = whole.findings, whole.images
+        wrong = whole.links.ends_at(position)
         if wrong:
             detail = f"the position of partition {partition}: {', '.join(wrong)}"
-            walk.findings.add("position", detail, walk.links.seq)
-        self._rows += walk.compare_appended(connection)
-        self._rows += projected.compare(
-            connection, partition, walk.state, walk.state.drift, walk.findings
+            findings.add("position", detail, whole.links.seq)
+        whole.rows += projected.compare_levels(connection, partition, images, whole.drift, findings)
+        promised.compare(images, whole.units, findings)
+        whole.rows += noticed.compare(connection, partition, whole.told, findings)
+
+    def _range(self, partition: int, after: int, through: int) -> Range:
+        return Range(
+            database_url=self._database_url,
+            partition=partition,
+            after=after,
+            through=through,
+            window_ms=self._window_ms,
+            execute=self._execute,
         )
-        connection.execute("COMMIT")
-        walk.state.earlier = {}
+
+    def _tail(self, partition: int, whole: Walked) -> Walk:
+        """Who walks on from here, entry by entry, keeping what was before."""
+        tail = Walk(self._range(partition, whole.links.seq, _LAST))
+        tail.links = whole.links
+        tail.state.take_over(whole.images, whole.early_until, whole.at_ms)
+        tail.state.earlier = {}
+        return tail
 
 
-class _Apart:
-    """A range that is walked by a process of its own."""
-
-    def __init__(self, pipe: Pipe | None, progress: Progress) -> None:
-        self._pipe = pipe
-        self._progress = progress
-        self._walked: _Walked | None = None
-
-    def tell(self, entries: int) -> None:
-        """Our own entries; and those that the other has walked meanwhile."""
-        self._progress.walked(entries)
-        while self._pipe is not None and self._pipe.poll():
-            if self._take(self._pipe):
-                break
-
-    def result(self) -> _Walked | None:
-        """Waits until it is done; None if there was nothing to walk apart."""
-        while self._pipe is not None:
-            self._take(self._pipe)
-        return self._walked
-
-    def _take(self, pipe: Pipe) -> bool:
-        """One message: how many entries more, or in the end the result."""
-        try:
-            said = pipe.recv()
-        except EOFError:
-            raise Unavailable("the process that walked the first entries has ended") from None
-        if isinstance(said, int):
-            self._progress.walked(said)
-            return False
-        self._pipe = None
-        if isinstance(said, str):
-            raise Unavailable(said)
-        self._walked = said
-        return True
-
-
-@contextmanager
-def _apart(span: Range, progress: Progress) -> Iterator[_Apart]:
-    if not span.through:
-        yield _Apart(None, progress)
-        return
-    # A process that begins anew: nothing of ours (threads, locks, connections) is carried over.
-    spawning = get_context("spawn")
-    ours, theirs = spawning.Pipe(duplex=False)
-    process = spawning.Process(target=_walk_apart, args=(span, theirs), daemon=True)
-    process.start()
-    theirs.close()
-    try:
-        yield _Apart(ours, progress)
-    finally:
-        process.kill()
-        process.join()
-        ours.close()
-
-
-def _walk_apart(span: Range, pipe: Pipe) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started us ends us
-    try:
-        with chain.connect(span.database_url) as connection, unavailable_when_away():
-            walk = Walk(span)
-            walk.begin(connection)
-            walk.go_on(connection, span.through, pipe.send)
-            rows = walk.compare_appended(connection)
-            walk.close()
-    except Unavailable as fault:
-        pipe.send(str(fault))
-        return
-    pipe.send(_Walked(walk.entries, rows, walk.findings, walk.state.drift, walk.repairs))
+def _join(whole: Walked, rest: Walked) -> None:
+    """The range that follows, added to what came before it."""
+    whole.entries += rest.entries
+    whole.rows += rest.rows
+    whole.findings.take(rest.findings)
+    whole.links = rest.links
+    whole.images.update(rest.images)
+    for name, units in rest.drift.items():
+        whole.drift[name] = whole.drift.get(name, 0) + units
+    whole.repairs |= rest.repairs
+    whole.early_until |= rest.early_until
+    whole.at_ms = max(whole.at_ms, rest.at_ms)
+    whole.told += rest.told
+    whole.units = promised.added(whole.units, rest.units)

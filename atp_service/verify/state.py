@@ -1,6 +1,6 @@
 """The state that entries fold to: the model's partition, and beside it the images as they lie."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from atp_service.inventory.model import Partition
@@ -42,8 +42,7 @@ class State:
     """`images` has the last image of everything that ever was, with its entry's seq.
 
     `earlier` keeps the images before the last, from when it is asked for.
-    `drift` says by how much each level's on_hand differs from the sum of its deltas, and
-    `early_until` until when an order that isn't confirmed is remembered.
+    `early_until` says until when an order that isn't confirmed is remembered.
     """
 
     def __init__(self, window_ms: int) -> None:
@@ -54,20 +53,32 @@ class State:
         self.partition.orders = Forgetful(self._changes)
         self.images: dict[str, tuple[int, bytes]] = {}
         self.earlier: dict[str, list[tuple[int, bytes]]] | None = None
-        self.drift: dict[str, int] = {}
         self.early_until: dict[str, int] = {}
         self.at_ms = 0
         self._forget_at_size = 100_000
 
     def begin_after(self, earlier: Iterable[tuple[int, int, bytes]]) -> None:
         """Take over what earlier entries came to, without looking at how. `seq, at, images`."""
-        images = self.images
+        images, early_until, at_ms = dict[str, tuple[int, bytes]](), dict[str, int](), 0
         for seq, at, packed in earlier:
+            at_ms = millis(at)
             for name, image in decode_images(packed):
                 images[name] = (seq, image)
                 if name[0] == "o":
-                    self._note_order(name[1:], decode_order(image), millis(at))
-            self.at_ms = millis(at)
+                    until = at_ms + self.partition.window_ms
+                    note_order(early_until, name[1:], decode_order(image), until)
+        self.take_over(images, early_until, at_ms)
+
+    def take_over(
+        self,
+        images: Mapping[str, tuple[int, bytes]],
+        early_until: Mapping[str, int],
+        at_ms: int,
+    ) -> None:
+        """Go on from images that others came to by entries until then."""
+        self.images.update(images)
+        self.early_until.update(early_until)
+        self.at_ms = max(self.at_ms, at_ms)
         partition = self.partition
         for name, (_, image) in images.items():
             what, key = name[0], name[1:]
@@ -78,17 +89,10 @@ class State:
                 if not self._is_long_closed(reservation):
                     partition.reservations[key] = reservation
             else:
-                partition.orders[key] = decode_order(image)
+                order = partition.orders[key] = decode_order(image)
+                if order.reservations:
+                    self.early_until.pop(key, None)
         self.let_be()
-
-    def note_drift(self, reading: Reading) -> None:
-        """By how much the entry's levels are not what the ones before and its deltas come to."""
-        deltas = iter(reading.head.on_hand_deltas)
-        for name, level in reading.levels.items():
-            before = self.partition.levels.get(name)
-            drift = level.on_hand - (before.on_hand if before else 0) - next(deltas, 0)
-            if drift:
-                self.drift[name] = self.drift.get(name, 0) + drift
 
     def adopt(self, reading: Reading) -> None:
         """The entry's images are what is there now, whether they follow or not."""
@@ -105,7 +109,8 @@ class State:
         if reading.orders:
             partition.orders.update(reading.orders)
             for order_id, order in reading.orders.items():
-                self._note_order(order_id, order, self.at_ms)
+                until = self.at_ms + partition.window_ms
+                note_order(self.early_until, order_id, order, until)
         self._changes.clear()
         if len(partition.reservations) > self._forget_at_size:
             self._forget()
@@ -136,12 +141,6 @@ class State:
             and reservation.closed_at + self.partition.window_ms <= now_ms
         )
 
-    def _note_order(self, order_id: str, order: Order, at_ms: int) -> None:
-        if order.reservations:
-            self.early_until.pop(order_id, None)
-        elif len(order.early) == 1:
-            self.early_until[order_id] = at_ms + self.partition.window_ms
-
     def _is_long_closed(self, reservation: Reservation) -> bool:
         closed = reservation.status not in ("held", "confirmed")
         return closed and reservation.closed_at + LONGEST_WINDOW_MS < self.at_ms
@@ -153,3 +152,11 @@ class State:
             kept.pop(name)
         self.let_be()
         self._forget_at_size = max(self._forget_at_size, 2 * len(kept))
+
+
+def note_order(early_until: dict[str, int], order_id: str, order: Order, until: int) -> None:
+    """Until when an order is remembered that was sold for and isn't confirmed."""
+    if order.reservations:
+        early_until.pop(order_id, None)
+    elif len(order.early) == 1:
+        early_until[order_id] = until

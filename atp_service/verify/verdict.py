@@ -9,13 +9,19 @@ SHOWN = 20
 
 _CHECKS: dict[Check, str] = {
     "chain": "entries continue each other: seq, chain, digest, epoch, time",
+    "images": "entries go on from those before: levels, reservations",
     "model": "entries are what their commands come to",
     "position": "the position is the last entry",
     "movements": "movements follow from the entries",
     "events": "events follow from the entries",
+    "traces": "traces follow from the entries",
+    "snapshot_lines": "lines of snapshots follow from the entries",
+    "parked": "parked messages follow from the entries",
+    "exceptions": "exceptions follow from the entries",
     "levels": "levels follow from the entries",
     "reservations": "reservations follow from the entries",
     "orders": "orders follow from the entries",
+    "promises": "what levels promise is what reservations hold",
     "redis": "Redis has what the entries come to",
 }
 
@@ -23,12 +29,13 @@ _CHECKS: dict[Check, str] = {
 class Verdict(Struct, frozen=True, kw_only=True):
     """`holds` is whether nothing was found but what has been repaired since.
 
-    `first` is the first entry that does not hold, or what else does not where no entry is named.
-    `redis` is how many values were compared; `redis_not_compared` says why none were. `digest` is
-    the state's (see verify/digest.py).
+    `executed` says whether commands were executed once more. `first` is the first entry that does
+    not hold, or what else does not where no entry is named. `redis` is how many values were
+    compared; `redis_not_compared` says why none were. `digest` is the state's (verify/digest.py).
     """
 
     holds: bool
+    executed: bool
     entries: int
     through: dict[int, int]  # partition to seq
     rows: int
@@ -48,6 +55,7 @@ def table(verdict: Verdict) -> Table:
     """The verdict, check by check."""
     counted = {
         "chain": verdict.entries,
+        "images": verdict.entries,
         "model": verdict.entries,
         "redis": verdict.redis,
     }
@@ -59,10 +67,12 @@ def table(verdict: Verdict) -> Table:
     lines.add_column("", justify="right")
     lines.add_column("verdict")
     for check, words in _CHECKS.items():
+        if check == ("images" if verdict.executed else "model"):
+            continue
         count = counted.get(check)
         found = verdict.by_check.get(check, 0)
         said = f"[red]{found:,} do not[/]" if found else "[green]holds[/]"
-        if found and check == "model" and verdict.repaired:
+        if found and check in ("images", "model") and verdict.repaired:
             said += f", {verdict.repaired:,} repaired since"
         if check == "redis" and verdict.redis_not_compared is not None:
             said = f"[yellow]not compared: {verdict.redis_not_compared}[/]"

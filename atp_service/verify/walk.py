@@ -1,34 +1,41 @@
-"""A range of a partition's entries, walked in order: each one checked, executed, folded."""
+"""A range of a partition's entries, walked one by one: each checked, judged, folded."""
 
-import gc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from typing import Protocol
 
 from msgspec import Struct
 from psycopg import Connection
 
-from atp_service.inventory.commands import AnyCommand, RepairLevel, RepairOrder, RepairReservation
-from atp_service.inventory.stock import level_field
 from atp_service.ledger import chain
 from atp_service.verify.appended import Appended
-from atp_service.verify.findings import Findings
+from atp_service.verify.findings import Check, Findings
 from atp_service.verify.links import Links
 from atp_service.verify.machine import Machine
-from atp_service.verify.reading import called, read
+from atp_service.verify.noticed import Noticed
+from atp_service.verify.reading import Reading, called, repaired_by
 from atp_service.verify.state import State
+from atp_service.verify.steps import Steps
 
 Tell = Callable[[int], None]  # how many entries more have been walked
-TELL_EVERY = 1_000
 
 
 class Range(Struct, frozen=True, kw_only=True):
-    """The entries with after < seq <= through."""
+    """The entries with after < seq <= through. `execute` asks for their commands, once more."""
 
     database_url: str
     partition: int
     after: int
     through: int
     window_ms: int
+    execute: bool
+
+
+class Judge(Protocol):
+    """Says in what an entry does not follow from the state before it."""
+
+    check: Check
+
+    def differences(self, reading: Reading) -> list[tuple[str, str]]: ...
 
 
 class Walk:
@@ -40,32 +47,30 @@ class Walk:
         self.entries = 0
         self.state = State(span.window_ms)
         self.links = Links()
+        self.drift: dict[str, int] = {}
         self.repairs: dict[str, int] = {}
+        self.noticed = Noticed()
         self.appended = Appended(span.partition, span.after)
         self._earlier = chain.Earlier(span.database_url, span.partition)
-        self._machine = Machine(self.state, self._earlier)
+        self._judge: Judge = (
+            Machine(self.state, self._earlier) if span.execute else Steps(self.state)
+        )
 
     def begin(self, connection: Connection) -> None:
         """Take over what the entries before the range came to: others look at how."""
         span = self.span
         if span.after:
             self.state.begin_after(chain.images_through(connection, span.partition, span.after))
-            self.links = Links(chain.last_entry(connection, span.partition, span.after))
+            self.links = links_at(connection, span.partition, span.after)
 
     def go_on(self, connection: Connection, through: int, tell: Tell) -> None:
         """Walk the entries that follow, through the one named."""
-        told = self.entries
-        with _without_collector():
-            for row in chain.entries(connection, self.span.partition, self.links.seq, through):
-                self.take(row)
-                if self.entries - told >= TELL_EVERY:
-                    tell(self.entries - told)
-                    told = self.entries
-        tell(self.entries - told)
-
-    def compare_appended(self, connection: Connection) -> int:
-        """Movements and events of the range beside its entries; how many rows there are."""
-        return self.appended.compare(connection, self.links.seq, self.findings)
+        span = self.span
+        for lines in chain.entry_lines(connection, span.partition, self.links.seq, through):
+            for line in lines:
+                self.take(chain.row_of(line))
+            self.appended.sum_up()
+            tell(len(lines))
 
     def close(self) -> None:
         self._earlier.close()
@@ -73,56 +78,33 @@ class Walk:
     def take(self, row: chain.Row) -> None:
         """The next entry."""
         self.entries += 1
-        add, seq = self.findings.add, row.seq
-        reading, wrong = None, []
-        try:
-            reading = read(row)
-        except ValueError as fault:
-            wrong.append(f"can't be read ({fault})")
-        missing = self.links.gap(row)
-        if missing:
-            add("chain", missing, min(seq, self.links.seq + 1))
-            self.links.go_on_from(row)
-        else:
-            wrong += self.links.follow(row, reading)
-        if wrong:
-            name = called(reading) if reading else f"entry {seq}"
-            add("chain", f"{name}: {', '.join(wrong)}", seq)
+        seq, reading = row.seq, self.links.take(row, self.findings)
         if reading is None:
             return
-        differences = self._machine.differences(reading)
+        differences = self._judge.differences(reading)
         if differences:
             names = tuple(name for name, _ in differences if name)
             words = "; ".join(words for _, words in differences)
-            add("model", f"{called(reading)}: {words}", seq, names)
+            self.findings.add(self._judge.check, f"{called(reading)}: {words}", seq, names)
         self.appended.add(reading)
-        repaired = _repaired(reading.command)
+        self.noticed.add(reading)
+        repaired = repaired_by(reading.command)
         if repaired is not None:
             self.repairs[repaired] = seq
-        if repaired is not None or not self._machine.followed_at_once:
-            self.state.note_drift(reading)
+        self._note_drift(reading)
         self.state.adopt(reading)
 
-
-def _repaired(command: AnyCommand) -> str | None:
-    """The name of the image that the command repairs, if it does."""
-    match command:
-        case RepairLevel(sku=sku, location=location):
-            return f"l{level_field(sku, location)}"
-        case RepairReservation(reservation_id=key):
-            return f"r{key}"
-        case RepairOrder(order_id=key):
-            return f"o{key}"
-    return None
+    def _note_drift(self, reading: Reading) -> None:
+        """By how much the entry's levels are not what the ones before and its deltas come to."""
+        deltas = iter(reading.head.on_hand_deltas)
+        for name, level in reading.levels.items():
+            before = self.state.partition.levels.get(name)
+            drift = level.on_hand - (before.on_hand if before else 0) - next(deltas, 0)
+            if drift:
+                self.drift[name] = self.drift.get(name, 0) + drift
 
 
-@contextmanager
-def _without_collector() -> Iterator[None]:
-    """What is folded stays, and is in no circles: looking through it again and again costs much."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
+def links_at(connection: Connection, partition: int, seq: int) -> Links:
+    """What the entry after `seq` has to continue."""
+    row = chain.last_entry(connection, partition, seq)
+    return Links() if row is None else Links(row.seq, row.epoch, row.at, row.chain, row.digest)

@@ -1,7 +1,8 @@
-"""`atp verify` over a ledger of sales, holds and confirms: every entry hashed, executed, compared.
+"""`atp verify` over a ledger of sales, holds and confirms: every entry hashed, folded, compared.
 
 By its own account of the walk, which has everything in it but the process's start: reading the
-entries, chain and digests, the model, the fold; movements, events and projections row by row.
+entries, chain and digests, the fold; every other table row by row. Beside it, for information, the
+same with every command executed once more.
 """
 
 import json
@@ -26,7 +27,7 @@ from atp_service.inventory.commands import (
     fingerprint,
 )
 from loadtests.bench import shop
-from loadtests.bench.board import Check, Result, around
+from loadtests.bench.board import Check, Result, around, ratios
 from loadtests.bench.machine import ROOT, Instance, instance, until
 
 RATE = 100_000
@@ -41,15 +42,19 @@ def measure(*, quick: bool) -> Result:
     with instance() as here:
         last = uvloop.run(_trade(here, entries))
         _record(here, last)
-        verdicts = [_verify(here) for _ in range(rounds)]
-    if not all(verdict["holds"] for verdict in verdicts):
-        raise RuntimeError(f"the ledger does not hold: {verdicts[0]['first']}")
+        pairs = [(_verify(here), _verify(here, "--execute")) for _ in range(rounds)]
+    verdicts, executed = zip(*pairs, strict=True)
+    for verdict in (*verdicts, *executed):
+        if not verdict["holds"]:
+            raise RuntimeError(f"the ledger does not hold: {verdict['first']}")
+    rates = [verdict["entries_per_second"] for verdict in verdicts]
+    rates_executed = [verdict["entries_per_second"] for verdict in executed]
     rows = verdicts[0]["rows"]
     return Result(
         checks=[
             Check(
                 what="entries/s, two processes and Postgres",
-                figures=[verdict["entries_per_second"] for verdict in verdicts],
+                figures=rates,
                 target=RATE,
                 at_most=False,
                 unit="/s",
@@ -58,6 +63,8 @@ def measure(*, quick: bool) -> Result:
         notes=[
             f"{last:,} entries, {rows:,} rows of projections",
             f"to the verdict {around([verdict['seconds'] for verdict in verdicts], 's')}",
+            f"with --execute {around(rates_executed, '/s')}",
+            f"… / of the same ledger's without {around(ratios(rates_executed, rates))}",
         ],
     )
 
@@ -85,9 +92,9 @@ def _record(here: Instance, last: int) -> None:
         owner.execute("VACUUM ANALYZE")
 
 
-def _verify(here: Instance) -> dict[str, float]:
+def _verify(here: Instance, *options: str) -> dict[str, float]:
     done = subprocess.run(
-        [sys.executable, "-m", "atp_service", "verify", "--no-redis", "--json"],
+        [sys.executable, "-m", "atp_service", "verify", "--no-redis", "--json", *options],
         cwd=ROOT,
         env=os.environ | {"ATP_DATABASE_URL": here.settings.database_url or ""},
         stdout=subprocess.PIPE,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+from msgspec import structs
 from redis import Redis
 
 from atp_service.inventory.journal import Entry, entry_from_stream
@@ -11,7 +12,9 @@ from atp_service.ledger import Batch, Position
 from atp_service.ledger.became import decode_told
 from atp_service.ledger.chain import Row, row_of
 from atp_service.ledger.position import GENESIS
-from atp_service.verify.findings import Finding
+from atp_service.verify.findings import Finding, Findings
+from atp_service.verify.fold import Fold
+from atp_service.verify.machine import Machine
 from atp_service.verify.walk import Range, Walk
 from tests.inventory.agreement import KEYS, WINDOW_MS
 
@@ -49,9 +52,44 @@ def chained_anew(entries: Sequence[Entry], place: int, change: dict[str, Any]) -
     return forged
 
 
+def span(after: int = 0, *, execute: bool = False) -> Range:
+    return Range(
+        database_url="",
+        partition=0,
+        after=after,
+        through=0,
+        window_ms=WINDOW_MS,
+        execute=execute,
+    )
+
+
+def folded(entries: Sequence[Entry], middle: int) -> list[Finding]:
+    """What the fold finds in two ranges, of which the second begins after `middle` entries."""
+    lines = recorded(entries).entries
+    first, later = Fold(span()), Fold(span(max(1, middle)))
+    first.take(lines[:middle])
+    later.links = structs.replace(first.links)
+    later.take(lines[middle:])
+    first.join(later.firsts)
+    findings = Findings()
+    for fold in (first, later):
+        findings.take(fold.findings)
+    findings.mark_repaired(first.repairs | later.repairs)
+    return findings.kept
+
+
+def stepped(taken: Sequence[Row]) -> list[Finding]:
+    """What the walk by images alone finds in rows."""
+    walk = Walk(span())
+    for row in taken:
+        walk.take(row)
+    walk.findings.mark_repaired(walk.repairs)
+    return walk.findings.kept
+
+
 def walked(taken: Sequence[Row]) -> list[Finding]:
-    """What verifying finds in rows alone."""
-    walk = Walk(Range(database_url="", partition=0, after=0, through=0, window_ms=WINDOW_MS))
+    """What executing every command finds in rows alone."""
+    walk = Walk(span(execute=True))
 
     def earlier(shipment_id: str, before: int) -> list[bytes]:
         """What verify asks the ledger for; there is none here."""
@@ -62,7 +100,8 @@ def walked(taken: Sequence[Row]) -> list[Finding]:
             if seq < before and decode_told(command).shipment_id == shipment_id
         ]
 
-    walk._machine._earlier = earlier  # type: ignore[assignment]  # a look-up, as the other is
+    assert isinstance(walk._judge, Machine)
+    walk._judge._earlier = earlier  # type: ignore[assignment]  # a look-up, as the other is
     for row in taken:
         walk.take(row)
     walk.findings.mark_repaired(walk.repairs)

@@ -9,9 +9,11 @@ from atp_service.inventory.commands import (
     Command,
     Fulfil,
     Incoming,
+    Park,
     Release,
     SafetyStock,
     Sale,
+    Snapshot,
     StateChange,
 )
 from atp_service.ledger import Ledger
@@ -46,8 +48,12 @@ class Shop:
         async with recording(self.store, self.database_url):
             await until(is_recorded)
 
-    async def verdict(self, *, redis: bool = True, worth_two: int = 1_000_000) -> Verdict:
-        verification = Verification(self.database_url, DAY_MS, Silence(), worth_two=worth_two)
+    async def verdict(
+        self, *, redis: bool = True, execute: bool = False, worth_two: int = 1_000_000
+    ) -> Verdict:
+        verification = Verification(
+            self.database_url, DAY_MS, Silence(), execute=execute, worth_two=worth_two
+        )
         with verification:
             verification.walk_ledger()
             if redis:
@@ -109,6 +115,28 @@ def a_past() -> list[Command]:
             quantity=1,
             order_id="order-to-come",
             **of_event,
+        ),
+        sale("SKU-8", 2),
+        receipt("SKU-8", 5),
+        Park(
+            source="wms/dc-1",
+            event_id="unknown",
+            occurred_at_ms=NOON + 1_003,
+            reason="unknown-sku",
+            owner="integration",
+            subject="SKU-X",
+            detail="nobody has told of SKU-X",
+            payload="{}",
+        ),
+        Snapshot(
+            source="erp",
+            event_id="list",
+            occurred_at_ms=NOON + 1_004,
+            sku="SKU-8",
+            location="DC-1",
+            quantity=9,
+            policy="report",
+            moves=2,
         ),
         sale("SKU-1"),
     ]

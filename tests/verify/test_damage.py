@@ -3,22 +3,26 @@
 The owner of the database can switch off what refuses a change; these tests do just that.
 """
 
+from hashlib import sha256
 from typing import Any
 
 import msgspec
 import psycopg
 import pytest
 
-from atp_service.inventory.commands import RepairLevel
+from atp_service.inventory.commands import RepairLevel, decode_command, encode_command
+from atp_service.inventory.journal import decode_head
 from atp_service.inventory.stock import StockLevel, decode_level, level_field
-from atp_service.ledger import Ledger
+from atp_service.ledger import Ledger, chain
+from atp_service.ledger.rows import entry_values
 from atp_service.store import Store
 from atp_service.store.keys import keys_of
-from tests.record.trade import sale
+from tests.record.trade import receipt, sale
 from tests.verify.shop import Shop, a_past
 
 KEYS = keys_of(0)
 IN_THE_MIDDLE = 20
+by_both_ways = pytest.mark.parametrize("execute", [False, True], ids=["folded", "executed"])
 
 
 @pytest.fixture
@@ -28,8 +32,9 @@ async def shop(empty_ledger: str, migration_url: str, stock: Store, ledger: Ledg
     return shop
 
 
-async def test_a_shop_nobody_has_tampered_with_holds(shop: Shop) -> None:
-    verdict = await shop.verdict()
+@by_both_ways
+async def test_a_shop_nobody_has_tampered_with_holds(shop: Shop, execute: bool) -> None:
+    verdict = await shop.verdict(execute=execute)
     assert verdict.findings == []
     assert verdict.holds
     assert verdict.redis_not_compared is None
@@ -37,8 +42,16 @@ async def test_a_shop_nobody_has_tampered_with_holds(shop: Shop) -> None:
     assert verdict.entries == verdict.through[0] > 40
 
 
-async def test_two_processes_come_to_the_same_verdict(shop: Shop) -> None:
-    alone, together = await shop.verdict(), await shop.verdict(worth_two=1)
+async def test_the_digest_is_the_same_whether_commands_are_executed_or_not(shop: Shop) -> None:
+    folded, executed = await shop.verdict(), await shop.verdict(execute=True)
+    assert (folded.executed, executed.executed) == (False, True)
+    assert (folded.digest, folded.rows) == (executed.digest, executed.rows)
+
+
+@by_both_ways
+async def test_two_processes_come_to_the_same_verdict(shop: Shop, execute: bool) -> None:
+    alone = await shop.verdict(execute=execute)
+    together = await shop.verdict(execute=execute, worth_two=1)
     assert (together.holds, together.findings, together.redis_not_compared) == (True, [], None)
     assert together.entries == alone.entries
     assert together.rows == alone.rows
@@ -59,9 +72,12 @@ ONE_BYTE = {
 
 @pytest.mark.parametrize("worth_two", [1, 1_000_000], ids=["two-processes", "one-process"])
 @pytest.mark.parametrize("column", ONE_BYTE)
-async def test_one_byte_of_one_entry_is_found(shop: Shop, column: str, worth_two: int) -> None:
+@by_both_ways
+async def test_one_byte_of_one_entry_is_found(
+    shop: Shop, column: str, worth_two: int, execute: bool
+) -> None:
     shop.tamper("entries", f"UPDATE entries SET {ONE_BYTE[column]} WHERE seq = {IN_THE_MIDDLE}")
-    verdict = await shop.verdict(redis=False, worth_two=worth_two)
+    verdict = await shop.verdict(redis=False, execute=execute, worth_two=worth_two)
     assert not verdict.holds
     assert verdict.first is not None
     assert verdict.first.seq == IN_THE_MIDDLE
@@ -71,7 +87,11 @@ async def test_one_byte_of_one_entry_is_found(shop: Shop, column: str, worth_two
     assert verdict.by_check["chain"] in {"epoch": [2], "at": [1, 2]}.get(column, [1])
 
 
-async def test_one_entry_that_tells_more_units_is_one_fault(shop: Shop) -> None:
+@pytest.mark.parametrize("worth_two", [1, 1_000_000], ids=["two-processes", "one-process"])
+@by_both_ways
+async def test_one_entry_that_tells_more_units_is_one_fault(
+    shop: Shop, execute: bool, worth_two: int
+) -> None:
     """What came after it was made from what there was, and what follows from it is as it was."""
     with psycopg.connect(shop.database_url) as connection:
         query = "SELECT seq, images FROM entries WHERE kind = 'sale' ORDER BY seq LIMIT 1"
@@ -83,8 +103,9 @@ async def test_one_entry_that_tells_more_units_is_one_fault(shop: Shop) -> None:
     level[0] += 1
     told = msgspec.msgpack.encode([[name, msgspec.msgpack.encode(level)]])
     shop.tamper("entries", f"UPDATE entries SET images = %s WHERE seq = {seq}", told)
-    verdict = await shop.verdict()
-    assert verdict.by_check == {"chain": 1, "model": 1, "movements": 1}, verdict.findings
+    verdict = await shop.verdict(execute=execute, worth_two=worth_two)
+    judged = "model" if execute else "images"
+    assert verdict.by_check == {"chain": 1, judged: 1, "movements": 1}, verdict.findings
     assert {finding.seq for finding in verdict.findings} == {seq}
 
 
@@ -139,6 +160,15 @@ async def test_entries_that_changed_places_are_found(shop: Shop) -> None:
         ("levels", "UPDATE levels SET sku = 'SKU-X' WHERE sku = 'SKU-1'"),
         ("reservations", "UPDATE reservations SET status = 'released' WHERE status = 'held'"),
         ("orders", "DELETE FROM orders WHERE order_id = 'order-to-come'"),
+        ("traces", "DELETE FROM traces WHERE ref = 'truck-1'"),
+        ("traces", "UPDATE traces SET ref = 'another' WHERE ref = 'order-to-come'"),
+        ("exceptions", "UPDATE exceptions SET count = count + 1 WHERE kind = 'negative-stock'"),
+        ("exceptions", "UPDATE exceptions SET status = 'open' WHERE kind = 'negative-stock'"),
+        ("exceptions", "UPDATE exceptions SET owner = 'finance' WHERE kind = 'negative-stock'"),
+        ("exceptions", "UPDATE exceptions SET last_seq = last_seq - 1 WHERE kind = 'unknown-sku'"),
+        ("parked", "UPDATE parked SET payload = 'other' WHERE event_id = 'unknown'"),
+        ("snapshot_lines", "UPDATE snapshot_lines SET difference = difference + 1"),
+        ("snapshot_lines", "DELETE FROM snapshot_lines"),
     ],
 )
 async def test_a_changed_row_is_found(shop: Shop, table: str, change: str) -> None:
@@ -146,6 +176,64 @@ async def test_a_changed_row_is_found(shop: Shop, table: str, change: str) -> No
     verdict = await shop.verdict(redis=False)
     assert set(verdict.by_check) == {table}
     assert not verdict.holds
+
+
+async def test_an_exception_that_a_person_has_closed_is_no_damage(shop: Shop) -> None:
+    shop.tamper("exceptions", "UPDATE exceptions SET status = 'resolved', note = 'seen to'")
+    await shop.trade(sale("SKU-8", 1), receipt("SKU-8", 1), sale("SKU-8", 1))
+    verdict = await shop.verdict()
+    assert verdict.findings == []
+
+
+async def test_entries_beyond_the_position_are_found(shop: Shop) -> None:
+    shop.tamper("positions", "UPDATE positions SET seq = seq - 1")
+    assert set((await shop.verdict(redis=False)).by_check) == {"position"}
+
+
+async def test_a_history_made_anew_is_found_by_executing_it(shop: Shop, redis: Any) -> None:
+    """Who can chain anew can tell of another sale; only executing it shows that it was not so."""
+    await shop.trade(sale("SKU-1"))
+    tell_of_another_sale(shop)
+    assert (await shop.verdict(redis=False)).holds
+    verdict = await shop.verdict(redis=False, execute=True)
+    assert verdict.by_check == {"model": 1}
+    assert verdict.first is not None
+    assert verdict.first.seq == await shop.store.last_seq()
+
+
+def tell_of_another_sale(shop: Shop) -> None:
+    """The last entry's command sells two units instead of one; digest and chain are made to fit."""
+    with psycopg.connect(shop.database_url) as connection:
+        position = chain.positions(connection)[0]
+        last, before = position.seq, position.seq - 1
+        (row,) = chain.entries(connection, 0, before, last)
+        (previous,) = chain.entries(connection, 0, before - 1, before)
+    entry = row.entry()
+    command = msgspec.structs.replace(decode_command(entry.command), quantity=2)
+    told = msgspec.structs.replace(entry, command=encode_command(command))
+    digest = told.digest_after(previous.digest.decode())
+    told = msgspec.structs.replace(told, digest=digest)
+    chained = sha256(previous.chain + entry_values(0, told, decode_head(told.head))).digest()
+    shop.tamper(
+        "entries",
+        f"UPDATE entries SET (command, digest, chain) = (%s, %s, %s) WHERE seq = {last}",
+        told.command,
+        digest,
+        chained,
+    )
+    shop.tamper("positions", "UPDATE positions SET (digest, chain) = (%s, %s)", digest, chained)
+
+
+async def test_units_promised_to_nobody_are_found(shop: Shop, redis: Any) -> None:
+    """Reserved in Redis without a hold, and gone on from: only what is promised shows it."""
+    field = level_field("SKU-3", "DC-1")
+    image = msgspec.msgpack.decode(await redis.hget(KEYS.stock, field))
+    image[1] += 2
+    await redis.hset(KEYS.stock, field, msgspec.msgpack.encode(image))
+    await shop.trade(sale("SKU-3"))
+    verdict = await shop.verdict()
+    assert verdict.by_check == {"promises": 1}, verdict.findings
+    assert "SKU-3 at DC-1 has 2 reserved, its reservations hold 0" in verdict.findings[0].detail
 
 
 async def test_another_position_is_found(shop: Shop) -> None:
@@ -195,37 +283,42 @@ async def damaged(redis: Any, sku: str, units: int) -> tuple[StockLevel, StockLe
     return msgspec.convert(image, StockLevel), right
 
 
+@by_both_ways
 async def test_what_was_damaged_in_redis_and_sold_from_is_found_in_the_entry(
-    shop: Shop, redis: Any
+    shop: Shop, redis: Any, execute: bool
 ) -> None:
     """The script goes on from what it finds; the entry says so, and does not follow."""
     _, right = await damaged(redis, "SKU-2", 5)
     before = await shop.store.last_seq()
     await shop.trade(sale("SKU-2"), sale("SKU-2"), sale("SKU-3"))
-    verdict = await shop.verdict()
-    assert verdict.by_check == {"model": 1}, verdict.findings
+    verdict = await shop.verdict(execute=execute)
+    assert verdict.by_check == {"model" if execute else "images": 1}, verdict.findings
     assert verdict.first is not None
     assert verdict.first.seq == before + 1
     told = f"SKU-2 at DC-1 on_hand {right.on_hand - 6}, should be {right.on_hand - 1}"
     assert told in verdict.first.detail
 
 
-async def test_what_was_repaired_since_is_shown_and_holds(shop: Shop, redis: Any) -> None:
+@by_both_ways
+async def test_what_was_repaired_since_is_shown_and_holds(
+    shop: Shop, redis: Any, execute: bool
+) -> None:
     found, right = await damaged(redis, "SKU-2", 5)
     await shop.trade(
         sale("SKU-2"),
         RepairLevel(sku="SKU-2", location="DC-1", found=found, right=right),
         sale("SKU-2"),
     )
-    verdict = await shop.verdict()
+    verdict = await shop.verdict(execute=execute)
     assert (verdict.found, verdict.repaired) == (1, 1)
     assert verdict.findings[0].repaired_by == await shop.store.last_seq() - 1
     assert verdict.holds
     assert verdict.first is None
 
 
+@by_both_ways
 async def test_a_repair_before_anything_was_sold_leaves_nothing_to_find(
-    shop: Shop, redis: Any
+    shop: Shop, redis: Any, execute: bool
 ) -> None:
     found, right = await damaged(redis, "SKU-2", 5)
     seq = await shop.store.last_seq()
@@ -236,7 +329,7 @@ async def test_a_repair_before_anything_was_sold_leaves_nothing_to_find(
         repair, RepairLevel(sku="SKU-3", location="DC-1", right=level), sale("SKU-2"), sale("SKU-3")
     )
     assert await shop.store.last_seq() == seq + 4
-    verdict = await shop.verdict()
+    verdict = await shop.verdict(execute=execute)
     assert verdict.findings == []
     assert verdict.holds
 

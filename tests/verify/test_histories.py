@@ -13,9 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
+from atp_service.inventory.journal import decode_head
 from tests.inventory.agreement import Step, play, script_in_hand
 from tests.inventory.histories import histories
-from tests.verify.journals import chained_anew, journal, rows, walked
+from tests.verify.journals import chained_anew, folded, journal, rows, stepped, walked
 
 HISTORIES = 200
 FORGERIES = 100
@@ -28,6 +29,47 @@ FORGERIES = 100
 def test_every_history_of_the_script_verifies(unsynced_redis: Redis, history: list[Step]) -> None:
     play(unsynced_redis, script_in_hand(), history)
     assert walked(rows(journal(unsynced_redis))) == []
+
+
+@settings(
+    max_examples=HISTORIES, deadline=None, suppress_health_check=list(HealthCheck), database=None
+)
+@given(history=histories, data=st.data())
+def test_every_history_of_the_script_goes_on_from_image_to_image(
+    unsynced_redis: Redis, history: list[Step], data: st.DataObject
+) -> None:
+    """The fold knows nothing of commands; wherever its ranges meet, it finds nothing."""
+    play(unsynced_redis, script_in_hand(), history)
+    entries = journal(unsynced_redis)
+    assert stepped(rows(entries)) == []
+    assert folded(entries, data.draw(st.integers(0, len(entries)))) == []
+
+
+@settings(
+    max_examples=FORGERIES, deadline=None, suppress_health_check=list(HealthCheck), database=None
+)
+@given(history=histories, data=st.data())
+def test_a_level_told_otherwise_does_not_go_on_though_its_chain_was_made_anew(
+    unsynced_redis: Redis, history: list[Step], data: st.DataObject
+) -> None:
+    play(unsynced_redis, script_in_hand(), history)
+    entries = journal(unsynced_redis)
+    places = [
+        (at, i)
+        for at, entry in enumerate(entries)
+        for i, (name, _) in enumerate(entry.images)
+        if name[0] == "l" and decode_head(entry.head).kind != "repair_level"
+    ]
+    at, i = data.draw(st.sampled_from(places))
+    images = list(entries[at].images)
+    name, image = images[i]
+    images[i] = (name, told_otherwise(name, image, data.draw(st.sampled_from((0, 3)))))
+    forged = chained_anew(entries, at, {"images": images})
+    for found in (stepped(rows(forged)), folded(forged, data.draw(st.integers(0, len(entries))))):
+        assert found
+        assert found[0].check == "images"
+        assert found[0].seq == entries[at].seq
+        assert name in found[0].subjects
 
 
 @settings(

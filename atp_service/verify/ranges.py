@@ -1,0 +1,191 @@
+"""A range of entries and all that follows from it alone, by this process or by one of its own."""
+
+import gc
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import get_context
+from multiprocessing.connection import Connection as Pipe
+from typing import Protocol
+
+import msgspec
+from msgspec import Struct
+from psycopg import Connection
+
+from atp_service.ledger import Unavailable, chain
+from atp_service.ledger.unavailable import unavailable_when_away
+from atp_service.verify import projected
+from atp_service.verify.findings import Findings
+from atp_service.verify.fold import First, Fold
+from atp_service.verify.links import Links
+from atp_service.verify.noticed import Told
+from atp_service.verify.promised import Units, units_of
+from atp_service.verify.walk import Range, Tell, Walk
+
+Images = dict[str, tuple[int, bytes]]
+
+
+class Progress(Protocol):
+    """Who watches."""
+
+    def begin(self, entries: int) -> None: ...
+
+    def walked(self, entries: int) -> None: ...
+
+    def stage(self, name: str) -> None: ...
+
+
+class Walked(Struct):
+    """What the entries of a range came to: `images` of what they touched, and for the rest see
+    fold.py. `units` are what the reservations among the images hold."""
+
+    entries: int
+    rows: int
+    findings: Findings
+    links: Links
+    images: Images
+    firsts: dict[str, First]
+    drift: dict[str, int]
+    repairs: dict[str, int]
+    early_until: dict[str, int]
+    at_ms: int
+    told: list[Told]
+    units: Units
+
+
+class Compared(Struct):
+    """Rows that were compared later, and what was found."""
+
+    rows: int
+    findings: Findings
+
+
+def walked(connection: Connection, span: Range, tell: Tell) -> tuple[Walked, Walk | Fold]:
+    """Walk a range; and who has done so, to go on."""
+    walker: Walk | Fold = Walk(span) if span.execute else Fold(span)
+    walker.begin(connection)
+    walker.go_on(connection, span.through, tell)
+    rows = walker.appended.compare(connection, span.through, walker.findings)
+    if isinstance(walker, Walk):
+        walker.close()
+        state = walker.state
+        images = {name: of for name, of in state.images.items() if of[0] > span.after}
+        early_until, at_ms, firsts = state.early_until, state.at_ms, {}
+    else:
+        images, firsts = walker.images, walker.firsts
+        early_until, at_ms = walker.early_until, walker.at_ms
+    return (
+        Walked(
+            entries=walker.entries,
+            rows=rows,
+            findings=walker.findings,
+            links=walker.links,
+            images=images,
+            firsts=firsts,
+            drift=walker.drift,
+            repairs=walker.repairs,
+            early_until=early_until,
+            at_ms=at_ms,
+            told=walker.noticed.told,
+            units={},
+        ),
+        walker,
+    )
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_walked = msgspec.msgpack.Decoder(Walked).decode
+_decode_compared = msgspec.msgpack.Decoder(Compared).decode
+
+
+class Apart:
+    """A range that is walked by a process of its own."""
+
+    def __init__(self, pipe: Pipe, progress: Progress) -> None:
+        self._pipe = pipe
+        self._progress = progress
+        self._said: list[bytes] = []
+
+    def look(self) -> None:
+        """Pass on how far it is."""
+        while not self._said and self._pipe.poll():
+            self._take()
+
+    def walked(self) -> Walked:
+        """Waits until it has walked its range."""
+        return _decode_walked(self._next())
+
+    def compared(self) -> Compared:
+        """Waits until it has compared the rows that follow from its range alone."""
+        return _decode_compared(self._next())
+
+    def _next(self) -> bytes:
+        while not self._said:
+            self._take()
+        return self._said.pop(0)
+
+    def _take(self) -> None:
+        """One message: how many entries more, what went wrong, or a result."""
+        try:
+            said = self._pipe.recv()
+        except EOFError:
+            raise Unavailable("the process that walked the later entries has ended") from None
+        if isinstance(said, str):
+            raise Unavailable(said)
+        if isinstance(said, int):
+            self._progress.walked(said)
+        else:
+            self._said.append(said)
+
+
+@contextmanager
+def apart(span: Range, snapshot: str, progress: Progress) -> Iterator[Apart]:
+    """Walk the range in a process that begins anew: nothing of ours (threads, locks, connections)
+    is carried over."""
+    spawning = get_context("spawn")
+    ours, theirs = spawning.Pipe(duplex=False)
+    process = spawning.Process(target=_walk_apart, args=(span, snapshot, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        yield Apart(ours, progress)
+    finally:
+        process.kill()
+        process.join()
+        ours.close()
+
+
+def _walk_apart(span: Range, snapshot: str, pipe: Pipe) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started us ends us
+    try:
+        with (
+            chain.connect(span.database_url) as connection,
+            unavailable_when_away(),
+            without_collector(),
+        ):
+            chain.take_over_snapshot(connection, snapshot)
+            outcome, _ = walked(connection, span, pipe.send)
+            outcome.units = units_of(outcome.images, outcome.findings)
+            pipe.send(_encode(outcome))
+            findings = Findings()
+            rows = projected.compare_promises(
+                connection,
+                projected.Rows(span.partition, span.after, None),
+                outcome.images,
+                findings,
+            )
+            pipe.send(_encode(Compared(rows, findings)))
+    except Unavailable as fault:
+        pipe.send(str(fault))
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """What is folded stays, and is in no circles: looking through it again and again costs much."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
