@@ -5,6 +5,7 @@ the recorder cut its batches, and a person may have closed a row, so that the ne
 one: a row must be one that some way of cutting comes to.
 """
 
+from itertools import zip_longest
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -105,7 +106,7 @@ def _wrong(told: list[Told], rows: list[_Row]) -> list[tuple[int | None, str]]:
     first = next((one.seq for one in told if one.opens), None)
     if first is not None and (not rows or rows[0].first_seq > first):
         found.append((first, "has no row"))
-    for row, following in zip(rows, [*rows[1:], None], strict=True):
+    for row, following in zip_longest(rows, rows[1:]):
         end = None if following is None else following.first_seq
         mine = [one for one in told if row.first_seq <= one.seq and (end is None or one.seq < end)]
         opened = [one for one in mine if one.opens]
