@@ -9,7 +9,7 @@ entry of such a history told otherwise is found, though its chain was made anew.
 from typing import Any
 
 import msgspec
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
@@ -64,6 +64,36 @@ def test_a_level_told_otherwise_does_not_go_on_though_its_chain_was_made_anew(
     images = list(entries[at].images)
     name, image = images[i]
     images[i] = (name, told_otherwise(name, image, data.draw(st.sampled_from((0, 3)))))
+    forged = chained_anew(entries, at, {"images": images})
+    for found in (stepped(rows(forged)), folded(forged, data.draw(st.integers(0, len(entries))))):
+        assert found
+        assert found[0].check == "images"
+        assert found[0].seq == entries[at].seq
+        assert name in found[0].subjects
+
+
+@settings(
+    max_examples=FORGERIES, deadline=None, suppress_health_check=list(HealthCheck), database=None
+)
+@given(history=histories, data=st.data())
+def test_a_reservation_that_skips_a_generation_is_found_though_its_chain_was_made_anew(
+    unsynced_redis: Redis, history: list[Step], data: st.DataObject
+) -> None:
+    play(unsynced_redis, script_in_hand(), history)
+    entries = journal(unsynced_redis)
+    places = [
+        (at, i)
+        for at, entry in enumerate(entries)
+        for i, (name, _) in enumerate(entry.images)
+        if name[0] == "r" and decode_head(entry.head).kind != "repair_reservation"
+    ]
+    assume(places)
+    at, i = data.draw(st.sampled_from(places))
+    images = list(entries[at].images)
+    name, image = images[i]
+    value: Any = msgspec.msgpack.decode(image)
+    value[1] += 2
+    images[i] = (name, msgspec.msgpack.encode(value))
     forged = chained_anew(entries, at, {"images": images})
     for found in (stepped(rows(forged)), folded(forged, data.draw(st.integers(0, len(entries))))):
         assert found
