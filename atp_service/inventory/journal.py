@@ -8,6 +8,7 @@ under that name.
 
 from collections.abc import Sequence
 from hashlib import sha1
+from struct import Struct as Layout
 
 from msgspec import Raw, Struct
 from msgspec.msgpack import Decoder, Encoder
@@ -61,10 +62,7 @@ class Entry(Struct, frozen=True):
 
     def body(self) -> bytes:
         """The entry's field `e`."""
-        parts = [_array_of(2 + 2 * len(self.images)), self.command, self.head]
-        for name, image in self.images:
-            parts += (_encode_name(name), image)
-        return b"".join(parts)
+        return body_of(self.command, self.head, self.images)
 
     def levels(self) -> list[tuple[str, str, StockLevel]]:
         return [
@@ -84,6 +82,7 @@ decode_head = Decoder(Head).decode
 _decode_body = Decoder(list[Raw]).decode
 _decode_name = Decoder(str).decode
 _encode_name = Encoder().encode
+_begin_array = Layout(">BH").pack  # as the script writes it, with so many elements
 
 
 def entry_from_stream(message_id: bytes, fields: Sequence[bytes]) -> Entry:
@@ -101,6 +100,9 @@ def entry_from_stream(message_id: bytes, fields: Sequence[bytes]) -> Entry:
     )
 
 
-def _array_of(count: int) -> bytes:
-    """How msgpack begins an array of so many, as the script writes it."""
-    return b"\xdc%c%c" % divmod(count, 256)
+def body_of(command: bytes, head: bytes, images: Sequence[tuple[str, bytes]]) -> bytes:
+    """An entry's field `e`, of its parts."""
+    parts = [_begin_array(0xDC, 2 + 2 * len(images)), command, head]
+    for name, image in images:
+        parts += (_encode_name(name), image)
+    return b"".join(parts)

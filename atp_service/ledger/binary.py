@@ -24,6 +24,7 @@ pack_length = Struct(">i").pack
 _pack_bigint = Struct(">iq").pack
 _pack_integer = Struct(">ii").pack
 _pack_array = Struct(">iiiii").pack
+_SHORT = [pack_length(length) for length in range(256)]  # of most values, packed already
 _unpack_length = Struct(">i").unpack_from
 _TYPES = {"int4": 23, "int8": 20, "text": 25, "bytea": 17, "timestamptz": 1184, "jsonb": 3802}
 
@@ -72,10 +73,11 @@ def blob(value: bytes) -> bytes:
 
 def text(value: str) -> bytes:
     """Postgres keeps any text but the character NUL, which no id has: it shows as U+FFFD."""
+    if "\0" in value:
+        value = value.replace("\0", "\ufffd")
     encoded = value.encode()
-    if b"\0" in encoded:
-        encoded = encoded.replace(b"\0", b"\xef\xbf\xbd")
-    return pack_length(len(encoded)) + encoded
+    length = len(encoded)
+    return (_SHORT[length] if length < len(_SHORT) else pack_length(length)) + encoded
 
 
 def json(document: bytes) -> bytes:

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 from psycopg import Connection
 
-from atp_service.inventory.journal import Head
+from atp_service.inventory.journal import Head, body_of
 from atp_service.inventory.reservations import Status, decode_order
 from atp_service.inventory.stock import Extras, decode_level
 from atp_service.ledger import chain
@@ -169,6 +169,7 @@ class Fold:
         movements, events, traces, *_ = self.appended.rows
         seq, epoch, at = links.seq, links.epoch, links.at
         digest, chained = links.digest, links.chain
+        new_hash = sha256().copy  # cheaper than one made anew
         done = 0
         try:
             for line in lines:
@@ -180,20 +181,18 @@ class Fold:
                 kind = line[_KIND - 4 : command_at - 4]
                 command, packed = line[command_at : head_at - 4], line[head_at : images_at - 4]
                 head = _decode_head(packed)
-                parts = [digest, b"%d-0" % row_seq, b"c", command, b"h", packed]
-                touched = []
-                for name, image in decode_images(line[images_at:-_ENDS]):
-                    parts.append(name.encode())
-                    parts.append(image)
-                    touched.append((name, image, _DECODERS[name[0]](image)))
+                named = decode_images(line[images_at:-_ENDS])
+                content = digest + b"%d-0" % row_seq + body_of(command, packed, named)
+                touched = [(name, image, _DECODERS[name[0]](image)) for name, image in named]
                 told = _decode_told(command)
                 at_ms = head.at_ms
                 digest_now, chain_now = line[_DIGEST], line[_CHAIN]
+                hashed = new_hash()
+                hashed.update(chained + line[_HASHED])
                 if (
                     row_seq != seq + 1
-                    or sha256(chained + line[_HASHED]).digest() != chain_now
-                    or sha1(b"\x1e".join(parts), usedforsecurity=False).hexdigest()
-                    != digest_now.decode()
+                    or hashed.digest() != chain_now
+                    or sha1(content, usedforsecurity=False).hexdigest() != digest_now.decode()
                     or head.epoch != row_epoch
                     or row_epoch < epoch
                     or row_at < at
@@ -213,13 +212,9 @@ class Fold:
                     occurred = _pack_when(8, told.occurred_at_ms * 1000 - _TO_2000)
                 else:
                     occurred = when
-                refs = {
-                    told.reservation_id,
-                    told.order_id,
-                    told.shipment_id,
-                    told.document,
-                    told.erp_document,
-                }
+                refs = {told.reservation_id, told.order_id, told.document}
+                if told.shipment_id or told.erp_document:
+                    refs |= {told.shipment_id, told.erp_document}
                 for name, image, thing in touched:
                     what = name[0]
                     if what == "l":

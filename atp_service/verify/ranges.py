@@ -99,12 +99,16 @@ _decode_compared = msgspec.msgpack.Decoder(Compared).decode
 
 
 class Apart:
-    """A range that is walked by a process of its own."""
+    """A process of its own, that walks one range after the other."""
 
     def __init__(self, pipe: Pipe, progress: Progress) -> None:
         self._pipe = pipe
         self._progress = progress
         self._said: list[bytes] = []
+
+    def walk(self, span: Range, snapshot: str) -> None:
+        """Let it walk a range, as of a snapshot; both of its results must be taken."""
+        self._pipe.send((span, snapshot))
 
     def look(self) -> None:
         """Pass on how far it is."""
@@ -139,12 +143,12 @@ class Apart:
 
 
 @contextmanager
-def apart(span: Range, snapshot: str, progress: Progress) -> Iterator[Apart]:
-    """Walk the range in a process that begins anew: nothing of ours (threads, locks, connections)
-    is carried over."""
-    spawning = get_context("spawn")
-    ours, theirs = spawning.Pipe(duplex=False)
-    process = spawning.Process(target=_walk_apart, args=(span, snapshot, theirs), daemon=True)
+def apart(progress: Progress) -> Iterator[Apart]:
+    """A process that waits for a range. To be asked for before anything is connected: it is forked,
+    since one that begins anew would read modules for as long as 50,000 entries take."""
+    forking = get_context("fork")
+    ours, theirs = forking.Pipe()
+    process = forking.Process(target=_walk_apart, args=(theirs,), daemon=True)
     process.start()
     theirs.close()
     try:
@@ -155,8 +159,17 @@ def apart(span: Range, snapshot: str, progress: Progress) -> Iterator[Apart]:
         ours.close()
 
 
-def _walk_apart(span: Range, snapshot: str, pipe: Pipe) -> None:
+def _walk_apart(pipe: Pipe) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started us ends us
+    while True:
+        try:
+            span, snapshot = pipe.recv()
+        except EOFError:
+            return
+        _walk_for(span, snapshot, pipe)
+
+
+def _walk_for(span: Range, snapshot: str, pipe: Pipe) -> None:
     try:
         with (
             chain.connect(span.database_url) as connection,

@@ -19,6 +19,7 @@ from atp_service.verify.digest import digest
 from atp_service.verify.findings import Findings
 from atp_service.verify.fold import Fold
 from atp_service.verify.ranges import (
+    Apart,
     Images,
     Progress,
     Walked,
@@ -29,7 +30,7 @@ from atp_service.verify.ranges import (
 from atp_service.verify.verdict import Verdict
 from atp_service.verify.walk import Range, Walk
 
-FIRST_SHARE = 0.52  # the second process starts later, but has less to do at the end
+FIRST_SHARE = 0.48  # whoever walks the first range also joins both, and makes the digest
 FIRST_SHARE_EXECUTED = 0.55  # the second process folds the first range before its own
 WORTH_TWO = 50_000  # entries: of fewer, starting a process takes longer than walking them
 _LAST = 2**63 - 1
@@ -67,6 +68,11 @@ class Verification:
 
     def walk_ledger(self) -> None:
         """Every entry of every partition, and what follows from them. Raises Unavailable."""
+        with apart(self._progress) as other:
+            self._walk_with(other)
+        self._seconds = time.monotonic() - self._began
+
+    def _walk_with(self, other: Apart) -> None:
         connection = self._closing.enter_context(chain.connect(self._database_url))
         self._connection = connection
         snapshot = chain.export_snapshot(connection)
@@ -77,9 +83,10 @@ class Verification:
         self._progress.begin(sum(position.seq for position in positions.values()))
         with unavailable_when_away(), without_collector():
             for partition, position in positions.items():
-                self._walked[partition] = self._walk(connection, snapshot, partition, position)
+                self._walked[partition] = self._walk(
+                    connection, other, snapshot, partition, position
+                )
             connection.execute("COMMIT")
-        self._seconds = time.monotonic() - self._began
 
     async def compare_redis(self, store: Store, ledger: Ledger) -> None:
         """Redis beside the fold, as of one entry or a few later ones."""
@@ -140,7 +147,12 @@ class Verification:
         self._closing.close()
 
     def _walk(
-        self, connection: Connection, snapshot: str, partition: int, position: Position
+        self,
+        connection: Connection,
+        other: Apart,
+        snapshot: str,
+        partition: int,
+        position: Position,
     ) -> Walked:
         """All of a partition, as of the snapshot."""
         if position.seq < self._worth_two:
@@ -149,28 +161,27 @@ class Verification:
         else:
             share = FIRST_SHARE_EXECUTED if self._execute else FIRST_SHARE
             middle = int(position.seq * share)
-            whole = self._walk_by_two(connection, snapshot, partition, middle)
+            other.walk(self._range(partition, middle, _LAST), snapshot)
+            whole = self._walk_by_two(connection, other, partition, middle)
         self._compare_whole(connection, partition, position, whole)
         return whole
 
     def _walk_by_two(
-        self, connection: Connection, snapshot: str, partition: int, middle: int
+        self, connection: Connection, other: Apart, partition: int, middle: int
     ) -> Walked:
-        with apart(self._range(partition, middle, _LAST), snapshot, self._progress) as other:
+        def tell(entries: int) -> None:
+            self._progress.walked(entries)
+            other.look()
 
-            def tell(entries: int) -> None:
-                self._progress.walked(entries)
-                other.look()
-
-            whole, walker = walked(connection, self._range(partition, 0, middle), tell)
-            rest = other.walked()
-            self._progress.stage("projections")
-            if isinstance(walker, Fold):
-                walker.join(rest.firsts)
-            own = {name: of for name, of in whole.images.items() if name not in rest.images}
-            self._compare_promises(connection, partition, middle, whole, own)
-            _join(whole, rest)
-            compared = other.compared()
+        whole, walker = walked(connection, self._range(partition, 0, middle), tell)
+        rest = other.walked()
+        self._progress.stage("projections")
+        if isinstance(walker, Fold):
+            walker.join(rest.firsts)
+        own = {name: of for name, of in whole.images.items() if name not in rest.images}
+        self._compare_promises(connection, partition, middle, whole, own)
+        _join(whole, rest)
+        compared = other.compared()
         whole.rows += compared.rows
         whole.findings.take(compared.findings)
         return whole

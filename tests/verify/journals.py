@@ -1,6 +1,7 @@
 """Histories as the recorder would write them: what the script left in the journal, as rows."""
 
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -52,6 +53,16 @@ def chained_anew(entries: Sequence[Entry], place: int, change: dict[str, Any]) -
     return forged
 
 
+def rechained(lines: Sequence[bytes]) -> list[bytes]:
+    """Rows whose chain alone was made anew, whatever else does not fit."""
+    made, chain = [], GENESIS
+    for line in lines:
+        hashed = line[:-36]
+        chain = sha256(chain + hashed).digest()
+        made.append(line[:-32] + chain)
+    return made
+
+
 def span(after: int = 0, *, execute: bool = False) -> Range:
     return Range(
         database_url="",
@@ -65,7 +76,11 @@ def span(after: int = 0, *, execute: bool = False) -> Range:
 
 def folded(entries: Sequence[Entry], middle: int) -> list[Finding]:
     """What the fold finds in two ranges, of which the second begins after `middle` entries."""
-    lines = recorded(entries).entries
+    return folded_lines(recorded(entries).entries, middle)
+
+
+def folded_lines(lines: Sequence[bytes], middle: int) -> list[Finding]:
+    """The same of rows as they lie in Postgres."""
     first, later = Fold(span()), Fold(span(max(1, middle)))
     first.take(lines[:middle])
     later.links = structs.replace(first.links)
@@ -76,6 +91,11 @@ def folded(entries: Sequence[Entry], middle: int) -> list[Finding]:
         findings.take(fold.findings)
     findings.mark_repaired(first.repairs | later.repairs)
     return findings.kept
+
+
+def taken_without_a_closer_look(entries: Sequence[Entry]) -> int:
+    """How many entries the fold finds sound at its first look, the quick one."""
+    return Fold(span())._take_sound(recorded(entries).entries)
 
 
 def stepped(taken: Sequence[Row]) -> list[Finding]:

@@ -16,7 +16,18 @@ from redis import Redis
 from atp_service.inventory.journal import decode_head
 from tests.inventory.agreement import Step, play, script_in_hand
 from tests.inventory.histories import histories
-from tests.verify.journals import chained_anew, folded, journal, rows, stepped, walked
+from tests.verify.journals import (
+    chained_anew,
+    folded,
+    folded_lines,
+    journal,
+    rechained,
+    recorded,
+    rows,
+    stepped,
+    taken_without_a_closer_look,
+    walked,
+)
 
 HISTORIES = 200
 FORGERIES = 100
@@ -42,6 +53,7 @@ def test_every_history_of_the_script_goes_on_from_image_to_image(
     play(unsynced_redis, script_in_hand(), history)
     entries = journal(unsynced_redis)
     assert stepped(rows(entries)) == []
+    assert taken_without_a_closer_look(entries) == len(entries)
     assert folded(entries, data.draw(st.integers(0, len(entries)))) == []
 
 
@@ -122,6 +134,50 @@ def test_a_history_told_otherwise_is_found_though_its_chain_was_made_anew(
     assert found[0].check == "model"
     assert found[0].seq == entry.seq
     assert name in found[0].subjects
+
+
+# Where a row has its numbers and its kind: see ledger/chain.py.
+_EPOCH, _AT, _KIND = 33, 44, 50
+_DIGEST = -37
+
+
+@settings(
+    max_examples=FORGERIES, deadline=None, suppress_health_check=list(HealthCheck), database=None
+)
+@given(
+    history=histories,
+    data=st.data(),
+    place=st.sampled_from((_EPOCH, _AT, _KIND, _DIGEST)),
+)
+def test_a_column_told_otherwise_is_found_though_the_chain_was_made_anew(
+    unsynced_redis: Redis, history: list[Step], data: st.DataObject, place: int
+) -> None:
+    play(unsynced_redis, script_in_hand(), history)
+    entries = journal(unsynced_redis)
+    lines = recorded(entries).entries
+    at = data.draw(st.integers(0, len(lines) - 1))
+    changed = bytearray(lines[at])
+    changed[place] ^= 1
+    forged = rechained([*lines[:at], bytes(changed), *lines[at + 1 :]])
+    found = folded_lines(forged, data.draw(st.integers(0, len(lines))))
+    assert entries[at].seq in {finding.seq for finding in found}
+
+
+@settings(
+    max_examples=FORGERIES, deadline=None, suppress_health_check=list(HealthCheck), database=None
+)
+@given(history=histories, data=st.data())
+def test_an_entry_that_was_taken_out_is_found_though_the_chain_was_made_anew(
+    unsynced_redis: Redis, history: list[Step], data: st.DataObject
+) -> None:
+    play(unsynced_redis, script_in_hand(), history)
+    entries = journal(unsynced_redis)
+    assume(len(entries) > 1)
+    lines = recorded(entries).entries
+    at = data.draw(st.integers(0, len(lines) - 2))
+    forged = rechained([*lines[:at], *lines[at + 1 :]])
+    found = folded_lines(forged, data.draw(st.integers(0, len(forged))))
+    assert entries[at].seq in {finding.seq for finding in found}
 
 
 def told_otherwise(name: str, image: bytes, place: int) -> bytes:
