@@ -1,19 +1,30 @@
 """How many can be sold: the levels as the door sees them, with the terms behind each number."""
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import accumulate, islice
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple, cast
 from urllib.parse import parse_qsl
 
 from litestar import Router, get, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody, QueryParameter
 from litestar.response import Response
-from msgspec import UNSET, Meta, Struct, UnsetType, structs
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType, structs
+from msgspec.json import encode
 
-from atp_service.api.answers import Answer, Call, Timestamp, timestamp, timestamp_or_none
+from atp_service.api.answers import Answer, Call, Timestamp, timestamp
+from atp_service.api.cells import (
+    Cell,
+    DayAvailability,
+    FeedAge,
+    LocationAvailability,
+    cell_of,
+    cell_of_image,
+    incoming_of,
+    level_of_image,
+)
 from atp_service.api.channels import find_channel
 from atp_service.api.contract import ANY_QUERY, StrictBody, problems, respond
 from atp_service.api.lane import Hot
@@ -21,12 +32,11 @@ from atp_service.api.problems import Refused, invalid
 from atp_service.api.reading import body_reader, converted, query_of
 from atp_service.catalog import Catalog, Feed
 from atp_service.catalog.words import Id, LocationId
-from atp_service.inventory.stock import Document, StockLevel
+from atp_service.inventory.stock import StockLevel
 from atp_service.store import FeedSeen, Store
 
 _MOST_CELLS = 10_000
 _MOST_DAYS = 100_000  # of all cells together: nobody else is answered while they are added up
-_NO_LEVEL = StockLevel()
 
 Level = tuple[str, str]  # SKU, location
 Taken = tuple[int, int]  # reserved, allocated
@@ -50,78 +60,6 @@ class AvailabilityQuery(Struct, frozen=True, kw_only=True):
     channel: list[Id] | None = None
 
 
-class IncomingDocument(Struct, frozen=True, gc=False):
-    """Units on their way."""
-
-    document: str
-    eta: str | None
-    quantity: int
-
-
-class FeedAge(Struct, frozen=True, gc=False):
-    """How old the latest news of a feed is; null where it was never heard of."""
-
-    feed: str
-    lag_seconds: float | None
-    stale: bool
-
-
-class DayAvailability(Struct, frozen=True, gc=False):
-    """Units that can be promised for a day."""
-
-    date: str
-    atp: int
-
-
-class Terms(Struct, frozen=True, gc=False):
-    """What a level's number is made of on a channel; `refusal` says why a hold would be refused
-    whatever stands there."""
-
-    on_hand: int
-    unavailable: dict[str, int]
-    reserved: int
-    allocated: int
-    safety_stock: int
-    atf: int
-    ats: int
-    refusal: str | None
-
-
-def terms_of(level: StockLevel, refusal: str | None, of_channel: int) -> Terms:
-    """The terms; `of_channel` is what the channel withholds."""
-    atf, safety_stock = level.atf, level.safety_stock(of_channel)
-    states = level.extras.states
-    return Terms(
-        level.on_hand,
-        {state: units for state, units in states.items() if units > 0} if states else {},
-        level.reserved,
-        level.allocated,
-        safety_stock,
-        atf,
-        # Where a hold would be refused nothing can be sold.
-        max(0, atf - safety_stock) if refusal is None else 0,
-        refusal,
-    )
-
-
-class LocationAvailability(Struct, frozen=True, gc=False):
-    """The number at one location, and its terms."""
-
-    location: str
-    ats: int
-    atf: int
-    on_hand: int
-    unavailable: dict[str, int]
-    reserved: int
-    allocated: int
-    safety_stock: int
-    incoming: list[IncomingDocument]
-    version: int
-    updated_at: Timestamp | None
-    feeds: list[FeedAge]
-    days: list[DayAvailability] | UnsetType = UNSET
-
-
 class SkuAvailability(Struct, frozen=True, gc=False):
     """The number for a SKU; `known` is there, and false, where nobody knows the SKU."""
 
@@ -143,7 +81,7 @@ class AvailabilityDocument(Struct, frozen=True):
 
 
 class Availability:
-    """Reads levels from where holds are decided; nothing is remembered from an earlier answer."""
+    """Reads levels from where holds are decided, every time."""
 
     def __init__(
         self,
@@ -166,7 +104,7 @@ class Availability:
         cells = await self._cells(asked, known)
         own = await self._own_units(asked.exclude_reservation)
         pairs = [(sku, location) for sku, locations in cells for location in locations]
-        levels = await self._store.levels(pairs)
+        images = await self._store.level_images(pairs)
         places = {location for _, location in pairs}
         behind = {feed.id for place in places for feed in self._catalog.feeds_of(place)}
         as_of_ms = self._now_ms()
@@ -178,8 +116,8 @@ class Availability:
             days=_days(as_of_ms, asked.days or 0),
         )
         found = iter(
-            view.at(location, _without(level or _NO_LEVEL, own.get((sku, location))))
-            for (sku, location), level in zip(pairs, levels, strict=True)
+            view.at(location, image, own.get((sku, location)) if own else None)
+            for (sku, location), image in zip(pairs, images, strict=True)
         )
         items = [
             view.item(sku, list(islice(found, len(locations))))
@@ -232,10 +170,18 @@ class Availability:
 
 
 class _Place(Struct, frozen=True, gc=False):
-    """What is the same for all levels of a location."""
+    """What is the same for all levels of a location; `feeds` as JSON."""
 
     refusal: str | None
-    feeds: list[FeedAge]
+    feeds: bytes
+
+
+class _At(NamedTuple):
+    """A level at its location, for the total and for the page."""
+
+    cell: Cell
+    written: Raw
+    days: list[DayAvailability] | None
 
 
 class _View:
@@ -258,41 +204,32 @@ class _View:
         self._days = days
         self._places: dict[str, _Place] = {}
 
-    def item(self, sku: str, places: list[LocationAvailability]) -> SkuAvailability:
+    def item(self, sku: str, places: list[_At]) -> SkuAvailability:
         """The total: each location's number is floored before it is added."""
         ats = atf = shortage = 0
-        for place in places:
-            ats += place.ats
-            atf += place.atf
-            shortage += -place.atf if place.atf < 0 else 0
+        for cell, _, _ in places:
+            ats += cell.ats
+            atf += cell.atf
+            shortage += -cell.atf if cell.atf < 0 else 0
         days = self._total_by_day(places) if self._days else UNSET
-        return SkuAvailability(sku, ats, atf, shortage, places, days)
+        locations = cast("list[LocationAvailability]", [place.written for place in places])
+        return SkuAvailability(sku, ats, atf, shortage, locations, days)
 
-    def at(self, location: str, level: StockLevel) -> LocationAvailability:
+    def at(self, location: str, image: bytes | None, own: Taken | None) -> _At:
         place = self._places.get(location) or self._place(location)
-        documents = level.extras.documents
-        incoming = _incoming(documents) if documents else []
-        terms = terms_of(level, place.refusal, self._channel_safety_stock)
-        return LocationAvailability(
-            location,
-            terms.ats,
-            terms.atf,
-            terms.on_hand,
-            terms.unavailable,
-            terms.reserved,
-            terms.allocated,
-            terms.safety_stock,
-            incoming,
-            level.version,
-            timestamp_or_none(level.updated_at),
-            place.feeds,
-            self._by_day(terms, incoming) if self._days else UNSET,
-        )
+        if own is None and not self._days:
+            cell = cell_of_image(image, location, place.refusal, self._channel_safety_stock)
+            return _At(cell, cell.written(place.feeds, None), None)
+        level = _without(level_of_image(image), own)
+        cell = cell_of(level, location, place.refusal, self._channel_safety_stock)
+        days = self._by_day(level, place.refusal) if self._days else None
+        return _At(cell, cell.written(place.feeds, days), days)
 
-    def _by_day(self, terms: Terms, incoming: Sequence[IncomingDocument]) -> list[DayAvailability]:
+    def _by_day(self, level: StockLevel, refusal: str | None) -> list[DayAvailability]:
         """ATP(day): the minimum from that day to the horizon, floored at 0 last."""
+        incoming = incoming_of(level.extras.documents)
         # An eta may be a date or a moment; units without one are promised for no day.
-        ats_before_flooring = terms.atf - terms.safety_stock
+        ats_before_flooring = level.atf - level.safety_stock(self._channel_safety_stock)
         expected = [
             ats_before_flooring
             + sum(due.quantity for due in incoming if due.eta and due.eta[:10] <= day)
@@ -300,12 +237,12 @@ class _View:
         ]
         lowest = list(accumulate(reversed(expected), min))[::-1]
         return [
-            DayAvailability(day, max(0, units) if terms.refusal is None else 0)
+            DayAvailability(day, max(0, units) if refusal is None else 0)
             for day, units in zip(self._days, lowest, strict=True)
         ]
 
-    def _total_by_day(self, places: Sequence[LocationAvailability]) -> list[DayAvailability]:
-        by_day = [place.days for place in places if place.days is not UNSET]
+    def _total_by_day(self, places: Sequence[_At]) -> list[DayAvailability]:
+        by_day = [place.days for place in places if place.days is not None]
         return [
             DayAvailability(day, sum(days[i].atp for days in by_day))
             for i, day in enumerate(self._days)
@@ -315,7 +252,7 @@ class _View:
         described = self._catalog.locations.get(location)
         place = self._places[location] = _Place(
             None if described is None else described.refusal(self._channel),
-            [self._age(feed) for feed in self._catalog.feeds_of(location)],
+            encode([self._age(feed) for feed in self._catalog.feeds_of(location)]),
         )
         return place
 
@@ -327,18 +264,6 @@ class _View:
         lag_seconds = max(0, self._as_of_ms - seen.occurred_at_ms) / 1000
         stale = feed.freshness_seconds is not None and lag_seconds > feed.freshness_seconds
         return FeedAge(feed.id, lag_seconds, stale)
-
-
-def _incoming(documents: Mapping[str, Document]) -> list[IncomingDocument]:
-    """What is still to come, the earliest first."""
-    return sorted(
-        (
-            IncomingDocument(name, document.eta or None, document.incoming)
-            for name, document in documents.items()
-            if document.incoming
-        ),
-        key=lambda due: (due.eta or "9999", due.document),
-    )
 
 
 def _without(level: StockLevel, own: Taken | None) -> StockLevel:

@@ -14,7 +14,7 @@ from litestar.response import Response
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from atp_service.api.answers import Answer, Timestamp, timestamp
-from atp_service.api.availability import Terms, terms_of
+from atp_service.api.cells import Terms, terms_of
 from atp_service.api.channels import find_channel
 from atp_service.api.contract import problems, respond
 from atp_service.api.problems import Refused, invalid, problem

@@ -1,7 +1,7 @@
 """Stock in Redis. One round trip per batch; the decisions are in inventory/lua."""
 
 from atp_service.store.faults import Fenced, Overloaded, Unavailable
-from atp_service.store.store import FEED_PREFIX, FeedSeen, ServerReport, Store
+from atp_service.store.store import FEED_PREFIX, FeedSeen, ServerReport, Store, readable_level
 
 __all__ = [
     "FEED_PREFIX",
@@ -11,4 +11,5 @@ __all__ = [
     "ServerReport",
     "Store",
     "Unavailable",
+    "readable_level",
 ]

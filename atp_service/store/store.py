@@ -129,11 +129,17 @@ class Store:
 
     async def levels(self, pairs: Sequence[tuple[str, str]]) -> list[StockLevel | None]:
         """The levels of (SKU, location) pairs; None where there is none."""
+        images = await self.level_images(pairs)
+        return [None if image is None else readable_level(image) for image in images]
+
+    async def level_images(self, pairs: Sequence[tuple[str, str]]) -> list[bytes | None]:
+        """The same, not decoded yet."""
         if not pairs:
             return []
         fields = [level_field(sku, location) for sku, location in pairs]
-        (blobs,) = await self._read(("HMGET", self._keys.stock, *fields))
-        return [None if blob is None else _readable(blob) for blob in blobs]
+        images: list[bytes | None]
+        (images,) = await self._read(("HMGET", self._keys.stock, *fields))
+        return images
 
     async def locations_of(self, skus: Sequence[str]) -> list[list[str]]:
         """Where each SKU has a level; empty where it has none."""
@@ -294,7 +300,7 @@ def as_expired(reservation: Reservation) -> Reservation:
     )
 
 
-def _readable(blob: bytes) -> StockLevel | None:
+def readable_level(blob: bytes) -> StockLevel | None:
     """None for what somebody has damaged by hand: nothing can be promised of it until it is
     repaired, and it must not spoil a page of others."""
     try:
@@ -326,4 +332,4 @@ def _milliseconds(time: Sequence[bytes]) -> int:
     return int(time[0]) * 1000 + int(time[1]) // 1000
 
 
-__all__ = ["FeedSeen", "Fenced", "ServerReport", "Store", "Unavailable"]
+__all__ = ["FeedSeen", "Fenced", "ServerReport", "Store", "Unavailable", "readable_level"]
