@@ -319,7 +319,14 @@ async def test_an_end_that_was_broken_off_goes_on_where_it_was(
         await asyncio.wait([telling])
     assert [await shop.on_hand(sku) for sku in ("A", "B", "C")] == [0, 0, 7]
     await shop.recorded()
-    assert await shop.statuses(end) == ["applied"]
+
+    async def done() -> bool:
+        # Where the question that was broken off had to be cut, Postgres is doubted for a moment.
+        (status,) = await shop.statuses(end)
+        assert status in ("applied", "waiting")
+        return status == "applied"
+
+    await until(done)
     assert [await shop.on_hand(sku) for sku in ("A", "B", "C", "SKU-1")] == [0, 0, 0, 0]
     await shop.recorded()
     assert (await compared(shop, (DC, ten))).lines == 4
