@@ -81,7 +81,7 @@ class Entry(Struct, frozen=True):
 decode_head = Decoder(Head).decode
 _decode_body = Decoder(list[Raw]).decode
 _decode_name = Decoder(str).decode
-_encode_name = Encoder().encode
+encode_name = Encoder().encode
 _begin_array = Layout(">BH").pack  # as the script writes it, with so many elements
 
 
@@ -102,7 +102,12 @@ def entry_from_stream(message_id: bytes, fields: Sequence[bytes]) -> Entry:
 
 def body_of(command: bytes, head: bytes, images: Sequence[tuple[str, bytes]]) -> bytes:
     """An entry's field `e`, of its parts."""
-    parts = [_begin_array(0xDC, 2 + 2 * len(images)), command, head]
+    parts = [begin_body(len(images)), command, head]
     for name, image in images:
-        parts += (_encode_name(name), image)
+        parts += (encode_name(name), image)
     return b"".join(parts)
+
+
+def begin_body(images: int) -> bytes:
+    """How the field begins where an entry has so many images."""
+    return _begin_array(0xDC, 2 + 2 * images)

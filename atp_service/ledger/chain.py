@@ -27,6 +27,7 @@ _image_numbers = Layout(">hiqiqi").unpack_from
 _IMAGE_NUMBERS = 30
 _length = Layout(">i").unpack_from
 _ROWS = 1_000  # of a block
+_NO_ROW = len(TRAILER)  # what is as short ends a COPY
 decode_images = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
 
 
@@ -218,10 +219,10 @@ def blocks(connection: Connection, query: sql.Composable) -> Iterator[list[bytes
             copy = libpq.get_copy_data
             size, data = copy(0)
             first = bytes(data).removeprefix(HEADER)
-            rows = [first] if len(first) > len(TRAILER) else []
+            rows = [first] if len(first) > _NO_ROW else []
             while True:
                 size, data = copy(0)
-                if size <= len(TRAILER):
+                if size <= _NO_ROW:
                     break
                 rows.append(bytes(data))
                 if len(rows) == _ROWS:

@@ -14,7 +14,7 @@ import msgspec
 
 from atp_service.inventory.commands import Park, Snapshot, decode_command
 from atp_service.inventory.journal import Entry, Head, decode_head
-from atp_service.inventory.reservations import Reservation, decode_reservation
+from atp_service.inventory.reservations import Reservation, Standing, decode_reservation
 from atp_service.inventory.stock import StockLevel, decode_level
 from atp_service.ledger.became import Told, became, decode_told
 from atp_service.ledger.binary import (
@@ -137,7 +137,7 @@ def level_values(
 
 
 def reservation_values(
-    partition: int, seq: int, reservation_id: str, reservation: Reservation, image: bytes
+    partition: int, seq: int, reservation_id: str, reservation: Reservation | Standing, image: bytes
 ) -> Values:
     return (
         integer(partition),

@@ -16,8 +16,8 @@ import msgspec
 from msgspec import Struct
 from psycopg import Connection
 
-from atp_service.inventory.journal import Head, body_of
-from atp_service.inventory.reservations import Status, decode_order
+from atp_service.inventory.journal import Head, begin_body, encode_name
+from atp_service.inventory.reservations import Standing, decode_order, decode_standing
 from atp_service.inventory.stock import Extras, decode_level
 from atp_service.ledger import chain
 from atp_service.ledger.became import MOVING, Told, became
@@ -52,6 +52,7 @@ _pack_when = Layout(">iq").pack
 _pack_numbers = Layout(">iqiqiqiqiqiq").pack
 _MOVEMENT, _EVENT, _TRACE = b"\0\x0e", b"\0\x05", b"\0\x03"
 _PLAIN = (0, NULL)  # nothing that can't be sold, no safety stock of its own
+_BEGUN = [begin_body(images) for images in range(256)]
 _APPLIED = blob(b"applied")
 
 # Few entries are of these kinds, and more follows from them.
@@ -78,16 +79,6 @@ class Level(Struct, array_like=True, frozen=True, gc=False):
     extras: Extras | None = None
 
 
-class Promise(Struct, array_like=True, frozen=True, gc=False):
-    """The beginning of a reservation's image."""
-
-    status: Status
-    generation: int
-    channel: str
-    customer_id: str
-    order_id: str
-
-
 class First(Struct, frozen=True, gc=False):
     """The first image that a range has of something: who has the range before judges it."""
 
@@ -99,12 +90,11 @@ class First(Struct, frozen=True, gc=False):
 
 
 _decode_level = msgspec.msgpack.Decoder(Level).decode
-_decode_promise = msgspec.msgpack.Decoder(Promise).decode
 _decode_head = msgspec.msgpack.Decoder(_Head).decode
 _decode_told = msgspec.msgpack.Decoder(_Told).decode
 _DECODERS: dict[str, Callable[[bytes], Any]] = {
     "l": _decode_level,
-    "r": _decode_promise,
+    "r": decode_standing,
     "o": decode_order,
 }
 
@@ -182,8 +172,11 @@ class Fold:
                 command, packed = line[command_at : head_at - 4], line[head_at : images_at - 4]
                 head = _decode_head(packed)
                 named = decode_images(line[images_at:-_ENDS])
-                content = digest + b"%d-0" % row_seq + body_of(command, packed, named)
-                touched = [(name, image, _DECODERS[name[0]](image)) for name, image in named]
+                touched: list[Any] = []
+                parts = [digest, b"%d-0" % row_seq, _BEGUN[len(named)], command, packed]
+                for name, image in named:
+                    parts += (encode_name(name), image)
+                    touched.append((name, image, _DECODERS[name[0]](image)))
                 told = _decode_told(command)
                 at_ms = head.at_ms
                 digest_now, chain_now = line[_DIGEST], line[_CHAIN]
@@ -192,7 +185,8 @@ class Fold:
                 if (
                     row_seq != seq + 1
                     or hashed.digest() != chain_now
-                    or sha1(content, usedforsecurity=False).hexdigest() != digest_now.decode()
+                    or sha1(b"".join(parts), usedforsecurity=False).hexdigest()
+                    != digest_now.decode()
                     or head.epoch != row_epoch
                     or row_epoch < epoch
                     or row_at < at
@@ -249,7 +243,7 @@ class Fold:
                         )  # fmt: skip
                     elif what == "r":
                         known = images.get(name)
-                        was = None if known is None else _decode_promise(known[1])
+                        was = None if known is None else decode_standing(known[1])
                         if (
                             was is None
                             or (was.status, thing.status, thing.generation - was.generation)
@@ -304,8 +298,8 @@ class Fold:
             elif what == "r":
                 first = First(seq, head.kind, head.at_ms, 0, image)
                 known = self.images.get(name)
-                was = None if known is None else _decode_promise(known[1])
-                self._judge_reservation(name, was, _decode_promise(image), first)
+                was = None if known is None else decode_standing(known[1])
+                self._judge_reservation(name, was, decode_standing(image), first)
             else:
                 order, until = reading.orders[name[1:]], head.at_ms + self.span.window_ms
                 note_order(self.early_until, name[1:], order, until)
@@ -335,7 +329,7 @@ class Fold:
             self._tell(f"{subject(name)} {wrong}", first.seq, first.kind, (name,))
 
     def _judge_reservation(
-        self, name: str, was: Promise | None, now: Promise, first: First
+        self, name: str, was: Standing | None, now: Standing, first: First
     ) -> None:
         if was is None and not self._is_first:
             self.firsts[name] = first
@@ -355,8 +349,8 @@ class Fold:
                 self._judge_level(name, before, level, first)
             else:
                 known = self.images.get(name)
-                was = None if known is None else _decode_promise(known[1])
-                self._judge_reservation(name, was, _decode_promise(first.image), first)
+                was = None if known is None else decode_standing(known[1])
+                self._judge_reservation(name, was, decode_standing(first.image), first)
 
 
 @lru_cache(maxsize=65_536)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 from psycopg import Connection, sql
 
-from atp_service.inventory.reservations import decode_reservation
+from atp_service.inventory.reservations import decode_standing
 from atp_service.inventory.stock import SEPARATOR, Extras, decode_level, level_field
 from atp_service.ledger import chain
 from atp_service.ledger.binary import values_of
@@ -187,7 +187,7 @@ def _right(partition: int, name: str, images: Images, drift: Mapping[str, int]) 
         folded = level.on_hand - drift.get(key, 0)
         return level_values(partition, seq, key.encode(), level, image, folded)
     if name[0] == "r":
-        return reservation_values(partition, seq, key, decode_reservation(image), image)
+        return reservation_values(partition, seq, key, decode_standing(image), image)
     return order_values(partition, seq, key, image)
 
 

@@ -1,6 +1,6 @@
 """What levels have promised beside the reservations it is promised to: to the unit."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from atp_service.inventory.reservations import decode_reservation
 from atp_service.inventory.stock import decode_level, level_field
@@ -28,17 +28,15 @@ def units_of(images: Mapping[str, tuple[int, bytes]], findings: Findings) -> Uni
     return units
 
 
-def added(units: Units, more: Units) -> Units:
-    """What both hold."""
-    return units | {
-        key: (units.get(key, (0, 0))[0] + reserved, units.get(key, (0, 0))[1] + allocated)
-        for key, (reserved, allocated) in more.items()
-    }
-
-
-def compare(images: Mapping[str, tuple[int, bytes]], units: Units, findings: Findings) -> None:
-    """Levels that have promised other units become findings."""
-    rest = dict(units)
+def compare(
+    images: Mapping[str, tuple[int, bytes]], parts: Iterable[Units], findings: Findings
+) -> None:
+    """Levels that have promised other units than all parts together become findings."""
+    rest: Units = {}
+    for units in parts:
+        for key, (reserved, allocated) in units.items():
+            before = rest.get(key, (0, 0))
+            rest[key] = (before[0] + reserved, before[1] + allocated)
     for name, (seq, image) in images.items():
         if name[0] == "l":
             level, right = decode_level(image), rest.pop(name[1:], (0, 0))

@@ -36,8 +36,7 @@ class Progress(Protocol):
 
 
 class Walked(Struct):
-    """What the entries of a range came to: `images` of what they touched, and for the rest see
-    fold.py. `units` are what the reservations among the images hold."""
+    """What the entries of a range came to: `images` of what they touched, the rest as in Fold."""
 
     entries: int
     rows: int
@@ -50,14 +49,15 @@ class Walked(Struct):
     early_until: dict[str, int]
     at_ms: int
     told: list[Told]
-    units: Units
 
 
-class Compared(Struct):
-    """Rows that were compared later, and what was found."""
+class Promises(Struct):
+    """Reservations and orders beside their rows: how many, what was found, and what units they
+    hold."""
 
     rows: int
     findings: Findings
+    units: Units
 
 
 def walked(connection: Connection, span: Range, tell: Tell) -> tuple[Walked, Walk | Fold]:
@@ -87,15 +87,21 @@ def walked(connection: Connection, span: Range, tell: Tell) -> tuple[Walked, Wal
             early_until=early_until,
             at_ms=at_ms,
             told=walker.noticed.told,
-            units={},
         ),
         walker,
     )
 
 
+def promises_of(connection: Connection, rows: projected.Rows, images: Images) -> Promises:
+    """The reservations and orders among the images."""
+    findings = Findings()
+    compared = projected.compare_promises(connection, rows, images, findings)
+    return Promises(compared, findings, units_of(images, findings))
+
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode_walked = msgspec.msgpack.Decoder(Walked).decode
-_decode_compared = msgspec.msgpack.Decoder(Compared).decode
+_decode_promises = msgspec.msgpack.Decoder(Promises).decode
 
 
 class Apart:
@@ -119,9 +125,9 @@ class Apart:
         """Waits until it has walked its range."""
         return _decode_walked(self._next())
 
-    def compared(self) -> Compared:
-        """Waits until it has compared the rows that follow from its range alone."""
-        return _decode_compared(self._next())
+    def promises(self) -> Promises:
+        """Waits until it has compared the promises that its range touched last."""
+        return _decode_promises(self._next())
 
     def _next(self) -> bytes:
         while not self._said:
@@ -178,16 +184,9 @@ def _walk_for(span: Range, snapshot: str, pipe: Pipe) -> None:
         ):
             chain.take_over_snapshot(connection, snapshot)
             outcome, _ = walked(connection, span, pipe.send)
-            outcome.units = units_of(outcome.images, outcome.findings)
             pipe.send(_encode(outcome))
-            findings = Findings()
-            rows = projected.compare_promises(
-                connection,
-                projected.Rows(span.partition, span.after, None),
-                outcome.images,
-                findings,
-            )
-            pipe.send(_encode(Compared(rows, findings)))
+            rows = projected.Rows(span.partition, span.after, None)
+            pipe.send(_encode(promises_of(connection, rows, outcome.images)))
     except Unavailable as fault:
         pipe.send(str(fault))
 

@@ -20,10 +20,11 @@ from atp_service.verify.findings import Findings
 from atp_service.verify.fold import Fold
 from atp_service.verify.ranges import (
     Apart,
-    Images,
     Progress,
+    Promises,
     Walked,
     apart,
+    promises_of,
     walked,
     without_collector,
 )
@@ -157,18 +158,19 @@ class Verification:
         """All of a partition, as of the snapshot."""
         if position.seq < self._worth_two:
             whole, _ = walked(connection, self._range(partition, 0, _LAST), self._progress.walked)
-            self._compare_promises(connection, partition, _LAST, whole, whole.images)
+            rows = projected.Rows(partition, None, _LAST)
+            promises = [promises_of(connection, rows, whole.images)]
         else:
             share = FIRST_SHARE_EXECUTED if self._execute else FIRST_SHARE
             middle = int(position.seq * share)
             other.walk(self._range(partition, middle, _LAST), snapshot)
-            whole = self._walk_by_two(connection, other, partition, middle)
-        self._compare_whole(connection, partition, position, whole)
+            whole, promises = self._walk_by_two(connection, other, partition, middle)
+        self._compare_whole(connection, partition, position, whole, promises)
         return whole
 
     def _walk_by_two(
         self, connection: Connection, other: Apart, partition: int, middle: int
-    ) -> Walked:
+    ) -> tuple[Walked, list[Promises]]:
         def tell(entries: int) -> None:
             self._progress.walked(entries)
             other.look()
@@ -178,24 +180,19 @@ class Verification:
         self._progress.stage("projections")
         if isinstance(walker, Fold):
             walker.join(rest.firsts)
+        # What no later entry has touched.
         own = {name: of for name, of in whole.images.items() if name not in rest.images}
-        self._compare_promises(connection, partition, middle, whole, own)
+        promises = promises_of(connection, projected.Rows(partition, None, middle), own)
         _join(whole, rest)
-        compared = other.compared()
-        whole.rows += compared.rows
-        whole.findings.take(compared.findings)
-        return whole
-
-    def _compare_promises(
-        self, connection: Connection, partition: int, through: int, whole: Walked, own: Images
-    ) -> None:
-        """Reservations and orders that no entry after `through` has touched."""
-        rows = projected.Rows(partition, None, through)
-        whole.rows += projected.compare_promises(connection, rows, own, whole.findings)
-        whole.units = promised.units_of(own, whole.findings)
+        return whole, [promises, other.promises()]
 
     def _compare_whole(
-        self, connection: Connection, partition: int, position: Position, whole: Walked
+        self,
+        connection: Connection,
+        partition: int,
+        position: Position,
+        whole: Walked,
+        promises: list[Promises],
     ) -> None:
         """What follows from all entries together."""
         findings, images = whole.findings, whole.images
@@ -203,8 +200,11 @@ class Verification:
         if wrong:
             detail = f"the position of partition {partition}: {', '.join(wrong)}"
             findings.add("position", detail, whole.links.seq)
+        for part in promises:
+            whole.rows += part.rows
+            findings.take(part.findings)
         whole.rows += projected.compare_levels(connection, partition, images, whole.drift, findings)
-        promised.compare(images, whole.units, findings)
+        promised.compare(images, [part.units for part in promises], findings)
         whole.rows += noticed.compare(connection, partition, whole.told, findings)
 
     def _range(self, partition: int, after: int, through: int) -> Range:
@@ -239,4 +239,3 @@ def _join(whole: Walked, rest: Walked) -> None:
     whole.early_until |= rest.early_until
     whole.at_ms = max(whole.at_ms, rest.at_ms)
     whole.told += rest.told
-    whole.units = promised.added(whole.units, rest.units)
