@@ -9,7 +9,7 @@ Status = Literal["held", "confirmed", "fulfilled", "released", "expired"]
 ConfirmOutcome = Literal["", "kept", "reacquired"]
 
 
-class Line(Struct, array_like=True):
+class Line(Struct, array_like=True, gc=False):
     """One line. `lapsed` is what it held when its deadline passed: what a late confirm takes."""
 
     line_id: str

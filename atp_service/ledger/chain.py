@@ -220,20 +220,20 @@ def blocks(connection: Connection, query: sql.Composable) -> Iterator[list[bytes
             size, data = copy(0)
             first = bytes(data).removeprefix(HEADER)
             rows = [first] if len(first) > _NO_ROW else []
-            while True:
-                size, data = copy(0)
-                if size <= _NO_ROW:
-                    break
-                rows.append(bytes(data))
-                if len(rows) == _ROWS:
-                    yield rows
-                    rows = []
+            while size > _NO_ROW:
+                add = rows.append
+                for _ in range(_ROWS):
+                    size, data = copy(0)
+                    if size <= _NO_ROW:
+                        break
+                    add(bytes(data))
+                yield rows
+                rows = []
             while size > 0:
                 size, _ = copy(0)
             while (ended := libpq.get_result()) is not None:
                 if ended.status != ExecStatus.COMMAND_OK:
                     raise error_from_result(ended)
-            yield rows
         finally:
             if size > 0:
                 connection.close()

@@ -145,10 +145,15 @@ def reservation_values(
         timestamp(reservation.expires_at or None),
         timestamp(reservation.closed_at or None),
         text(reservation_id),
-        text(reservation.status),
+        _status(reservation.status),
         text(reservation.order_id),
         blob(image),
     )
+
+
+@lru_cache
+def _status(status: str) -> bytes:
+    return text(status)
 
 
 def order_values(partition: int, seq: int, order_id: str, image: bytes) -> Values:
