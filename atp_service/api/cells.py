@@ -16,6 +16,7 @@ from atp_service.inventory.stock import Document, StockLevel
 from atp_service.store import readable_level
 
 _REMEMBERED = 32_768  # of about 600 bytes each
+_PLAIN_BYTES = 256  # of an image; one with many documents takes more room than it is worth
 _NO_LEVEL = StockLevel()
 
 
@@ -110,9 +111,15 @@ class Cell(Struct, frozen=True, gc=False):
         return Raw(b"%b%b,%b}" % (self.begun, feeds, b'"days":' + encode(days)))
 
 
-@lru_cache(_REMEMBERED)
 def cell_of_image(image: bytes | None, location: str, refusal: str | None, of_channel: int) -> Cell:
     """As Redis has the level; None where it has none."""
+    if image is None or len(image) <= _PLAIN_BYTES:
+        return _remembered(image, location, refusal, of_channel)
+    return cell_of(level_of_image(image), location, refusal, of_channel)
+
+
+@lru_cache(_REMEMBERED)
+def _remembered(image: bytes | None, location: str, refusal: str | None, of_channel: int) -> Cell:
     return cell_of(level_of_image(image), location, refusal, of_channel)
 
 

@@ -31,14 +31,15 @@ def located(words: str) -> Place:
 
 def located_in(document: Any, words: str, read: Callable[[bytes], object]) -> Place:
     """As `located`, with the entries of maps found in a document that `read` has refused; only what
-    the pointer leads through is left of it."""
+    the pointer leads through is left of it. Where a key came twice, what was refused may not be in
+    the document: then nothing more is found than the words say."""
     message, steps = _taken_apart(words)
     node = document
     found: list[str] = []
     for step in steps:
         if step == _SOME_ENTRY:
-            entry = _entry_at_fault(document, node, words, read)
-            if entry is None:
+            entry = isinstance(node, dict) and _entry_at_fault(document, node, words, read)
+            if not isinstance(entry, str):
                 break
             step = entry
         found.append(step)
@@ -68,8 +69,7 @@ def _taken_apart(words: str) -> tuple[str, list[str]]:
 def _entry_at_fault(
     document: Any, node: dict[str, Any], words: str, read: Callable[[bytes], object]
 ) -> str | None:
-    """The key in `node`, a map inside `document`. None where no entry is refused so by itself: of a
-    key that came twice, the one that was refused is not here."""
+    """The key in `node`, a map inside `document`; None where no entry is refused so by itself."""
 
     def refused(entries: list[tuple[str, Any]]) -> bool:
         node.clear()
@@ -90,9 +90,9 @@ def _entry_at_fault(
 
 
 def _inside(node: Any, step: str) -> Any:
-    """What the step leads to, alone; None for a field that is missing or unknown, the last step."""
+    """What the step leads to, alone; None where it leads nowhere in this document."""
     if isinstance(node, list):
-        return node[int(step)]
+        return node[int(step)] if step.isdigit() and int(step) < len(node) else None
     if not isinstance(node, dict) or step not in node:
         return None
     inner = node[step]

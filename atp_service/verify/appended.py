@@ -165,12 +165,6 @@ class Appended:
         for rows, table in zip(self.rows, _TABLES, strict=True):
             rows += table.rows(self._partition, reading)
 
-    def add_rare(self, reading: Reading) -> None:
-        """Only those that few entries have; the others are put in by whoever folds."""
-        for rows, table in zip(self.rows, _TABLES, strict=True):
-            if table.check in ("snapshot_lines", "parked"):
-                rows += table.rows(self._partition, reading)
-
     def sum_up(self) -> None:
         for place, rows in enumerate(self.rows):
             self._sums[place] += sum(map(hash, rows))

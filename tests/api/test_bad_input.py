@@ -77,6 +77,24 @@ async def test_a_bad_change_points_to_the_field(
     assert problem(answer, 422, "invalid")["errors"][0]["pointer"] == pointer
 
 
+@pytest.mark.parametrize(
+    ("call", "body", "pointer"),
+    [
+        ("POST /v1/reservations", '{"lines": [{}], "lines": []}', "/lines/0/sku"),
+        ("POST /v1/reservations/", '{"lines": [1, {}], "lines": [1]}', "/lines/0"),
+        ("POST /v1/availability", '{"skus": ["A", 5], "skus": ["A"]}', "/skus/1"),
+        ("PUT /v1/skus/SKU-1", '{"aliases": {"gtin": 5}, "aliases": []}', "/aliases"),
+        ("PUT /v1/skus/SKU-1", '{"aliases": {"gtin": [5]}, "aliases": {"gtin": 5}}', "/aliases"),
+    ],
+)
+async def test_a_name_that_comes_twice_is_pointed_to_where_it_was_refused(
+    shop: httpx.AsyncClient, call: str, body: str, pointer: str
+) -> None:
+    method, path = call.split()
+    document = problem(await shop.request(method, path, content=body), 422, "invalid")
+    assert document["errors"][0]["pointer"].startswith(pointer)
+
+
 async def test_a_body_left_out_is_told_in_the_same_words_everywhere(
     shop: httpx.AsyncClient,
 ) -> None:
