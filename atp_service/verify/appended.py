@@ -25,7 +25,7 @@ from atp_service.ledger.rows import (
     trace_rows,
 )
 from atp_service.verify.findings import Check, Findings
-from atp_service.verify.reading import Reading, read
+from atp_service.verify.reading import UNREADABLE, Reading, called, read
 
 _BUCKET_BITS = 12
 _SEQ_PLACE = 14
@@ -161,9 +161,15 @@ class Appended:
         self._sums = [0] * len(_TABLES)
         self.rows: list[list[bytes]] = [[] for _ in _TABLES]
 
-    def add(self, reading: Reading) -> None:
-        for rows, table in zip(self.rows, _TABLES, strict=True):
-            rows += table.rows(self._partition, reading)
+    def add(self, reading: Reading, findings: Findings) -> None:
+        seq = reading.entry.seq
+        try:
+            found = [table.rows(self._partition, reading) for table in _TABLES]
+        except UNREADABLE as fault:
+            findings.add("images", f"{called(reading)}: can't be told as rows ({fault})", seq)
+            return
+        for rows, more in zip(self.rows, found, strict=True):
+            rows += more
 
     def sum_up(self) -> None:
         for place, rows in enumerate(self.rows):
@@ -189,7 +195,7 @@ class Appended:
         """Find the buckets that differ."""
         rest: Counter[int] = Counter()
         for entry in chain.entries(connection, self._partition, self._after, through):
-            with suppress(ValueError):  # it is a finding already
+            with suppress(*UNREADABLE):  # it is a finding already
                 for row in table.rows(self._partition, read(entry)):
                     rest[self._bucket(entry.seq)] += hash(row)
         for block in self._blocks(connection, table, through):
@@ -221,7 +227,7 @@ class Appended:
         """Say which rows of a bucket differ."""
         right: Counter[bytes] = Counter()
         for entry in chain.entries(connection, self._partition, after, through):
-            with suppress(ValueError):  # it is a finding already
+            with suppress(*UNREADABLE):  # it is a finding already
                 right.update(table.rows(self._partition, read(entry)))
         there: Counter[bytes] = Counter()
         for block in self._blocks(connection, table, through, after):
@@ -249,9 +255,15 @@ class Appended:
             FROM events
             WHERE source = %(source)s
               AND event_id = %(event_id)s
+              AND partition = %(partition)s
               AND seq < %(seq)s
             """,
-            {"source": source, "event_id": event_id, "seq": seq_of(row)},
+            {
+                "source": source,
+                "event_id": event_id,
+                "partition": self._partition,
+                "seq": seq_of(row),
+            },
         )
         return found.fetchone() is not None
 

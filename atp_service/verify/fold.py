@@ -5,7 +5,6 @@ entry is looked at as the careful walk does (links.py, steps.py), which says wha
 fold goes on.
 """
 
-import struct
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from hashlib import sha1, sha256
@@ -27,7 +26,7 @@ from atp_service.verify.appended import Appended
 from atp_service.verify.findings import Findings
 from atp_service.verify.links import Links
 from atp_service.verify.noticed import Noticed
-from atp_service.verify.reading import Reading, read, repaired_by, subject
+from atp_service.verify.reading import UNREADABLE, Reading, read, repaired_by, subject
 from atp_service.verify.state import note_order
 from atp_service.verify.steps import (
     LEGAL,
@@ -160,7 +159,7 @@ class Fold:
         seq, epoch, at = links.seq, links.epoch, links.at
         digest, chained = links.digest, links.chain
         new_hash = sha256().copy  # cheaper than one made anew
-        done = 0
+        done, begun = 0, False
         try:
             for line in lines:
                 _, row_seq, row_epoch, row_at, length = _numbers(line)
@@ -194,10 +193,16 @@ class Fold:
                     or _kind_of(head.kind) != kind
                 ):
                     break
+                if head.opened or head.settled or head.kind in _SPECIAL:
+                    reading = read(chain.row_of(line))
+                else:
+                    reading = None
                 seq, epoch, at, digest, chained = row_seq, row_epoch, row_at, digest_now, chain_now
                 done += 1
-                if head.opened or head.settled or head.kind in _SPECIAL:
-                    self._adopt(read(chain.row_of(line)))
+                begun = True
+                if reading is not None:
+                    self._adopt(reading)
+                    begun = False
                     continue
 
                 where, when = line[_WHERE], line[_WHEN]
@@ -272,8 +277,11 @@ class Fold:
                     )
                 if deltas and len(deltas) != place:
                     self._tell(OTHER_DELTAS, seq, head.kind)
-        except (ValueError, LookupError, struct.error):
-            pass  # it is looked at closely, and told then
+                begun = False
+        except (*UNREADABLE, LookupError) as fault:
+            if begun:
+                self._tell(f"can't be told as rows ({fault})", seq, head.kind)
+            # Otherwise it is looked at closely, and told then.
         links.seq, links.epoch, links.at, links.digest, links.chain = (
             seq,
             epoch,
@@ -307,7 +315,7 @@ class Fold:
         if other_deltas(head, len(reading.levels)):
             self._tell(OTHER_DELTAS, seq, head.kind)
         self.at_ms = head.at_ms
-        self.appended.add(reading)
+        self.appended.add(reading, self.findings)
         self.noticed.add(reading)
         repaired = repaired_by(reading.command)
         if repaired is not None:

@@ -18,7 +18,7 @@ from atp_service.ledger.rows import (
     reservation_values,
 )
 from atp_service.verify.findings import Check, Findings
-from atp_service.verify.reading import subject
+from atp_service.verify.reading import UNREADABLE, subject
 
 T = TypeVar("T")
 
@@ -105,14 +105,18 @@ def _compare(
     names = [name for name in images if name[0] == table.prefix]
     columns, compared, rest = table.columns, 0, 0
     if table is _LEVELS:
-        place = columns.index("extras")
-        columns = columns[:place] + columns[place + 1 :]
-        for name in names:
+        left_out = columns.index("extras")
+        columns = columns[:left_out] + columns[left_out + 1 :]
+    for name in names:
+        try:
             values = _right(span.partition, name, images, drift)
-            rest += hash(b"".join(values[:place] + values[place + 1 :]))
-    else:
-        for name in names:
-            rest += hash(b"".join(_right(span.partition, name, images, drift)))
+        except UNREADABLE as fault:
+            words = f"{subject(name)} can't be a row ({fault})"
+            findings.add(table.check, words, images[name][0], (name,))
+            continue
+        if table is _LEVELS:
+            values = values[:left_out] + values[left_out + 1 :]
+        rest += hash(b"".join(values))
     for block in _blocks(connection, table, columns, span):
         compared += len(block)
         rest -= sum([hash(row[2:]) for row in block])
@@ -159,7 +163,11 @@ def _name(
             findings.add(table.check, f"{subject(name)} follows from no entry")
             continue
         unseen.discard(name)
-        columns = _differing(table, values, _right(span.partition, name, images, drift))
+        try:
+            right = _right(span.partition, name, images, drift)
+        except UNREADABLE:
+            continue  # it is a finding already
+        columns = _differing(table, values, right)
         if columns:
             findings.add(
                 table.check,

@@ -10,13 +10,22 @@ from atp_service.verify.reading import subject
 Units = dict[str, tuple[int, int]]  # a level's name to reserved, allocated
 
 
-def units_of(images: Mapping[str, tuple[int, bytes]], findings: Findings) -> Units:
-    """What the reservations among the images hold of each level. A reservation names the entry
-    that touched it last."""
+def units_of(
+    images: Mapping[str, tuple[int, bytes]], findings: Findings
+) -> tuple[Units, list[str]]:
+    """What the reservations among the images hold of each level, and which can't be read. A
+    reservation names the entry that touched it last."""
     units: Units = {}
+    unreadable = []
     for name, (seq, image) in images.items():
         if name[0] == "r":
-            reservation = decode_reservation(image)
+            try:
+                reservation = decode_reservation(image)
+            except ValueError as fault:
+                words = f"entry {seq}: {subject(name)} can't be read ({fault})"
+                findings.add("images", words, seq, (name,))
+                unreadable.append(name)
+                continue
             if reservation.seq != seq:
                 words = f"{subject(name)} has seq {reservation.seq}, should be {seq}"
                 findings.add("images", f"entry {seq}: {words}", seq, (name,))
@@ -25,7 +34,7 @@ def units_of(images: Mapping[str, tuple[int, bytes]], findings: Findings) -> Uni
                     key = level_field(line.sku, line.location)
                     reserved, allocated = units.get(key, (0, 0))
                     units[key] = (reserved + line.reserved, allocated + line.allocated)
-    return units
+    return units, unreadable
 
 
 def compare(

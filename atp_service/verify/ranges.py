@@ -3,7 +3,7 @@
 import gc
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection as Pipe
 from typing import Protocol
@@ -52,12 +52,13 @@ class Walked(Struct):
 
 
 class Promises(Struct):
-    """Reservations and orders beside their rows: how many, what was found, and what units they
-    hold."""
+    """Reservations and orders beside their rows: how many, what was found, what units they hold,
+    and the names of those that can't be read."""
 
     rows: int
     findings: Findings
     units: Units
+    unreadable: list[str]
 
 
 def walked(connection: Connection, span: Range, tell: Tell) -> tuple[Walked, Walk | Fold]:
@@ -96,7 +97,7 @@ def promises_of(connection: Connection, rows: projected.Rows, images: Images) ->
     """The reservations and orders among the images."""
     findings = Findings()
     compared = projected.compare_promises(connection, rows, images, findings)
-    return Promises(compared, findings, units_of(images, findings))
+    return Promises(compared, findings, *units_of(images, findings))
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -154,7 +155,7 @@ def apart(progress: Progress) -> Iterator[Apart]:
     since one that begins anew would read modules for as long as 50,000 entries take."""
     forking = get_context("fork")
     ours, theirs = forking.Pipe()
-    process = forking.Process(target=_walk_apart, args=(theirs,), daemon=True)
+    process = forking.Process(target=_walk_apart, args=(ours, theirs), daemon=True)
     process.start()
     theirs.close()
     try:
@@ -165,14 +166,14 @@ def apart(progress: Progress) -> Iterator[Apart]:
         ours.close()
 
 
-def _walk_apart(pipe: Pipe) -> None:
+def _walk_apart(parents: Pipe, pipe: Pipe) -> None:
+    """Until the parent ends, however that comes about: then nobody has its end of the pipe."""
+    parents.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started us ends us
-    while True:
-        try:
+    with suppress(EOFError, BrokenPipeError):
+        while True:
             span, snapshot = pipe.recv()
-        except EOFError:
-            return
-        _walk_for(span, snapshot, pipe)
+            _walk_for(span, snapshot, pipe)
 
 
 def _walk_for(span: Range, snapshot: str, pipe: Pipe) -> None:

@@ -1,5 +1,8 @@
 """An entry, decoded as far as verifying needs it, and how it is called when it is named."""
 
+import struct
+from typing import Final
+
 from msgspec import Struct
 
 from atp_service.inventory.commands import (
@@ -19,6 +22,10 @@ from atp_service.inventory.reservations import (
 )
 from atp_service.inventory.stock import StockLevel, decode_level, level_field, split_field
 from atp_service.ledger.chain import Row
+
+# What is met in an entry that the script can't have written: values that are none (msgspec's errors
+# are ValueErrors), numbers that no column has room for.
+UNREADABLE: Final = (ValueError, struct.error)
 
 
 class Reading(Struct, gc=False):

@@ -14,7 +14,7 @@ from atp_service.ledger import Ledger, Position, Unavailable, chain
 from atp_service.ledger.unavailable import unavailable_when_away
 from atp_service.store import Fenced, Store
 from atp_service.store import Unavailable as RedisUnavailable
-from atp_service.verify import live, noticed, projected, promised
+from atp_service.verify import live, noticed, projected, promised, strays
 from atp_service.verify.digest import digest
 from atp_service.verify.findings import Findings
 from atp_service.verify.fold import Fold
@@ -78,7 +78,8 @@ class Verification:
         self._connection = connection
         snapshot = chain.export_snapshot(connection)
         positions = chain.positions(connection)
-        for partition in chain.partitions(connection):
+        partitions = chain.partitions(connection)
+        for partition in partitions:
             if partition not in positions:
                 self._findings.add("position", f"partition {partition} has entries and none")
         self._progress.begin(sum(position.seq for position in positions.values()))
@@ -87,6 +88,7 @@ class Verification:
                 self._walked[partition] = self._walk(
                     connection, other, snapshot, partition, position
                 )
+            strays.find(connection, [*positions, *partitions], self._findings)
             connection.execute("COMMIT")
 
     async def compare_redis(self, store: Store, ledger: Ledger) -> None:
@@ -203,6 +205,8 @@ class Verification:
         for part in promises:
             whole.rows += part.rows
             findings.take(part.findings)
+            for name in part.unreadable:  # who goes on from here would stumble over it
+                del images[name]
         whole.rows += projected.compare_levels(connection, partition, images, whole.drift, findings)
         promised.compare(images, [part.units for part in promises], findings)
         whole.rows += noticed.compare(connection, partition, whole.told, findings)

@@ -86,7 +86,7 @@ class Walk:
             names = tuple(name for name, _ in differences if name)
             words = "; ".join(words for _, words in differences)
             self.findings.add(self._judge.check, f"{called(reading)}: {words}", seq, names)
-        self.appended.add(reading)
+        self.appended.add(reading, self.findings)
         self.noticed.add(reading)
         repaired = repaired_by(reading.command)
         if repaired is not None:

@@ -3,6 +3,7 @@
 The owner of the database can switch off what refuses a change; these tests do just that.
 """
 
+from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
 
@@ -11,25 +12,17 @@ import psycopg
 import pytest
 
 from atp_service.inventory.commands import RepairLevel, decode_command, encode_command
-from atp_service.inventory.journal import decode_head
+from atp_service.inventory.journal import Entry, decode_head
 from atp_service.inventory.stock import StockLevel, decode_level, level_field
-from atp_service.ledger import Ledger, chain
+from atp_service.ledger import chain
 from atp_service.ledger.rows import entry_values
-from atp_service.store import Store
 from atp_service.store.keys import keys_of
-from tests.record.trade import receipt, sale
-from tests.verify.shop import Shop, a_past
+from tests.record.trade import order, receipt, sale
+from tests.verify.shop import Shop
 
 KEYS = keys_of(0)
 IN_THE_MIDDLE = 20
 by_both_ways = pytest.mark.parametrize("execute", [False, True], ids=["folded", "executed"])
-
-
-@pytest.fixture
-async def shop(empty_ledger: str, migration_url: str, stock: Store, ledger: Ledger) -> Shop:
-    shop = Shop(empty_ledger, migration_url, stock, ledger)
-    await shop.trade(*a_past())
-    return shop
 
 
 @by_both_ways
@@ -172,6 +165,20 @@ async def test_entries_that_changed_places_are_found(shop: Shop) -> None:
         ("parked", "UPDATE parked SET payload = 'other' WHERE event_id = 'unknown'"),
         ("snapshot_lines", "UPDATE snapshot_lines SET difference = difference + 1"),
         ("snapshot_lines", "DELETE FROM snapshot_lines"),
+        # Rows where nobody looks who folds a partition.
+        ("movements", "UPDATE movements SET partition = 7 WHERE seq = 20"),
+        ("events", "UPDATE events SET partition = 7, seq = seq - 1 WHERE event_id = 'set-aside'"),
+        (
+            "events",
+            "INSERT INTO events SELECT 0, 0, source, 'not-yet', status FROM events LIMIT 1",
+        ),
+        ("traces", "INSERT INTO traces (partition, seq, ref) VALUES (7, 1, 'another')"),
+        ("levels", "UPDATE levels SET partition = 7 WHERE sku = 'SKU-1'"),
+        (
+            "orders",
+            "INSERT INTO orders (partition, seq, order_id, document) VALUES (7, 1, 'x', '\\x00')",
+        ),
+        ("exceptions", "UPDATE exceptions SET partition = 7 WHERE kind = 'negative-stock'"),
     ],
 )
 async def test_a_changed_row_is_found(shop: Shop, table: str, change: str) -> None:
@@ -205,26 +212,69 @@ async def test_a_history_made_anew_is_found_by_executing_it(shop: Shop, redis: A
 
 
 def tell_of_another_sale(shop: Shop) -> None:
-    """The last entry's command sells two units instead of one; digest and chain are made to fit."""
+    """The last entry's command sells two units instead of one."""
+
+    def of_two(entry: Entry) -> Entry:
+        command = msgspec.structs.replace(decode_command(entry.command), quantity=2)
+        return msgspec.structs.replace(entry, command=encode_command(command))
+
+    make_anew(shop, of_two)
+
+
+def make_anew(shop: Shop, change: Callable[[Entry], Entry]) -> int:
+    """The last entry is another; digest, chain and position are made to fit. Answers its seq."""
     with psycopg.connect(shop.database_url) as connection:
         position = chain.positions(connection)[0]
         last, before = position.seq, position.seq - 1
         (row,) = chain.entries(connection, 0, before, last)
         (previous,) = chain.entries(connection, 0, before - 1, before)
-    entry = row.entry()
-    command = msgspec.structs.replace(decode_command(entry.command), quantity=2)
-    told = msgspec.structs.replace(entry, command=encode_command(command))
+    told = change(row.entry())
     digest = told.digest_after(previous.digest.decode())
     told = msgspec.structs.replace(told, digest=digest)
     chained = sha256(previous.chain + entry_values(0, told, decode_head(told.head))).digest()
     shop.tamper(
         "entries",
-        f"UPDATE entries SET (command, digest, chain) = (%s, %s, %s) WHERE seq = {last}",
+        "UPDATE entries SET (command, images, digest, chain) = (%s, %s, %s, %s)"
+        f" WHERE seq = {last}",
         told.command,
+        msgspec.msgpack.encode(told.images),
         digest,
         chained,
     )
     shop.tamper("positions", "UPDATE positions SET (digest, chain) = (%s, %s)", digest, chained)
+    return last
+
+
+def without_lines(image: list[Any]) -> None:
+    image[-1] = "none"
+
+
+def beyond_all_bounds(image: list[Any]) -> None:
+    image[0] = 2**63
+
+
+@pytest.mark.parametrize("worth_two", [1, 1_000_000], ids=["two-processes", "one-process"])
+@pytest.mark.parametrize(
+    ("what", "spoil"), [("r", without_lines), ("l", beyond_all_bounds)], ids=["text", "number"]
+)
+@by_both_ways
+async def test_what_no_script_can_have_written_is_named_even_where_it_is_chained(
+    shop: Shop, what: str, spoil: Callable[[list[Any]], None], worth_two: int, execute: bool
+) -> None:
+    def spoilt(entry: Entry) -> Entry:
+        images = []
+        for name, image in entry.images:
+            parts = msgspec.msgpack.decode(image)
+            if name[0] == what:
+                spoil(parts)
+            images.append((name, msgspec.msgpack.encode(parts)))
+        return msgspec.structs.replace(entry, images=images)
+
+    await shop.trade(order("SKU-4")[0])
+    last = make_anew(shop, spoilt)
+    verdict = await shop.verdict(redis=False, execute=execute, worth_two=worth_two)
+    assert not verdict.holds
+    assert last in {one.seq for one in verdict.findings if "can't be" in one.detail}
 
 
 async def test_units_promised_to_nobody_are_found(shop: Shop, redis: Any) -> None:

@@ -1,0 +1,59 @@
+"""The process that verifies the later entries."""
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+import psycopg
+
+from tests.record.trade import until
+from tests.verify.shop import Shop
+
+BESIDE_ITS_PARENT = """
+import multiprocessing, sys, time
+from atp_service.ledger import chain
+from atp_service.verify.progress import Silence
+from atp_service.verify.ranges import apart
+from atp_service.verify.walk import Range
+
+url = sys.argv[1]
+with apart(Silence()) as other, chain.connect(url) as connection:
+    snapshot = chain.export_snapshot(connection)
+    whole = Range(
+        database_url=url, partition=0, after=1, through=2**63 - 1, window_ms=1, execute=False
+    )
+    other.walk(whole, snapshot)
+    other.walked()
+    print(multiprocessing.active_children()[0].pid, flush=True)
+    time.sleep(600)
+"""
+
+
+async def test_the_second_process_ends_with_the_first_however_that_ends(shop: Shop) -> None:
+    first = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        BESIDE_ITS_PARENT,
+        shop.database_url,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert first.stdout is not None
+    second = Path("/proc") / (await first.stdout.readline()).decode().strip()
+    first.send_signal(signal.SIGKILL)
+    await first.wait()
+
+    async def is_over() -> bool:
+        return not second.exists() or ") Z " in (second / "stat").read_text()
+
+    await until(is_over)
+
+    async def nobody_is_connected() -> bool:
+        with psycopg.connect(shop.owner_url) as connection:
+            waiting = connection.execute(
+                "SELECT FROM pg_stat_activity"
+                " WHERE datname = current_database() AND state = 'idle in transaction'"
+            )
+            return waiting.rowcount == 0
+
+    await until(nobody_is_connected)
