@@ -1,6 +1,7 @@
 """How many can be sold: the levels as the door sees them, with the terms behind each number."""
 
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import accumulate, islice
@@ -33,7 +34,7 @@ from atp_service.api.reading import body_reader, converted, query_of
 from atp_service.catalog import Catalog, Feed
 from atp_service.catalog.words import Id, LocationId
 from atp_service.inventory.stock import StockLevel
-from atp_service.store import FeedSeen, Store
+from atp_service.store import FeedSeen, Store, Unreadable
 
 _MOST_CELLS = 10_000
 _MOST_DAYS = 100_000  # of all cells together: nobody else is answered while they are added up
@@ -160,7 +161,10 @@ class Availability:
 
     async def _own_units(self, reservation_id: str | None) -> dict[Level, Taken]:
         """The units a reservation has at each level."""
-        reservation = reservation_id and await self._store.reservation(reservation_id)
+        reservation = None
+        if reservation_id:
+            with suppress(Unreadable):
+                reservation = await self._store.reservation(reservation_id)
         units: dict[Level, Taken] = {}
         for line in reservation.lines if reservation else ():
             place = (line.sku, line.location)

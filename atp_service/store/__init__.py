@@ -1,7 +1,14 @@
 """Stock in Redis. One round trip per batch; the decisions are in inventory/lua."""
 
-from atp_service.store.faults import Fenced, Overloaded, Unavailable
-from atp_service.store.store import FEED_PREFIX, FeedSeen, ServerReport, Store, readable_level
+from atp_service.store.faults import Fenced, Overloaded, Unavailable, Unreadable
+from atp_service.store.store import (
+    FEED_PREFIX,
+    FeedSeen,
+    ServerReport,
+    Store,
+    as_of,
+    readable_level,
+)
 
 __all__ = [
     "FEED_PREFIX",
@@ -11,5 +18,7 @@ __all__ = [
     "ServerReport",
     "Store",
     "Unavailable",
+    "Unreadable",
+    "as_of",
     "readable_level",
 ]

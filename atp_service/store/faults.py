@@ -9,6 +9,10 @@ class Unavailable(Exception):
     """Redis can't be reached, or did not answer: what was asked becomes definite on retry."""
 
 
+class Unreadable(Unavailable):
+    """What Redis has of it is damaged: until it is repaired, it can't be had from here."""
+
+
 class Overloaded(Unavailable):
     """Too much waits at the door already: nothing was taken, and a moment later there is room."""
 

@@ -15,7 +15,7 @@ from atp_service.inventory.outcomes import Outcome
 from atp_service.inventory.reservations import Reservation, decode_reservation
 from atp_service.inventory.stock import StockLevel, decode_level, level_field
 from atp_service.store.door import BatchObserver, Door
-from atp_service.store.faults import Fenced, Unavailable
+from atp_service.store.faults import Fenced, Unavailable, Unreadable
 from atp_service.store.journal import entry_of
 from atp_service.store.keys import Keys, keys_of
 from atp_service.store.opening import Opening, Witness
@@ -149,16 +149,11 @@ class Store:
         return [[] if blob is None else _locations_in(blob) for blob in blobs]
 
     async def reservation(self, reservation_id: str) -> Reservation | None:
-        """The reservation as of now: a lapsed hold reads as expired."""
+        """The reservation as of now. Raises Unreadable where somebody has damaged it."""
         blob, time = await self._read(("HGET", self._keys.reservations, reservation_id), ("TIME",))
         if blob is None:
             return None
-        reservation = _document_in(reservation_id, blob)
-        if reservation is None:
-            return None
-        if reservation.status == "held" and reservation.expires_at <= _milliseconds(time):
-            return as_expired(reservation)
-        return reservation
+        return as_of(_document_in(reservation_id, blob), _milliseconds(time))
 
     async def now_ms(self) -> int:
         """Redis's clock."""
@@ -289,8 +284,10 @@ class Store:
         await self._trimming.close()
 
 
-def as_expired(reservation: Reservation) -> Reservation:
-    """What the reservation will be once it is reaped."""
+def as_of(reservation: Reservation, now_ms: int) -> Reservation:
+    """A lapsed hold reads as expired, whether it has been reaped or not."""
+    if reservation.status != "held" or reservation.expires_at > now_ms:
+        return reservation
     lines = [
         msgspec.structs.replace(line, lapsed=line.reserved or line.lapsed, reserved=0)
         for line in reservation.lines
@@ -319,17 +316,16 @@ def _locations_in(blob: bytes) -> list[str]:
         return []
 
 
-def _document_in(reservation_id: str, blob: bytes) -> Reservation | None:
-    """None for what somebody has damaged by hand: it is unknown here until it is repaired."""
+def _document_in(reservation_id: str, blob: bytes) -> Reservation:
     try:
         return decode_reservation(blob)
     except (msgspec.DecodeError, UnicodeDecodeError) as fault:
         log.error("reservation_unreadable", reservation_id=reservation_id, reason=str(fault))
-        return None
+        raise Unreadable(f"the reservation {reservation_id} can't be read") from fault
 
 
 def _milliseconds(time: Sequence[bytes]) -> int:
     return int(time[0]) * 1000 + int(time[1]) // 1000
 
 
-__all__ = ["FeedSeen", "Fenced", "ServerReport", "Store", "Unavailable", "readable_level"]
+__all__ = ["FeedSeen", "Fenced", "ServerReport", "Store", "Unavailable", "as_of", "readable_level"]

@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from atp_service import record
 from atp_service.catalog import Feed, Location, Sku
 from atp_service.embedded.postgres import Postgres
+from atp_service.store.keys import keys_of
 from tests.api.conftest import Service, Stocked, caller, serving, stock_event
 from tests.facts.trade import fresh_database, until
 
@@ -369,6 +370,28 @@ async def test_the_ledger_tier_answers_once_it_is_in_postgres(
             finally:
                 stop.set()
                 await recorder
+
+
+async def test_a_damaged_hold_is_answered_from_the_ledger_and_never_called_unknown(
+    recorded_service: Service, redis: Redis
+) -> None:
+    async with caller(recorded_service) as shop:
+        receipt = stock_event("receipt", sku="SKU-1", location="DC-1", quantity=5)
+        await shop.post("/v1/stock-events", json=receipt)
+        held = (await hold(shop, ttl_seconds=1, durability="ledger")).json()
+        await redis.hset(keys_of(0).reservations, "cart-1", b"\xc1")
+        url = "/v1/reservations/cart-1"
+        problem(await shop.put(url, json=cart(quantity=1)), 503, "unavailable")
+        page = "/v1/availability"
+        asked = {"skus": ["SKU-1"], "exclude_reservation": "cart-1"}
+        assert (await shop.post(page, json=asked)).json()["items"][0]["ats"] == 3
+
+        async def has_expired() -> bool:
+            status: str = (await shop.get(url)).json()["status"]
+            return status == "expired"
+
+        await until(has_expired)
+        assert (await shop.get(url)).json()["expires_at"] == held["expires_at"]
 
 
 async def test_a_nearly_full_redis_takes_facts_and_releases_and_no_more_holds(

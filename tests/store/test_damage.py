@@ -19,7 +19,7 @@ from atp_service.inventory.outcomes import (
 )
 from atp_service.inventory.reservations import Reservation
 from atp_service.inventory.stock import StockLevel, level_field
-from atp_service.store import Store, Unavailable
+from atp_service.store import Store, Unavailable, Unreadable
 from atp_service.store.keys import keys_of
 from atp_service.store.script import CLOCK, Script, join, part
 from tests.store.ledgers import Witness
@@ -175,7 +175,8 @@ async def test_a_customer_whose_name_is_no_text_fails_only_who_asks_for_the_cart
         [hold("cart"), Release(reservation_id="damaged"), hold("another")]
     )
     assert [type(outcome) for outcome in outcomes] == [Repeated, Faulted, Held]
-    assert await store.reservation("damaged") is None
+    with pytest.raises(Unreadable):
+        await store.reservation("damaged")
     assert await store.reservation("cart") is not None
 
 

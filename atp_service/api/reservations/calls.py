@@ -5,6 +5,7 @@ channel, and then what the script says, with `location-unavailable` after a reus
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from secrets import token_hex
 
@@ -42,7 +43,7 @@ from atp_service.inventory.commands import (
 )
 from atp_service.inventory.outcomes import Changed, Confirmed, Held, Outcome, Repeated
 from atp_service.ledger import Ledger
-from atp_service.store import Store
+from atp_service.store import Store, Unreadable, as_of
 
 
 class Reservations:
@@ -89,9 +90,12 @@ class Reservations:
         return answer(reservation_id, outcome)
 
     async def get(self, reservation_id: str) -> Answer:
-        reservation = await self._store.reservation(reservation_id)
+        reservation = None
+        with suppress(Unreadable):
+            reservation = await self._store.reservation(reservation_id)
         if reservation is None:
-            reservation = await self._ledger.reservation(reservation_id)
+            recorded = await self._ledger.reservation(reservation_id)
+            reservation = recorded and as_of(recorded, await self._store.now_ms())
         if reservation is None:
             return no_reservation(reservation_id)
         return Answer(200, document(reservation_id, reservation))
