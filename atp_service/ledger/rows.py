@@ -280,7 +280,7 @@ class Batch:
         deltas = iter(head.on_hand_deltas)
         refs = set[str]()
         for name, image in entry.images:
-            what, key = name[0], name[1:]
+            what, key = name[:1], name[1:]
             if what == "l":
                 level = decode_level(image)
                 self._move(seq, head, told, key, level, image, next(deltas, 0))
@@ -291,6 +291,8 @@ class Batch:
             elif what == "o":
                 self._orders[key] = (seq, image)
                 refs.add(key)
+            else:
+                raise Forked(f"entry {seq} has an image of {name!r}")
         self.traces += trace_rows(self.partition, seq, told, refs)
         return level
 

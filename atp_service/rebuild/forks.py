@@ -18,7 +18,7 @@ from atp_service.store.rebuilding import Site
 
 log = structlog.get_logger()
 
-_PATIENCE_SECONDS: Final = 20.0  # a frozen recorder keeps its lease for ten
+_PATIENCE_SECONDS: Final = 20.0  # without an entry more; a frozen recorder keeps its lease for ten
 _LOOK_SECONDS: Final = 0.05
 
 
@@ -30,11 +30,18 @@ async def secure(
     By the recorder that is running: it reads the journal whether or not anybody may write; where
     none is, here. Raises Unavailable where neither gets there.
     """
-    give_up = time.monotonic() + _PATIENCE_SECONDS
-    while time.monotonic() < give_up:
+    give_up, reached = 0.0, -1
+    while True:
         position = await read_position(connection, partition)
         if position is None:
             raise Unavailable(f"partition {partition} was never opened")
+        if position.seq > reached:
+            give_up, reached = time.monotonic() + _PATIENCE_SECONDS, position.seq
+        elif time.monotonic() > give_up:
+            words = (
+                f"nobody records what follows entry {reached}: {_PATIENCE_SECONDS} s without one"
+            )
+            raise Unavailable(words)
         entries = await site.journal(position.seq)
         if not entries or not _continues(entries[0], position):
             return position
@@ -51,7 +58,6 @@ async def secure(
             log.error("tail_refused", seq=entries[0].seq, reason=str(refused))
             return position
         await asyncio.sleep(_LOOK_SECONDS)
-    raise Unavailable(f"the journal was not recorded within {_PATIENCE_SECONDS} s")
 
 
 class Own:

@@ -219,10 +219,10 @@ class _Run:
             )
 
     async def _fence(self, site: Site) -> None:
-        sight = await site.look()
-        if sight.epoch is not None:
-            await site.fence(sight.epoch)
-            log.info("redis_fenced_off", epoch=sight.epoch, seq=sight.seq)
+        """Whatever epoch it is in by the time."""
+        while (sight := await site.look()).epoch is not None:
+            if await site.fence(sight.epoch):
+                log.info("redis_fenced_off", epoch=sight.epoch, seq=sight.seq)
 
     async def _fill(self, site: Site, fill: Fill, position: Position) -> Filled:
         await fill.begin()

@@ -118,7 +118,7 @@ class Seen:
     def _sell(self, seq: int, at_ms: int, told: Told, touched: Sequence[tuple[str, bytes]]) -> None:
         location = told.location or ""
         if told.shipment_id:
-            reservations = [name[1:] for name, _ in touched if name[0] == "r"]
+            reservations = [name[1:] for name, _ in touched if name[:1] == "r"]
             self.shipments.append(
                 Shipped(
                     seq,
@@ -143,7 +143,7 @@ def _fulfilled(told: Told, touched: Sequence[tuple[str, bytes]]) -> list[str]:
     """A fulfil's units left from the levels it touched; from another location, if it named one."""
     if not told.shipment_id:
         return []
-    levels = [split_field(name[1:]) for name, _ in touched if name[0] == "l"]
+    levels = [split_field(name[1:]) for name, _ in touched if name[:1] == "l"]
     return [
         shipment_key(told.shipment_id, sku, location, told.reservation_id or "")
         for sku, location in levels

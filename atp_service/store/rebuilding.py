@@ -19,6 +19,7 @@ PAGE: Final = 1_000
 PAIRS_AT_ONCE: Final = 500  # per call: a call stays within a few ms
 BYTES_IN_FLIGHT: Final = 1 << 20  # on the way to Redis while the next are being read
 _SECONDS: Final = 60.0  # a server that is just emptying itself answers late
+_LAST: Final = 2**64 - 1  # the second half of a message's id, at most
 
 Pairs = list[bytes]
 """Field and value in turn, or score and member."""
@@ -61,7 +62,8 @@ class Site:
 
     async def journal(self, after_seq: int) -> list[Entry]:
         """The next entries, in order; none at the end."""
-        request = ("XRANGE", self.keys.journal, f"({after_seq}-0", "+", "COUNT", PAGE)
+        # A hand may have added some under the same number.
+        request = ("XRANGE", self.keys.journal, f"({after_seq}-{_LAST}", "+", "COUNT", PAGE)
         (reply,) = await self._wire.exchange([request])
         if not isinstance(reply, list):
             raise Unavailable(str(reply))

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec import structs
 from redis.asyncio import Redis
@@ -50,6 +51,17 @@ def test_what_comes_before_an_entry_that_left_no_text_is_secured() -> None:
     assert (batch.position.seq, batch.size, len(batch.entries)) == (1, 1, 1)
     with pytest.raises(Forked, match="can't be read"):
         _batch(0, batch.position, [damaged])
+
+
+def test_an_image_of_nothing_is_a_fork_s() -> None:
+    sound = Writer().sale("SKU-1")
+    draft = structs.replace(sound, images=[("", sound.images[0][1])])
+    signed = structs.replace(draft, digest=draft.digest_after(""))
+    with pytest.raises(Forked, match="an image of ''"):
+        _batch(0, START, [signed])
+    command = encode_command(sale("S-1", order_id="o-1"))
+    (key,) = Seen().keys_of(1, "sale", 0, command, msgspec.msgpack.encode(draft.images))
+    assert key.startswith("e")
 
 
 async def test_a_sale_that_left_no_text_is_applied_again_on_what_the_ledger_has(

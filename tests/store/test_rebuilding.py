@@ -4,6 +4,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -13,6 +14,7 @@ from atp_service.embedded.servers import running, socket_folder
 from atp_service.embedded.valkey import Valkey
 from atp_service.inventory.outcomes import Applied
 from atp_service.store import Fenced, Store, Unavailable
+from atp_service.store.keys import keys_of
 from atp_service.store.rebuilding import Fill, RebuildersOpening, Site, Superseded
 from tests.store.ledgers import Witness
 from tests.store.test_door import receipt
@@ -94,3 +96,19 @@ async def test_commands_of_a_rebuild_reach_no_other_redis_than_the_one_it_filled
         with pytest.raises(Fenced, match="another Redis"):
             await store.apply(receipt("2", 5))
         await store.close()
+
+
+async def test_what_a_hand_added_to_the_journal_keeps_nobody_reading_for_ever(
+    redis_url: str, redis: Redis
+) -> None:
+    store = Store(redis_url)
+    await store.open(Witness())
+    await store.apply_all([receipt("1", 5), receipt("2", 5)])
+    client: Any = redis
+    await client.execute_command("XADD", keys_of(0).journal, "2-1", "what", "else")
+    async with site_of(redis_url) as site:
+        assert [entry.seq for entry in await site.journal(0)] == [1, 2, 2]
+        assert await site.journal(2) == []
+        await store.apply(receipt("3", 5))
+        assert [entry.seq for entry in await site.journal(2)] == [3]
+    await store.close()
