@@ -42,6 +42,7 @@ def measure(*, quick: bool) -> Result:
     with instance() as here:
         last = uvloop.run(_trade(here, entries))
         _record(here, last)
+        _verify(here)  # to warm up
         pairs = [(_verify(here), _verify(here, "--execute")) for _ in range(rounds)]
     verdicts, executed = zip(*pairs, strict=True)
     for verdict in (*verdicts, *executed):
