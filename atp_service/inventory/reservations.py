@@ -28,8 +28,9 @@ class Line(Struct, array_like=True, gc=False):
         return self.reserved + self.allocated
 
 
-class Standing(Struct, array_like=True, frozen=True, gc=False):
-    """How a reservation's image begins: all but its lines. Read in a quarter of the time."""
+class Standing(Struct, array_like=True, gc=False):
+    """How a reservation's image begins. Read alone in a quarter of the time; times are Unix
+    milliseconds, 0 is none."""
 
     status: Status
     generation: int
@@ -41,17 +42,9 @@ class Standing(Struct, array_like=True, frozen=True, gc=False):
     closed_at: int
 
 
-class Reservation(Struct, array_like=True):
-    """Lines held together. `seq` is its latest entry; times are Unix milliseconds, 0 is none."""
+class Reservation(Standing, gc=True):
+    """Lines held together. `seq` is its latest entry."""
 
-    status: Status
-    generation: int
-    channel: str
-    customer_id: str
-    order_id: str
-    created_at: int
-    expires_at: int
-    closed_at: int
     fingerprint: str
     outcome: ConfirmOutcome
     seq: int

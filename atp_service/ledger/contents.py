@@ -11,7 +11,6 @@ import msgspec
 from psycopg import AsyncConnection
 
 from atp_service.inventory.journal import Entry
-from atp_service.inventory.reservations import decode_reservation
 from atp_service.ledger.pages import pages
 
 _decode_images = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
@@ -57,20 +56,23 @@ async def orders(
     return await cursor.fetchall()
 
 
-async def created(
+async def held(
     connection: AsyncConnection[Any], partition: int, reservation_ids: Sequence[str]
 ) -> dict[str, int]:
-    """When those of the reservations that the ledger has were made, in ms."""
+    """The entries with which those of the reservations that the ledger has began."""
     cursor = await connection.execute(
         """
-        SELECT reservation_id, document
-        FROM reservations
-        WHERE partition = %s AND reservation_id = ANY(%s)
+        SELECT ref, max(seq)
+        FROM traces
+            JOIN entries USING (partition, seq)
+        WHERE partition = %s
+          AND ref = ANY(%s)
+          AND kind = 'hold'
+        GROUP BY ref
         """,
         (partition, list(reservation_ids)),
-        binary=True,
     )
-    return {name: decode_reservation(image).created_at for name, image in await cursor.fetchall()}
+    return dict(await cursor.fetchall())
 
 
 async def window(

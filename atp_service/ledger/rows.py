@@ -137,7 +137,7 @@ def level_values(
 
 
 def reservation_values(
-    partition: int, seq: int, reservation_id: str, reservation: Reservation | Standing, image: bytes
+    partition: int, seq: int, reservation_id: str, reservation: Standing, image: bytes
 ) -> Values:
     return (
         integer(partition),

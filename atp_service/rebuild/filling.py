@@ -197,14 +197,14 @@ class Filling:
             name: readable(decode_order, image, f"order {name}").reservations
             for name, image in orders.items()
         }
-        created = await contents.created(
+        held = await contents.held(
             connection,
             self._partition,
             [s.reservation_id for s in seen.shipments if s.reservation_id],
         )
         pairs: Pairs = []
         for shipment in seen.shipments:
-            for key in seen.shipment_keys(shipment, listed, created):
+            for key in seen.shipment_keys(shipment, listed, held):
                 pairs += (key.encode(), b"")
         self.filled.seen += len(pairs) // 2
         await self._fill.put(self._keys.seen, pairs)

@@ -36,7 +36,6 @@ class Shipped(Struct, frozen=True):
     """Units that left with a shipment, as a fact told it."""
 
     seq: int
-    at_ms: int
     shipment_id: str
     sku: str
     location: str
@@ -94,12 +93,12 @@ class Seen:
         self,
         shipment: Shipped,
         listed: Mapping[str, Sequence[str]],
-        created: Mapping[str, int],
+        held: Mapping[str, int],
     ) -> list[str]:
-        """`listed` are the orders' reservations, `created` when reservations were made: it is
-        remembered by those that were known when it came, else by its order."""
+        """`listed` are the orders' reservations, `held` the entries with which reservations began:
+        it is remembered by those that were known when it came, else by its order."""
         mine = shipment.reservation_id
-        if mine is not None and created.get(mine, shipment.at_ms + 1) <= shipment.at_ms:
+        if mine is not None and held.get(mine, shipment.seq) < shipment.seq:
             holders = [mine]
         else:
             of_order = listed.get(shipment.order_id or "", ())
@@ -122,7 +121,6 @@ class Seen:
             self.shipments.append(
                 Shipped(
                     seq,
-                    at_ms,
                     told.shipment_id,
                     told.sku,
                     location,

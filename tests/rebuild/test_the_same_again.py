@@ -15,11 +15,11 @@ from redis.asyncio import Redis
 
 from atp_service import rebuild
 from atp_service.embedded.postgres import Postgres
-from atp_service.inventory.commands import Command, Fact
-from tests.facts.trade import fresh_database, retailer
+from atp_service.inventory.commands import Command, Fact, Receipt, Shipment
+from tests.facts.trade import DC, WAREHOUSE, fresh_database, retailer
 from tests.inventory.agreement import START, Step
 from tests.inventory.histories import histories
-from tests.rebuild.mending import contents, tools
+from tests.rebuild.mending import contents, hold, tools
 
 HISTORIES = 15
 
@@ -40,19 +40,47 @@ def servers(_redis_server: str, _postgres_server: Postgres) -> tuple[str, Postgr
 def test_what_is_rebuilt_is_what_was_there(
     servers: tuple[str, Postgres], history: list[Step]
 ) -> None:
+    steps = [[_of_today(c) for c in step.commands if isinstance(c, Command)] for step in history]
     redis_url, postgres = servers
     with fresh_database(postgres) as database_url:
-        asyncio.run(_rebuilt(redis_url, database_url, history))
+        asyncio.run(_rebuilt(redis_url, database_url, steps))
 
 
-async def _rebuilt(redis_url: str, database_url: str, history: list[Step]) -> None:
+def test_a_shipment_that_came_just_before_its_hold_was_not_the_hold_s(
+    servers: tuple[str, Postgres],
+) -> None:
+    """Both in one call, and so in the same millisecond."""
+    left = Shipment(
+        source=WAREHOUSE,
+        event_id="left",
+        occurred_at_ms=time.time_ns() // 1_000_000,
+        sku="SKU-1",
+        location=DC,
+        quantity=1,
+        shipment_id="truck-1",
+        reservation_id="cart",
+    )
+    received = Receipt(
+        source=WAREHOUSE,
+        event_id="received",
+        occurred_at_ms=left.occurred_at_ms,
+        sku="SKU-1",
+        location=DC,
+        quantity=9,
+    )
+    again = structs.replace(left, event_id="left again", shipment_id="truck-2")
+    redis_url, postgres = servers
+    with fresh_database(postgres) as database_url:
+        asyncio.run(_rebuilt(redis_url, database_url, [[received, left, hold("cart"), again]]))
+
+
+async def _rebuilt(redis_url: str, database_url: str, steps: list[list[Command]]) -> None:
     async with Redis.from_url(redis_url, protocol=2) as redis:
         await redis.flushall()
         async with retailer(redis_url, database_url) as shop:
             async with shop.recording(database_url):
-                for step in history:
-                    commands = [c for c in step.commands if isinstance(c, Command)]
-                    await shop.store.apply_all([_of_today(c) for c in commands])
+                for commands in steps:
+                    await shop.store.apply_all(commands)
             before = await contents(redis)
             report = await rebuild.rebuild(tools(shop, redis_url, database_url), by_hand=True)
             assert report is not None
