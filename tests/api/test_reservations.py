@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from atp_service import record
 from atp_service.catalog import Feed, Location, Sku
 from atp_service.embedded.postgres import Postgres
+from atp_service.inventory.stock import level_field
 from atp_service.store.keys import keys_of
 from tests.api.conftest import Service, Stocked, caller, serving, stock_event
 from tests.facts.trade import fresh_database, until
@@ -392,6 +393,26 @@ async def test_a_damaged_hold_is_answered_from_the_ledger_and_never_called_unkno
 
         await until(has_expired)
         assert (await shop.get(url)).json()["expires_at"] == held["expires_at"]
+
+
+async def test_a_damaged_level_refuses_until_it_is_repaired_and_changes_nothing(
+    recorded_service: Service, redis: Redis
+) -> None:
+    async with caller(recorded_service) as shop:
+        receipt = stock_event("receipt", sku="SKU-1", location="DC-1", quantity=5)
+        await shop.post("/v1/stock-events", json=receipt)
+        assert (await hold(shop, reservation_id="before")).status_code == 201
+        stock, level = keys_of(0).stock, level_field("SKU-1", "DC-1")
+        sound = await redis.hget(stock, level)
+        await redis.hset(stock, level, b"\xc1")
+        answer = await hold(shop)
+        problem(answer, 503, "unavailable")
+        assert answer.headers["retry-after"]
+        problem(await shop.post("/v1/reservations/before/release"), 503, "unavailable")
+        assert (await shop.get("/v1/reservations/cart-1")).status_code == 404
+        await redis.hset(stock, level, sound)
+        assert (await shop.get("/v1/reservations/before")).json()["status"] == "held"
+        assert (await hold(shop)).status_code == 201
 
 
 async def test_a_nearly_full_redis_takes_facts_and_releases_and_no_more_holds(

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Literal
 
+import structlog
+
 from atp_service.api.answers import REPLAYED, Answer
 from atp_service.api.problems import ProblemLine, ShortLine, invalid, problem
 from atp_service.api.reservations.documents import confirmed_document, document
@@ -26,6 +28,8 @@ from atp_service.inventory.outcomes import (
     TooMany,
     WrongStatus,
 )
+
+log = structlog.get_logger(__name__)
 
 WrongStatusSlug = Literal["reservation-not-held", "reservation-not-confirmed"]
 
@@ -83,7 +87,13 @@ def answer(
         case Full():
             return problem("overloaded", "Redis is nearly out of memory.", retry_after=5)
         case Faulted():
-            raise RuntimeError(f"the script stumbled: {outcome.message}")
+            log.error("command_faulted", reservation_id=reservation_id, reason=outcome.message)
+            return problem(
+                "unavailable",
+                "What stands in Redis of this can't be worked with until it is repaired."
+                " Nothing was changed.",
+                retry_after=5,
+            )
         case _:
             raise TypeError(f"no promise ends in {outcome!r}")
 
