@@ -1,6 +1,6 @@
 """How many can be sold: the levels as the door sees them, with the terms behind each number."""
 
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -31,7 +31,7 @@ from atp_service.api.contract import ANY_QUERY, StrictBody, problems, respond
 from atp_service.api.lane import Hot
 from atp_service.api.problems import Refused, invalid
 from atp_service.api.reading import body_reader, converted, query_of
-from atp_service.catalog import Catalog, Feed
+from atp_service.catalog import Catalog, Feed, Location
 from atp_service.catalog.words import Id, LocationId
 from atp_service.inventory.stock import StockLevel
 from atp_service.store import FeedSeen, Store, Unreadable
@@ -107,10 +107,12 @@ class Availability:
         pairs = [(sku, location) for sku, locations in cells for location in locations]
         images = await self._store.level_images(pairs)
         places = {location for _, location in pairs}
+        nowhere = await self._catalog.strangers(Location, places)
         behind = {feed.id for place in places for feed in self._catalog.feeds_of(place)}
         as_of_ms = self._now_ms()
         view = _View(
             catalog=self._catalog,
+            nowhere=nowhere,
             seen=await self._store.feeds(sorted(behind)),
             as_of_ms=as_of_ms,
             channel=channel,
@@ -129,13 +131,13 @@ class Availability:
         return Answer(200, AvailabilityDocument(timestamp(as_of_ms), asked.channel, items))
 
     async def _known(self, skus: Sequence[str]) -> Container[str]:
-        """Those that master data has, or stock: a page must not wait for master data, nor fail."""
+        """Those that master data has. While that can't be asked, those with stock too: a page must
+        not fail for it, and a hold of them is taken as well."""
         strangers = [sku for sku in skus if sku not in self._catalog.skus]
-        if not strangers:
+        if not strangers or await self._catalog.look_again(skus=strangers):
             return self._catalog.skus
         places = await self._store.locations_of(strangers)
         stocked = {sku for sku, found in zip(strangers, places, strict=True) if found}
-        await self._catalog.look_again(skus=[sku for sku in strangers if sku not in stocked])
         return stocked.union(sku for sku in skus if sku in self._catalog.skus)
 
     async def _cells(
@@ -189,18 +191,20 @@ class _At(NamedTuple):
 
 
 class _View:
-    """How a level looks on a channel at a moment."""
+    """How a level looks on a channel at a moment; `nowhere` are locations that nobody knows."""
 
     def __init__(
         self,
         *,
         catalog: Catalog,
+        nowhere: Collection[str],
         seen: dict[str, FeedSeen],
         as_of_ms: int,
         channel: str,
         days: Sequence[str],
     ) -> None:
         self._catalog = catalog
+        self._nowhere = nowhere
         self._seen = seen
         self._as_of_ms = as_of_ms
         self._channel = channel
@@ -254,8 +258,9 @@ class _View:
 
     def _place(self, location: str) -> "_Place":
         described = self._catalog.locations.get(location)
+        refusal = "unknown" if location in self._nowhere else None
         place = self._places[location] = _Place(
-            None if described is None else described.refusal(self._channel),
+            refusal if described is None else described.refusal(self._channel),
             encode([self._age(feed) for feed in self._catalog.feeds_of(location)]),
         )
         return place

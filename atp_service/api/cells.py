@@ -67,8 +67,7 @@ class LocationAvailability(LevelAvailability, frozen=True, gc=False):
 
 
 class Terms(Struct, frozen=True, gc=False):
-    """What a level's number is made of on a channel; `refusal` says why a hold would be refused
-    whatever stands there."""
+    """What a level's number is made of on a channel."""
 
     on_hand: int
     unavailable: dict[str, int]
@@ -77,11 +76,11 @@ class Terms(Struct, frozen=True, gc=False):
     safety_stock: int
     atf: int
     ats: int
-    refusal: str | None
 
 
 def terms_of(level: StockLevel, refusal: str | None, of_channel: int) -> Terms:
-    """The terms; `of_channel` is what the channel withholds."""
+    """The terms; `of_channel` is what the channel withholds, and `refusal` says why a hold would be
+    refused whatever stands there."""
     atf, safety_stock = level.atf, level.safety_stock(of_channel)
     states = level.extras.states
     return Terms(
@@ -93,7 +92,6 @@ def terms_of(level: StockLevel, refusal: str | None, of_channel: int) -> Terms:
         atf,
         # Where a hold would be refused nothing can be sold.
         max(0, atf - safety_stock) if refusal is None else 0,
-        refusal,
     )
 
 

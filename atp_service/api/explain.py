@@ -20,7 +20,7 @@ from atp_service.api.contract import problems, respond
 from atp_service.api.problems import Refused, invalid, problem
 from atp_service.api.reading import converted
 from atp_service.api.recorded import recorded_now
-from atp_service.catalog import Catalog, Channel, Location, Unavailable
+from atp_service.catalog import Catalog, Channel, Location, Sku, Unavailable
 from atp_service.catalog.words import Id, LocationId
 from atp_service.inventory.stock import StockLevel
 from atp_service.ledger import Ledger, history
@@ -28,7 +28,7 @@ from atp_service.ledger.entries import milliseconds
 from atp_service.ledger.history import Change, Moment, Then
 from atp_service.store import Store
 
-R = TypeVar("R", Channel, Location)
+R = TypeVar("R", Channel, Sku, Location)
 
 _NO_LEVEL = StockLevel()
 _ENTRIES = 5
@@ -39,6 +39,7 @@ TermName = Literal[
     "reserved",
     "allocated",
     "safety_stock",
+    "sku_unavailable",
     "location_unavailable",
     "ats",
 ]
@@ -85,7 +86,7 @@ class Term(Struct, frozen=True, kw_only=True):
     """A step of the waterfall: `units` are taken off, and `after` is left.
 
     `states`: what `unavailable` is made of. `policy`: whose safety stock it is. `reason`: why the
-    location doesn't sell. `since`: since when master data says so.
+    SKU or the location doesn't sell. `since`: since when master data says so.
     """
 
     term: TermName
@@ -113,13 +114,35 @@ class ExplainDocument(Struct, frozen=True):
 
 
 class _Scene(Struct, frozen=True):
-    """A level and the master data around it; `moment` is the past one asked for, None for now."""
+    """A level and the master data around it; `moment` is the past one asked for, None for now.
+
+    Of the SKU and the location None where nobody knew of it yet; one without a record was deleted.
+    """
 
     as_of_ms: int
     moment: Moment | None
     level: StockLevel | None
     channel: Then[Channel] | None
+    sku: Then[Sku] | None
     place: Then[Location] | None
+
+    def refusal(self, channel: str) -> "_Refusal | None":
+        """What a hold would be refused for, whatever stands there: the first of what applies."""
+        if self.sku is not None and self.sku.record is None:
+            return _Refusal("sku_unavailable", "unknown", self.sku)
+        if self.place is None:
+            return None
+        described = self.place.record
+        reason = "unknown" if described is None else described.refusal(channel)
+        return None if reason is None else _Refusal("location_unavailable", reason, self.place)
+
+
+class _Refusal(Struct, frozen=True):
+    """Why nothing is sold, and the master data that says so."""
+
+    term: Literal["sku_unavailable", "location_unavailable"]
+    reason: str
+    then: Then[Any]
 
 
 class Explain:
@@ -148,9 +171,8 @@ class Explain:
         channel = scene.channel.record if scene.channel else None
         of_channel = channel.safety_stock if channel else 0
         level = scene.level or _NO_LEVEL
-        place = scene.place.record if scene.place else None
-        refusal = place.refusal(asked.channel or "") if place else None
-        terms = terms_of(level, refusal, of_channel)
+        refusal = scene.refusal(asked.channel or "")
+        terms = terms_of(level, refusal.reason if refusal else None, of_channel)
         changes = await history.changes(
             self._ledger,
             asked.sku,
@@ -171,24 +193,27 @@ class Explain:
                 terms.atf,
                 max(0, -terms.atf),
                 level.version,
-                list(_waterfall(terms, level, scene, changes)),
+                list(_waterfall(terms, level, scene.channel, refusal, changes)),
             ),
         )
 
     async def _now(self, asked: ExplainQuery) -> _Scene:
         if asked.channel is not None and asked.channel not in self._catalog.channels:
             await find_channel(self._catalog, asked.channel, auto_create=self._auto_create)
+        await self._look_for(asked)
         (level,) = await self._store.levels([(asked.sku, asked.location)])
-        channel = self._catalog.channels.get(asked.channel or "")
-        place = self._catalog.locations.get(asked.location)
+        catalog = self._catalog
+        channel = catalog.channels.get(asked.channel or "")
+        sku, place = catalog.skus.get(asked.sku), catalog.locations.get(asked.location)
         as_of_ms = self._now_ms()
         await recorded_now(self._store, self._ledger)
         return _Scene(
             as_of_ms,
             None,
             level,
-            await self._as_known(channel, as_of_ms),
-            await self._as_known(place, as_of_ms),
+            await self._since_known(Channel, channel, channel.key, as_of_ms) if channel else None,
+            await self._since_known(Sku, sku, asked.sku, as_of_ms),
+            await self._since_known(Location, place, asked.location, as_of_ms),
         )
 
     async def _then(self, asked: ExplainQuery, at_ms: int) -> _Scene:
@@ -206,14 +231,13 @@ class Explain:
             Moment(at_ms, seq),
             level,
             channel,
+            await history.master_data_at(ledger, Sku, asked.sku, at_ms),
             await history.master_data_at(ledger, Location, location, at_ms),
         )
 
-    async def _as_known(self, record: R | None, at_ms: int) -> Then[R] | None:
+    async def _since_known(self, kind: type[R], record: R | None, key: str, at_ms: int) -> Then[R]:
         """What memory has, which is what availability answers from, and since when it was so."""
-        if record is None:
-            return None
-        known = await history.master_data_at(self._ledger, type(record), record.key, at_ms)
+        known = await history.master_data_at(self._ledger, kind, key, at_ms)
         return Then(record, None if known is None else known.since_ms)
 
     async def _check_reached(self, at_ms: int) -> None:
@@ -230,11 +254,14 @@ class Explain:
             first, last = timestamp(span.first_ms), timestamp(last_ms)
             raise Refused(invalid(("/at", f"the ledger reaches from {first} to now, {last}")))
 
+    async def _look_for(self, asked: ExplainQuery) -> None:
+        """Whether the SKU and the location are known can be told from memory then."""
+        if not await self._catalog.look_again(skus=[asked.sku], locations=[asked.location]):
+            raise Unavailable("nobody can say whether the SKU and the location are known")
+
     async def _check_known(self, asked: ExplainQuery) -> None:
         """What was never heard of is refused; what is known and has no level is just zero."""
-        could_ask = await self._catalog.look_again(skus=[asked.sku], locations=[asked.location])
-        if not could_ask:
-            raise Unavailable("nobody can say whether the SKU and the location are known")
+        await self._look_for(asked)
         anywhere, here = await history.stocked(self._ledger, asked.sku, asked.location)
         if asked.sku not in self._catalog.skus and not anywhere:
             raise Refused(problem("not-found", f"There is no sku {asked.sku}."))
@@ -243,7 +270,11 @@ class Explain:
 
 
 def _waterfall(
-    terms: Terms, level: StockLevel, scene: _Scene, changes: Mapping[str, Sequence[Change]]
+    terms: Terms,
+    level: StockLevel,
+    channel: Then[Channel] | None,
+    refusal: _Refusal | None,
+    changes: Mapping[str, Sequence[Change]],
 ) -> Iterator[Term]:
     """The terms in order, and what is left after each."""
 
@@ -265,7 +296,7 @@ def _waterfall(
     yield Term(term="allocated", units=terms.allocated, after=left, entries=entries("allocated"))
     left -= terms.safety_stock
     own = level.extras.safety_stock is not None
-    channel = None if own else scene.channel
+    channel = None if own else channel
     yield Term(
         term="safety_stock",
         units=terms.safety_stock,
@@ -274,15 +305,15 @@ def _waterfall(
         since=_since(channel),
         entries=entries("safety_stock"),
     )
-    if terms.refusal is not None:
+    if refusal is not None:
         units = max(0, left)
         left -= units
         yield Term(
-            term="location_unavailable",
+            term=refusal.term,
             units=units,
             after=left,
-            reason=terms.refusal,
-            since=_since(scene.place),
+            reason=refusal.reason,
+            since=_since(refusal.then),
         )
     yield Term(term="ats", units=terms.ats, after=max(0, left))
 

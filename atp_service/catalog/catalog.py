@@ -170,6 +170,17 @@ class Catalog:
                     return False
         return True
 
+    async def strangers(self, kind: type[R], keys: Iterable[str]) -> Collection[str]:
+        """Those of them that nobody knows; none while Postgres is away: then nobody can say."""
+        shelf: Shelf[R] = self._shelves[kind.table]
+        missing = [key for key in keys if key not in shelf.records]
+        if missing:
+            try:
+                await self._refresh(shelf, missing)
+            except Unavailable:
+                return ()
+        return [key for key in missing if key not in shelf.records]
+
     # Keeping up.
 
     async def load(self) -> None:

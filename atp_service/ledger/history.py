@@ -15,13 +15,13 @@ from msgspec.msgpack import Decoder
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
-from atp_service.catalog import Channel, Location
+from atp_service.catalog import Channel, Location, Sku
 from atp_service.inventory.commands import RepairLevel
 from atp_service.inventory.stock import StockLevel, decode_level, level_field
 from atp_service.ledger.entries import EPOCH, Account, Place, accounts_of, milliseconds
 from atp_service.ledger.queries import Ledger
 
-R = TypeVar("R", Channel, Location)
+R = TypeVar("R", Channel, Sku, Location)
 
 # Changes to look back through for what a term was; before them only on_hand is looked for.
 REACH: Final = 1_000
@@ -293,7 +293,10 @@ async def stocked(ledger: Ledger, sku: str, location: str) -> tuple[bool, bool]:
 
 
 async def master_data_at(ledger: Ledger, kind: type[R], key: str, at_ms: int) -> Then[R] | None:
-    """The record as it was at the end of that millisecond; None where nobody knew of it yet."""
+    """The record as it was at the end of that millisecond; None where nobody knew of it yet.
+
+    Of a SKU None as well where it had never been deleted: what it was then is not kept.
+    """
     async with ledger.connection() as connection:
         cursor = await connection.execute(
             """

@@ -29,19 +29,24 @@ def migrate(url: str, service_role: str | None = None) -> None:
     with psycopg.connect(url) as connection:
         current = _revision(connection) == _newest()
     if not current:
-        # Imported here: alembic takes longer to load than everything else at a start.
-        from alembic import command
-        from alembic.config import Config
-
-        config = Config()
-        config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-        config.attributes["url"] = url
-        command.upgrade(config, "head")
+        upgrade(url, "head")
     with psycopg.connect(url) as connection:
         if service_role is not None and service_role != _role(connection):
             role = sql.Identifier(service_role)
             connection.execute("SELECT pg_advisory_xact_lock(hashtext('atp migrate'))")
             connection.execute(sql.SQL(_GRANTS).format(role=role))
+
+
+def upgrade(url: str, revision: str) -> None:
+    """Apply the migrations up to `revision`, as the owner `url` names."""
+    # Imported here: alembic takes longer to load than everything else at a start.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.attributes["url"] = url
+    command.upgrade(config, revision)
 
 
 def _revision(connection: psycopg.Connection[tuple[str]]) -> str | None:

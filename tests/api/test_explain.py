@@ -200,6 +200,36 @@ async def test_a_location_that_does_not_sell_says_why_before_the_zero(
         assert (document["ats"], document["atf"]) == (0, 5)
 
 
+@pytest.mark.parametrize(
+    ("kind", "key", "term"),
+    [(Sku, "SKU-1", "sku_unavailable"), (Location, "DC-1", "location_unavailable")],
+)
+async def test_what_was_deleted_sells_nothing_and_says_since_when_until_it_is_back(
+    shop: httpx.AsyncClient,
+    stocked: Stocked,
+    service: Service,
+    kind: type[Sku | Location],
+    key: str,
+    term: str,
+) -> None:
+    await stocked(5)
+    document = await explained(shop)
+    selling, ats = document["as_of"], document["ats"]
+    await a_millisecond_passes()
+    record = await service.catalog.delete(kind, key)
+    assert record is not None
+    document = await explained(shop)
+    gone = document["as_of"]
+    refused = terms(document)[term]
+    assert (refused["units"], refused["after"], refused["reason"]) == (5, 0, "unknown")
+    assert refused["since"] > selling
+    assert (document["ats"], document["atf"]) == (0, 5)
+    await a_millisecond_passes()
+    await service.catalog.put(record)
+    assert (await explained(shop))["ats"] == ats == 5
+    assert [(await explained(shop, at=at))["ats"] for at in (selling, gone)] == [5, 0]
+
+
 async def test_a_level_sold_below_zero_ends_at_zero_and_shows_its_shortage(
     shop: httpx.AsyncClient, stocked: Stocked
 ) -> None:

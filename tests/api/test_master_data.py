@@ -80,6 +80,9 @@ async def test_who_deletes_what_has_stock_stops_promises_and_breaks_none(
     sale = stock_event("sale", sku="SKU-1", location="DC-1", quantity=1)
     (told,) = (await shop.post("/v1/stock-events", json=sale)).json()["results"]
     assert (told["status"], told["reason"]) == ("parked", unknown)
+    page = (await shop.get("/v1/availability?sku=SKU-1&sku=SKU-2")).json()["items"]
+    assert [item["ats"] for item in page] == [0, 0]
+    assert page[0].get("known", True) is (unknown != "unknown-sku")
     for call, body in (
         ("to-confirm/confirm", {"order_id": "O-2"}),
         ("to-release/release", {}),
@@ -91,6 +94,7 @@ async def test_who_deletes_what_has_stock_stops_promises_and_breaks_none(
     (item,) = (await shop.get("/v1/availability?sku=SKU-1")).json()["items"]
     (level,) = item["locations"]
     assert (level["on_hand"], level["reserved"], level["allocated"]) == (8, 0, 2)
+    assert (item["ats"], level["ats"]) == (6, 6)
     assert (await hold(shop, reservation_id="new")).status_code == 201
 
 

@@ -1,0 +1,13 @@
+"""When a SKU was deleted, and when it was there again."""
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "0006"
+down_revision = "0005"
+
+
+def upgrade() -> None:
+    # With the driver's own cursor: it takes many statements at once, and leaves % alone.
+    op.get_bind().connection.cursor().execute(Path(__file__).with_suffix(".sql").read_text())
