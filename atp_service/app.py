@@ -81,7 +81,8 @@ async def connections(settings: Settings, name: str = "atp") -> AsyncIterator[Co
         )
         stack.push_async_callback(stock.close)
         await _begin(stock, ledger, master_data)
-        stack.push_async_callback(_cancelled, asyncio.create_task(master_data.follow()))
+        following = _watched("follow_catalog", master_data.follow())
+        stack.push_async_callback(_cancelled, following)
         bus = NatsClient()
         if settings.nats_url is not None:
             connecting = asyncio.create_task(_connect(bus, settings.nats_url, name))
@@ -158,8 +159,8 @@ async def _serve_on(listener: socket.socket, settings: Settings) -> None:
         gc.set_threshold(10_000, 20, 50)
         log.info("serving", host=settings.host, port=listener.getsockname()[1])
         metrics.tell_serving()
-        cutting_off = asyncio.create_task(
-            api.cut_off_slow_callers(server, settings.request_seconds)
+        cutting_off = _watched(
+            "cut_off_slow_callers", api.cut_off_slow_callers(server, settings.request_seconds)
         )
         try:
             await server.serve([listener])
@@ -280,6 +281,20 @@ async def _disconnect(bus: NatsClient, connecting: "asyncio.Task[None]") -> None
     await _cancelled(connecting)
     if bus.is_connected:
         await bus.close()
+
+
+def _watched(name: str, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+    """Work beside everything else, until cancelled. Should it end by a fault of ours, selling goes
+    on without it, and the log says so."""
+
+    def tell(task: "asyncio.Task[None]") -> None:
+        fault = None if task.cancelled() else task.exception()
+        if fault is not None:
+            log.error("background_work_ended", work=name, exc_info=fault)
+
+    task = asyncio.create_task(work, name=name)
+    task.add_done_callback(tell)
+    return task
 
 
 async def _cancelled(task: "asyncio.Task[None]") -> None:

@@ -11,20 +11,19 @@ from typing import Any, Generic, TypeVar, get_args
 
 import psycopg
 import structlog
-from msgspec import structs
+from msgspec import DecodeError, structs
 from msgspec.json import Decoder, encode
 from psycopg import AsyncConnection, sql
 from psycopg_pool import AsyncConnectionPool
 
 from atp_service.catalog.records import Channel, Feed, FeedKind, Location, Record, Sku
-from atp_service.postgres import PATIENCE_SECONDS, Impatient
+from atp_service.postgres import Impatient
 
 log = structlog.get_logger()
 
 R = TypeVar("R", bound=Record)
 K = TypeVar("K", bound=Iterable[str])
 
-_LOAD_SECONDS = 60.0  # a million SKUs take their time
 _RETRY_SECONDS = 1.0
 _TIDY_SECONDS = 5.0
 
@@ -184,12 +183,16 @@ class Catalog:
     # Keeping up.
 
     async def load(self) -> None:
-        """Read everything; raises Unavailable."""
+        """Read everything, a page after the other: a million SKUs hold nobody up. Raises
+        Unavailable."""
         for shelf in self._shelves.values():
-            rows = await self._run(_select_all(shelf.table), {}, _LOAD_SECONDS)
-            shelf.records.clear()
-            self._learn(shelf, {key: shelf.decode(document) for key, document in rows})
-            self._learn(shelf, shelf.unwritten)
+            unseen, last = set(shelf.records), ""  # what is learnt meanwhile is newer than a page
+            while rows := await self._run(_select_page(shelf.table), {"after": last}):
+                self._learn(shelf, _decoded(shelf, rows))
+                unseen.difference_update(key for key, _ in rows)
+                last = rows[-1][0]
+            for key in unseen.difference(shelf.unwritten):
+                self._forget(shelf, key)
         self._loaded = True
 
     async def follow(self) -> None:
@@ -218,11 +221,9 @@ class Catalog:
 
     async def _refresh(self, shelf: Shelf[R], keys: Sequence[str]) -> None:
         rows = await self._run(_select(shelf.table), {"ids": list(keys)})
-        found = {key: shelf.decode(document) for key, document in rows}
-        for key in keys:
-            if key not in found and key not in shelf.unwritten:
-                self._forget(shelf, key)
-        self._learn(shelf, found)
+        for key in set(keys).difference((found for found, _ in rows), shelf.unwritten):
+            self._forget(shelf, key)
+        self._learn(shelf, _decoded(shelf, rows))
 
     def _shelved(self, skus: K, locations: K, channels: K) -> list[tuple[Shelf[Any], K]]:
         return [(self._skus, skus), (self._locations, locations), (self._channels, channels)]
@@ -276,15 +277,25 @@ class Catalog:
         shelf.records.pop(key, None)
         self._feeds_of_location = None
 
-    async def _run(
-        self, query: sql.Composed, values: dict[str, Any], seconds: float = PATIENCE_SECONDS
-    ) -> list[tuple[Any, ...]]:
+    async def _run(self, query: sql.Composed, values: dict[str, Any]) -> list[tuple[Any, ...]]:
         try:
-            async with self._postgres.connection(seconds) as connection:
+            async with self._postgres.connection() as connection:
                 cursor = await connection.execute(query, values)
                 return await cursor.fetchall() if cursor.description else []
         except psycopg.OperationalError as error:
             raise Unavailable(str(error)) from error
+
+
+def _decoded(shelf: Shelf[R], rows: Sequence[tuple[str, str]]) -> dict[str, R]:
+    """The records, by id. One that can't be read – a newer version's, or somebody's by hand – is
+    left as memory has it, and no other suffers for it."""
+    records = {}
+    for key, document in rows:
+        try:
+            records[key] = shelf.decode(document)
+        except DecodeError as fault:
+            log.error("master_data_unreadable", table=shelf.table, id=key, reason=str(fault))
+    return records
 
 
 def _first_seen(key: str) -> Feed:
@@ -293,8 +304,16 @@ def _first_seen(key: str) -> Feed:
     return Feed(id=key, kind=kind if kind in get_args(FeedKind) else None)  # type: ignore[arg-type]  # narrowed by get_args
 
 
-def _select_all(table: str) -> sql.Composed:
-    return sql.SQL("SELECT id, document::text FROM {}").format(sql.Identifier(table))
+def _select_page(table: str) -> sql.Composed:
+    return sql.SQL(
+        """
+        SELECT id, document::text
+        FROM {}
+        WHERE id > %(after)s
+        ORDER BY id
+        LIMIT 2000
+        """
+    ).format(sql.Identifier(table))
 
 
 def _select(table: str) -> sql.Composed:

@@ -85,6 +85,33 @@ async def test_without_postgres_first_sights_are_known_and_nothing_else_changes(
             catalog.check_loaded()
 
 
+async def test_more_than_a_page_is_read_and_what_is_gone_is_forgotten(
+    catalog: Catalog, pool: AsyncConnectionPool[Any]
+) -> None:
+    names = [f"SKU-{n}" for n in range(4_500)]
+    await Catalog(pool).ensure(skus=names)
+    await catalog.load()
+    assert catalog.skus.keys() == set(names)
+    for gone in ("SKU-0", "SKU-4499"):
+        await Catalog(pool).delete(Sku, gone)
+    await catalog.load()
+    assert catalog.skus.keys() == set(names) - {"SKU-0", "SKU-4499"}
+
+
+async def test_a_record_that_cannot_be_read_is_left_as_it_was_and_harms_no_other(
+    catalog: Catalog, other: Catalog, pool: AsyncConnectionPool[Any]
+) -> None:
+    await catalog.put(Channel(id="web", safety_stock=3))
+    await until(lambda: "web" in other.channels)
+    async with pool.connection() as connection:
+        await connection.execute('UPDATE channels SET document = \'{"of": "a newer version"}\'')
+    await catalog.put(Channel(id="store"))
+    await until(lambda: "store" in other.channels)
+    assert other.safety_stock("web") == 3
+    await catalog.load()
+    assert catalog.channels.keys() == {"web", "store"}
+
+
 async def test_following_goes_on_after_its_connection_was_cut(
     catalog: Catalog, other: Catalog, superuser_url: str
 ) -> None:
