@@ -37,7 +37,7 @@ _PROBLEMS: dict[str, tuple[int, str]] = {
     "request-timeout": (408, "The request took too long to arrive"),
     "too-large": (413, "The body is too large"),
     "internal": (500, "Something failed on our side"),
-    "overloaded": (503, "No room for more promises right now"),
+    "overloaded": (503, "There is no room for more right now"),
     "unavailable": (503, "A part of the service is away"),
     "fenced": (503, "This Redis does not continue the ledger"),
 }

@@ -19,6 +19,7 @@ from atp_service.ledger.reconciliations import Reconciliation, Report, RunStatus
 
 _PATH = "/v1/reconciliations"
 _LARGEST = 2**63 - 1
+_MOST_WAITING = 100
 
 
 class ScopeRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -75,7 +76,7 @@ def routes(ledger: Ledger) -> Router:
                 generate_examples=False,
             )
         }
-        | problems("invalid", "unknown-sku", "unknown-location", "too-large"),
+        | problems("invalid", "unknown-sku", "unknown-location", "overloaded", "too-large"),
     )
     async def ask(
         data: JSONBody[ReconciliationRequest] = _EVERYTHING,
@@ -84,6 +85,8 @@ def routes(ledger: Ledger) -> Router:
         unknown = await reconciliations.unknown(ledger, scope)
         if not unknown.whole:
             return respond(_unknown(scope, unknown))
+        if await reconciliations.waiting(ledger) >= _MOST_WAITING:
+            return respond(problem("overloaded", "Too many reconciliations wait.", retry_after=5))
         asked = await reconciliations.request(ledger, scope, repair=data.repair, asked_by="api")
         location = f"{_PATH}/{asked.id}".encode()
         return respond(Answer(202, document_of(asked), (*JSON, (b"location", location))))

@@ -155,6 +155,16 @@ async def request(ledger: Ledger, scope: Scope, *, repair: bool, asked_by: str) 
     return _reconciliation(row)
 
 
+async def waiting(ledger: Ledger) -> int:
+    """How many runs nobody has taken up yet."""
+    async with ledger.connection() as connection:
+        cursor = await connection.execute(
+            "SELECT count(*) FROM reconciliations WHERE status = 'requested'"
+        )
+        row = await cursor.fetchone()
+    return row[0] if row else 0
+
+
 async def unknown(ledger: Ledger, scope: Scope) -> Scope:
     """What of the scope nobody knows: neither master data nor a level has it."""
     async with ledger.connection() as connection:

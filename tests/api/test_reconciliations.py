@@ -130,6 +130,19 @@ async def test_what_waits_already_is_not_asked_for_again(
     assert (await shop.post(PATH)).json()["id"] not in (looked_at, whole)
 
 
+async def test_no_more_wait_than_can_be_done_soon(
+    shop: httpx.AsyncClient, service: Service
+) -> None:
+    await service.catalog.ensure(skus=[f"SKU-{n}" for n in range(101)])
+    scopes = [{"skus": [f"SKU-{n}"]} for n in range(101)]
+    for scope in scopes[:100]:
+        assert (await shop.post(PATH, json={"scope": scope})).status_code == 202
+    refused = await shop.post(PATH, json={"scope": scopes[100]})
+    problem(refused, 503, "overloaded")
+    assert refused.headers["retry-after"]
+    assert len((await shop.get(PATH, params={"limit": 200})).json()["items"]) == 100
+
+
 async def test_a_run_that_nobody_asked_for_is_not_found(shop: httpx.AsyncClient) -> None:
     for run_id in ("0", "999999999", "-1", "x", "9" * 19, "9" * 30, "٣"):
         problem(await shop.get(f"{PATH}/{run_id}"), 404, "not-found")
