@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
 from atp_service.inventory.commands import (
     Command,
@@ -23,6 +23,7 @@ from atp_service.inventory.commands import (
     NoPick,
     Release,
     Replace,
+    SafetyStock,
     encode_command,
     weight,
 )
@@ -85,11 +86,13 @@ class _Queued:
 
 
 _PROMISES = frozenset({Hold, Replace})
-_NOT_REPEATABLE = frozenset({Release, Fulfil, NoPick, Extend})
+_NOT_REPEATABLE = frozenset({Release, Fulfil, NoPick, Extend, Replace, SafetyStock})
 
 
 def repeatable(command: Command) -> Command:
-    """Part of a line, given or taken twice, is another change: such a command needs a key."""
+    """Part of a line, given or taken twice, is another change; and what was set may have been set
+    anew by somebody else before it is sent again. Such a command needs a key.
+    """
     if type(command) in _NOT_REPEATABLE and getattr(command, "key", None) is None:
         return msgspec.structs.replace(command, key=f"~{secrets.token_hex(8)}")
     return command
@@ -217,20 +220,35 @@ class Door:
         while True:
             try:
                 epoch, replies = await self._exchange(calls)
+                errors = [reply for reply in replies if isinstance(reply, ResponseError)]
+                if not errors or not await self._mended(errors):
+                    return epoch, replies
+                if time.monotonic() > give_up:
+                    raise Unavailable(f"Redis goes on refusing: {errors[0]}")
             except Unavailable:
                 if time.monotonic() + pause > give_up:
                     raise
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 0.5)
-                continue
-            if any(isinstance(reply, NoScriptError) for reply in replies):
-                await self._wire.exchange([("SCRIPT", "LOAD", self._script.source)])
-            elif any(is_fenced(reply) for reply in replies):
-                # Another epoch: the next connection is compared with the ledger anew, or refused.
-                self._opening.doubt()
-                await self._wire.close()
-            else:
-                return epoch, replies
+
+    async def _mended(self, errors: Sequence[ResponseError]) -> bool:
+        """Whether calls may be sent again, because what refused them is mended. Raises Unavailable
+        where that takes somebody else."""
+        if any(isinstance(error, NoScriptError) for error in errors):
+            (loaded,) = await self._wire.exchange([("SCRIPT", "LOAD", self._script.source)])
+            if isinstance(loaded, ResponseError):
+                raise Unavailable(f"the script can't be loaded: {loaded}")
+            return True
+        if any(is_fenced(error) for error in errors):
+            # Another epoch: the next connection is compared with the ledger anew, or refused.
+            self._opening.doubt()
+            await self._wire.close()
+            return True
+        if any(isinstance(error, ReadOnlyError) for error in errors):
+            # A master no longer: whoever is it now answers on a new connection.
+            await self._wire.close()
+            raise Unavailable(str(errors[0]))
+        return False
 
     async def _exchange(self, calls: list[list[_Queued]]) -> tuple[int, list[Any]]:
         refused = b"1" if self._promises_refused else b"0"
@@ -271,8 +289,8 @@ class Door:
         self._waiting += sum(queued.weight + LINES_A_COMMAND for queued in again)
 
 
-def is_fenced(reply: Any) -> bool:
-    return isinstance(reply, ResponseError) and str(reply).startswith("FENCED")
+def is_fenced(error: ResponseError) -> bool:
+    return str(error).startswith("FENCED")
 
 
 def nearly_full(report: Any) -> bool:

@@ -9,12 +9,15 @@ from redis.asyncio import Redis
 
 from atp_service.inventory.commands import (
     Adjustment,
+    Command,
     Confirm,
     Hold,
     HoldLine,
     LineUnits,
     Receipt,
     Release,
+    Replace,
+    SafetyStock,
     fingerprint,
 )
 from atp_service.inventory.outcomes import (
@@ -25,10 +28,11 @@ from atp_service.inventory.outcomes import (
     Faulted,
     Full,
     Held,
+    Outcome,
     Repeated,
     Short,
 )
-from atp_service.store import Overloaded, Store
+from atp_service.store import Overloaded, Store, Unavailable
 from atp_service.store.door import LINES_A_COMMAND, PROMISES_WAITING
 from tests.store.ledgers import Witness
 
@@ -39,6 +43,16 @@ def hold(
     lines = [HoldLine(line_id="1", sku=sku, location="DC", quantity=quantity)]
     return Hold(
         reservation_id=reservation_id, lines=lines, fingerprint=fingerprint(lines), ttl_ms=ttl_ms
+    )
+
+
+def replace(reservation_id: str, quantity: int) -> Replace:
+    lines = [HoldLine(line_id="1", sku="LAMP", location="DC", quantity=quantity)]
+    return Replace(
+        reservation_id=reservation_id,
+        lines=lines,
+        fingerprint=fingerprint(lines),
+        ttl_ms=900_000,
     )
 
 
@@ -108,6 +122,75 @@ async def test_an_answer_lost_on_the_way_is_asked_for_again_and_counts_once(
         assert level is not None
         assert (level.on_hand, level.reserved, line.cuts) == (15, 2, 3)
         await store.close()
+
+
+def safety_stock(units: int) -> SafetyStock:
+    return SafetyStock(sku="LAMP", location="DC", safety_stock=units)
+
+
+@pytest.mark.parametrize(
+    ("first", "later"),
+    [(replace("cart", 2), replace("cart", 3)), (safety_stock(2), safety_stock(3))],
+)
+async def test_what_is_sent_again_after_a_lost_answer_does_not_undo_what_came_later(
+    redis_url: str, first: Command, later: Command
+) -> None:
+    async with CutLine(redis_url) as line:
+        store, other = Store(line.url), Store(redis_url)
+        for door in (store, other):
+            await door.open(Witness())
+        await store.apply_all([receipt("1", 10), hold("cart", 1)])
+        line.cut_next_answer()
+
+        async def somebody_else() -> None:
+            await line.was_cut.wait()
+            await other.apply(later)
+
+        async with asyncio.timeout(10):
+            await asyncio.gather(store.apply(first), somebody_else())
+        (level,) = await other.levels([("LAMP", "DC")])
+        assert level is not None
+        assert 3 in (level.reserved, level.extras.safety_stock)
+        await store.close()
+        await other.close()
+
+
+async def test_a_master_that_steps_down_is_left_for_whoever_is_it_next(
+    store: Store, redis: Redis
+) -> None:
+    await store.apply(receipt("1", 10))
+    await redis.replicaof("127.0.0.1", "1")
+    try:
+        held = asyncio.create_task(store.apply(hold("cart")))
+        async with asyncio.timeout(10):
+            while "errorstat_READONLY" not in await redis.info("errorstats"):
+                pass
+        assert not held.done()
+    finally:
+        await redis.replicaof("NO", "ONE")
+    assert isinstance(await held, Held)
+
+
+async def test_a_script_that_may_not_be_loaded_is_said_at_once(
+    redis_url: str, redis: Redis
+) -> None:
+    await redis.script_flush()
+    await redis.acl_setuser(
+        "unscripted",
+        enabled=True,
+        nopass=True,
+        keys="*",
+        categories=["+@all"],
+        commands=["-script"],
+    )
+    store = Store(f"{redis_url}{'&' if '?' in redis_url else '?'}username=unscripted")
+    try:
+        await store.open(Witness())
+        with pytest.raises(Unavailable, match="can't be loaded"):
+            await store.apply(receipt("1", 10))
+    finally:
+        await store.close()
+        await redis.acl_deluser("unscripted")
 
 
 async def test_a_server_that_has_forgotten_the_script_learns_it_again(
@@ -192,6 +275,7 @@ class CutLine:
         self._path = urlsplit(redis_url).path
         self._target = urlsplit(redis_url)
         self._cut = False
+        self.was_cut = asyncio.Event()
         self.cuts = 0
 
     async def __aenter__(self) -> "CutLine":
@@ -226,6 +310,7 @@ class CutLine:
                 if self._cut and script_call:
                     self._cut = False
                     self.cuts += 1
+                    self.was_cut.set()
                     break
                 answer.write(data)
             answer.close()
