@@ -28,7 +28,6 @@ from atp_service.inventory.outcomes import (
     Faulted,
     Full,
     Held,
-    Outcome,
     Repeated,
     Short,
 )
