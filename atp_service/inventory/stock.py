@@ -7,9 +7,13 @@ SEPARATOR = "\x1f"  # between SKU and location in a field's name; no id may cont
 
 
 class Document(Struct, omit_defaults=True, gc=False):
-    """A purchase order, transfer or return on its way to a level; either side may come first."""
+    """A purchase order, transfer or return on its way to a level; either side may come first.
+
+    `expected` is what was announced last, `shipped` what has been sent off so far.
+    """
 
     expected: int | None = None
+    shipped: int | None = None
     received: int = 0
     eta: str = ""
     expected_at: int = 0
@@ -18,7 +22,16 @@ class Document(Struct, omit_defaults=True, gc=False):
 
     @property
     def incoming(self) -> int:
-        return max(0, (self.expected or 0) - self.received)
+        return max(0, (self.due or 0) - self.received)
+
+    @property
+    def due(self) -> int | None:
+        """What it brings in all: as announced, or as sent off, whichever is more; None where
+        neither is known. One may be told both ways, in any order.
+        """
+        if self.expected is None or self.shipped is None:
+            return self.shipped if self.expected is None else self.expected
+        return max(self.expected, self.shipped)
 
 
 class Extras(Struct, omit_defaults=True, gc=False):

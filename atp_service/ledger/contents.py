@@ -75,6 +75,12 @@ async def held(
     return dict(await cursor.fetchall())
 
 
+_TOLD_BY_IMAGES = [
+    *("replace", "extend", "confirm", "release", "fulfil", "no_pick"),
+    *("sale", "shipment"),
+]
+
+
 async def window(
     connection: AsyncConnection[Any], partition: int, from_seq: int
 ) -> AsyncIterator[list[tuple[int, str, int, bytes, bytes | None]]]:
@@ -83,14 +89,14 @@ async def window(
     query = """
         SELECT
             seq, kind, (extract(epoch FROM at) * 1000)::bigint, command,
-            CASE WHEN kind IN ('fulfil', 'sale', 'shipment') THEN images END
+            CASE WHEN kind = ANY(%s) THEN images END
         FROM entries
         WHERE partition = %s
           AND seq >= %s
           AND kind NOT IN ('hold', 'lapse')
         ORDER BY seq
     """
-    async for rows in pages(connection, query, (partition, from_seq)):
+    async for rows in pages(connection, query, (_TOLD_BY_IMAGES, partition, from_seq)):
         yield rows
 
 

@@ -10,7 +10,7 @@ import structlog
 from msgspec import Struct
 
 from atp_service.inventory.model.stock import shipment_key
-from atp_service.inventory.reservations import decode_order
+from atp_service.inventory.reservations import decode_order, decode_standing
 from atp_service.inventory.stock import SEPARATOR, level_field, split_field
 from atp_service.rebuild.said import UNREADABLE
 
@@ -56,7 +56,7 @@ class Seen:
     def __init__(self) -> None:
         self.feeds: dict[str, tuple[int, int]] = {}  # latest event's time, when last heard of
         self.shipments: list[Shipped] = []
-        self.sold_early: dict[str, int] = {}  # orders, and when they began to be waited for
+        self.sold_early: dict[str, int] = {}  # orders, and since when they are waited for
         self._confirmed: dict[str, int] = {}
 
     def keys_of(
@@ -73,20 +73,18 @@ class Seen:
             keys.append(f"e{told.source}{SEPARATOR}{told.event_id}")
             if kind != "park":
                 self._hear(told.source, min(told.occurred_at_ms, at_ms), at_ms)
-        if told.key is not None:
-            subject = told.reservation_id or level_field(told.sku, told.location or "")
-            keys.append(f"k{kind}{SEPARATOR}{subject}{SEPARATOR}{told.key}")
         if kind == "confirm":
             self._confirmed[told.reservation_id or ""] = seq
-        elif images is not None and (told.shipment_id or told.order_id):
-            try:
-                touched = _decode_images(images)
-                if kind == "fulfil":
-                    keys += _fulfilled(told, touched)
-                elif kind in _SOLD:
-                    self._sell(seq, at_ms, told, touched)
-            except UNREADABLE as fault:
-                log.error("entry_unreadable", seq=seq, reason=str(fault))
+        try:
+            touched = () if images is None else _decode_images(images)
+            if told.key is not None:
+                keys.append(f"k{kind}{SEPARATOR}{_subject(told, touched)}{SEPARATOR}{told.key}")
+            if kind == "fulfil":
+                keys += _fulfilled(told, touched)
+            elif kind in _SOLD and (told.shipment_id or told.order_id):
+                self._sell(seq, at_ms, told, touched)
+        except UNREADABLE as fault:
+            log.error("entry_unreadable", seq=seq, reason=str(fault))
         return keys
 
     def shipment_keys(
@@ -96,14 +94,15 @@ class Seen:
         held: Mapping[str, int],
     ) -> list[str]:
         """`listed` are the orders' reservations, `held` the entries with which reservations began:
-        it is remembered by those that were known when it came, else by its order."""
+        it is remembered by those that were known when it came, else by what it names."""
         mine = shipment.reservation_id
         if mine is not None and held.get(mine, shipment.seq) < shipment.seq:
             holders = [mine]
         else:
             of_order = listed.get(shipment.order_id or "", ())
             known = [name for name in of_order if self._confirmed.get(name, 0) < shipment.seq]
-            holders = known or shipment.touched or [shipment.order_id or ""]
+            named = shipment.order_id or shipment.reservation_id or ""
+            holders = known or shipment.touched or [named]
         return [
             shipment_key(shipment.shipment_id, shipment.sku, shipment.location, holder)
             for holder in holders
@@ -132,9 +131,16 @@ class Seen:
         if told.order_id:
             image = dict(touched).get(f"o{told.order_id}")
             order = decode_order(image) if image is not None else None
-            alone = [(told.sku, location, told.quantity)]
-            if order is not None and not order.reservations and order.early == alone:
+            if order is not None and not order.reservations:
                 self.sold_early[told.order_id] = at_ms
+
+
+def _subject(told: Told, touched: Sequence[tuple[str, bytes]]) -> str:
+    """What a caller's key was given for: a level, or a reservation in this life of its id."""
+    if told.reservation_id is None:
+        return level_field(told.sku, told.location or "")
+    standing = decode_standing(dict(touched).get(f"r{told.reservation_id}", b""))
+    return f"{told.reservation_id}{SEPARATOR}{standing.created_at}"
 
 
 def _fulfilled(told: Told, touched: Sequence[tuple[str, bytes]]) -> list[str]:

@@ -37,7 +37,7 @@ def _level(image: bytes) -> object:
     level = decode_level(image)
     extras = level.extras
     documents = {
-        name: (d.expected, d.received, d.eta, d.expected_at, d.transfer)
+        name: (d.expected, d.shipped, d.received, d.eta, d.expected_at, d.transfer)
         for name, d in extras.documents.items()
     }
     return (

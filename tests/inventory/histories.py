@@ -375,10 +375,51 @@ _counting: st.SearchStrategy[AnyCommand] = st.one_of(
     _fact(Receipt, **_of_one_document, quantity=st.integers(1, 3)),
 )
 
+_hand_over = st.builds(
+    Fulfil,
+    reservation_id=st.just("r1"),
+    lines=st.none() | st.just([LineUnits(line_id="1", quantity=1)]),
+    shipment_id=st.sampled_from([None, "s1"]),
+)
+_not_found = st.builds(
+    NoPick,
+    reservation_id=st.just("r1"),
+    line_id=st.just("1"),
+    quantity=st.just(1),
+    reason=st.just("not_in_stock"),
+)
+
+
+@st.composite
+def _at_the_counter(draw: st.DrawFn) -> list[AnyCommand]:
+    """One cart's way to its end, with news around it: of units that left before the confirm, and of
+    units counted while they are handed over."""
+    lines = draw(_cart)
+    return [
+        Hold(reservation_id="r1", lines=lines, fingerprint=fingerprint(lines), ttl_ms=draw(ttls)),
+        *draw(st.lists(_fact(Shipment, **(_leaving | {"order_id": st.just("o1")})), max_size=1)),
+        Confirm(reservation_id="r1", order_id="o1"),
+        *draw(
+            st.lists(
+                _fact(
+                    Count,
+                    **_shelf,
+                    quantity=st.integers(0, 8),
+                    deltas_after=st.just(0),
+                    moves=st.just(-1),
+                ),
+                max_size=1,
+            )
+        ),
+        *draw(st.lists(_hand_over | _not_found, min_size=1, max_size=2)),
+    ]
+
+
 histories = st.one_of(
     _histories(steps, 14),
     _histories(steps, 14),
     *(_histories(_steps(theme), 8) for theme in (_selling, _shipping, _counting)),
+    _histories(st.builds(Step, aims, st.just(False), _at_the_counter()), 4),
 )
 
 # Damage of one value or two; then repairs, some of them twice or late, among what goes on.

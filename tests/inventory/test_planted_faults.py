@@ -72,7 +72,7 @@ FAULTS = [
     ),
     Fault(
         "a sale for an order counts its reserved units twice",
-        "              take_off(mine, units, FULFILLED)",
+        "            take_off(touch_reservation(id)[LINES][i], units, FULFILLED)",
         "",
     ),
     Fault(
@@ -93,9 +93,34 @@ FAULTS = [
         "",
     ),
     Fault(
-        "a late confirm takes again what was sold after the hold had lapsed",
-        "mine[LAPSED], mine[FULFILLED] = mine[LAPSED] - units, mine[FULFILLED] + units",
-        "mine[FULFILLED] = mine[FULFILLED] + units",
+        "a late confirm takes again what was sold or given back after the hold had lapsed",
+        "    line[LAPSED] = line[LAPSED] - units\n    return",
+        "    return",
+    ),
+    Fault(
+        "what is given back of a lapsed hold is taken off its level once more",
+        "  if line[LAPSED] > 0 then",
+        "  if false then",
+    ),
+    Fault(
+        "a part of a cart is answered to who asks for all of it",
+        "\n    and (command.allow_partial or not is_short(known)) then",
+        " then",
+    ),
+    Fault(
+        "a shipment told before its confirm leaves again when it is fulfilled",
+        "{ command.reservation_id, reservation[ORDER] }",
+        "{ command.reservation_id }",
+    ),
+    Fault(
+        "a truck's goods for two carts that nobody knows count once",
+        "command.order_id or command.reservation_id or ''",
+        "command.order_id or ''",
+    ),
+    Fault(
+        "an order is forgotten while units are still sold for it",
+        "  if #order[RESERVATION_IDS] == 0 then\n    set_deadline",
+        "  if #order[RESERVATION_IDS] == 0 and #early == 0 then\n    set_deadline",
     ),
     Fault(
         "a truck that carries two orders takes only the first",
@@ -104,8 +129,18 @@ FAULTS = [
     ),
     Fault(
         "a delta from before the count is added to it",
-        "if counted_at and occurred_at <= counted_at then",
-        "if counted_at and occurred_at < counted_at then",
+        "min(occurred_at, now) <= counted_at then",
+        "min(occurred_at, now) < counted_at then",
+    ),
+    Fault(
+        "a till whose clock is ahead sells again what was counted",
+        "min(occurred_at, now) <= counted_at then",
+        "occurred_at <= counted_at then",
+    ),
+    Fault(
+        "what is handed over right after a count stays on hand",
+        "move_on_hand(touch_level(level_name(line[SKU], from)), -units[i])",
+        "move_on_hand(touch_level(level_name(line[SKU], from)), -units[i], now)",
     ),
     Fault(
         "a count ignores that on_hand has moved meanwhile",
@@ -119,8 +154,13 @@ FAULTS = [
     ),
     Fault(
         "older news of a purchase order overrules newer",
-        "local newer = command.occurred_at_ms >= (document.expected_at or 0)",
+        "local newer = told_at >= (document.expected_at or 0)",
         "local newer = true",
+    ),
+    Fault(
+        "a transfer that was announced too is waited for twice",
+        "max(document.expected or 0, document.shipped or 0)",
+        "(document.expected or 0) + (document.shipped or 0)",
     ),
     Fault(
         "a replaced cart keeps its old units too",
@@ -144,8 +184,13 @@ FAULTS = [
     ),
     Fault(
         "a caller's key is not remembered",
-        "    mark_seen(caller_key(command))\n  end\n  append_entry(command.type, blob)",
-        "  end\n  append_entry(command.type, blob)",
+        "    mark_seen(caller_key(command, staged_reservations[command.reservation_id]))",
+        "",
+    ),
+    Fault(
+        "a key given for an earlier cart answers for a later one of the same id",
+        "command.reservation_id .. SEPARATOR .. integer(reservation[CREATED_AT])",
+        "command.reservation_id",
     ),
     Fault(
         "more is released than was held",

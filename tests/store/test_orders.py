@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from msgspec import structs
 from redis.asyncio import Redis
 
 from atp_service.inventory.commands import (
@@ -11,6 +12,7 @@ from atp_service.inventory.commands import (
     Fulfil,
     Hold,
     HoldLine,
+    LineUnits,
     Release,
     Sale,
     Shipment,
@@ -23,13 +25,15 @@ from atp_service.inventory.outcomes import (
     Duplicate,
     Held,
     Repeated,
+    Short,
+    TooMany,
     WrongStatus,
 )
 from atp_service.inventory.reservations import Reservation
 from atp_service.inventory.stock import StockLevel
 from atp_service.store import Store
 from tests.store.ledgers import Witness
-from tests.store.test_door import hold, receipt
+from tests.store.test_door import hold, receipt, replace
 
 
 @pytest.fixture
@@ -110,12 +114,71 @@ async def test_a_truck_carries_many_orders_and_each_leaves_once(store: Store) ->
     assert (level.on_hand, level.allocated) == (6, 0)
 
 
+async def test_a_truck_s_goods_for_carts_that_nobody_knows_count_each(store: Store) -> None:
+    told = [
+        sale(name, 1, Shipment, reservation_id=name, shipment_id="truck") for name in ("x", "y")
+    ]
+    assert all(isinstance(outcome, Applied) for outcome in await store.apply_all(told))
+    # The truck's plain goods, before and after those of a cart.
+    await store.apply_all([hold("a", 1), Confirm(reservation_id="a", order_id="o")])
+    for event_id, quantity, named in (("plain", 3, {}), ("a", 1, {"reservation_id": "a"})):
+        outcome = await store.apply(
+            sale(event_id, quantity, Shipment, shipment_id="truck", **named)
+        )
+        assert isinstance(outcome, Applied)
+    level = await level_of(store)
+    assert (level.on_hand, level.allocated) == (4, 0)
+
+
+@pytest.mark.parametrize("units", [2, 5])
+async def test_a_shipment_told_before_its_confirm_is_known_again_when_it_is_fulfilled(
+    store: Store, units: int
+) -> None:
+    early = sale("wms", units, Shipment, order_id="o", shipment_id="truck")
+    await store.apply_all([hold("cart", 5), early, Confirm(reservation_id="cart", order_id="o")])
+    part = [LineUnits(line_id="1", quantity=units)]
+    told = await store.apply(Fulfil(reservation_id="cart", lines=part, shipment_id="truck"))
+    assert isinstance(told, Repeated)
+    level = await level_of(store)
+    assert (level.on_hand, level.allocated) == (10 - units, 5 - units)
+
+
 async def test_one_order_id_on_every_sale_stays_small(store: Store, redis: Redis) -> None:
     await store.apply_all([sale(str(i), 1, order_id="WALKIN") for i in range(2_000)])
     blob = await redis.hget("{0}orders", "WALKIN")
     assert blob is not None
     assert len(blob) < 100
     assert (await level_of(store)).on_hand == 10 - 2_000
+
+
+async def test_what_is_given_back_of_a_lapsed_hold_is_not_taken_again(
+    store: Store, redis: Redis
+) -> None:
+    await lapsed(store, redis, "cart", 3)
+    part = [LineUnits(line_id="1", quantity=1)]
+    outcome = await store.apply(Release(reservation_id="cart", lines=part))
+    assert isinstance(outcome, Changed)
+    assert (outcome.reservation.status, outcome.reservation.lines[0].released) == ("expired", 1)
+    too_many = [LineUnits(line_id="1", quantity=3)]
+    assert isinstance(await store.apply(Release(reservation_id="cart", lines=too_many)), TooMany)
+    confirmed = await store.apply(Confirm(reservation_id="cart", order_id="o"))
+    assert isinstance(confirmed, Confirmed)
+    assert confirmed.reservation.lines[0].allocated == 2
+    assert (await level_of(store)).allocated == 2
+
+
+async def test_who_asks_for_all_is_not_answered_with_the_part_that_was_held(store: Store) -> None:
+    partial = structs.replace(hold("cart", 12), allow_partial=True)
+    held = await store.apply(partial)
+    assert isinstance(held, Held)
+    assert held.reservation.lines[0].reserved == 10
+    all_of_it = replace("cart", 12)
+    assert isinstance(await store.apply(all_of_it), Short)
+    assert isinstance(await store.apply(structs.replace(all_of_it, allow_partial=True)), Repeated)
+    await store.apply(receipt("more", 5))
+    outcome = await store.apply(all_of_it)
+    assert isinstance(outcome, Held)
+    assert (outcome.reservation.generation, outcome.reservation.lines[0].reserved) == (2, 12)
 
 
 async def test_a_released_reservation_is_not_confirmed_late(store: Store, redis: Redis) -> None:

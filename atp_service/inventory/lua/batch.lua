@@ -98,12 +98,14 @@ local function rotate_seen()
 end
 
 local function apply(command, blob)
-  if command.key and is_seen(caller_key(command)) then
-    if not command.reservation_id then
-      return { 'unchanged' }
+  if command.key then
+    local id = command.reservation_id
+    local known = id and reservation_now(id)
+    if id and not known then
+      return { 'not_found' }
+    elseif is_seen(caller_key(command, known)) then
+      return id and answer('repeated', id) or { 'unchanged' }
     end
-    local known = reservation_now(command.reservation_id)
-    return known and answer('repeated', command.reservation_id) or { 'not_found' }
   end
   return handler_of(command.type)(command, blob)
 end

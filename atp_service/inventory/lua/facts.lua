@@ -24,10 +24,18 @@ local function document_of(level, id)
   return document
 end
 
+-- What a document brings in all: as announced, or as sent off, whichever is more; nil where neither
+-- is known. One may be told both ways, in any order.
+local function due(document)
+  if document.expected or document.shipped then
+    return max(document.expected or 0, document.shipped or 0)
+  end
+end
+
 -- A document is settled when all that is expected has come, or nothing is known to be expected;
 -- the latest few settled ones are kept, for news that comes late.
 local function settle_document(level, document)
-  local expected = document.expected
+  local expected = due(document)
   document.settled_at = (not expected or document.received >= expected) and now or nil
   local settled_ids = {}
   for id, other in pairs(level[EXTRAS].documents) do
@@ -51,10 +59,10 @@ end
 
 -- Both sides of a transfer are known: a difference is for a person, until it is made good.
 local function compare_transfer(command, document)
-  if (document.expected or 0) > 0 and document.received > 0 then
-    local notices = document.expected == document.received and settled or opened
+  if (document.shipped or 0) > 0 and document.received > 0 then
+    local notices = document.shipped == document.received and settled or opened
     notices[#notices + 1] = { 'transfer-difference', command.sku, command.to_location,
-      command.document, document.received - document.expected }
+      command.document, document.received - document.shipped }
   end
 end
 
@@ -69,7 +77,7 @@ local function customer_return(command, blob)
   local disposition = command.disposition or 'restock'
   if disposition == 'in_transit' or disposition == 'to_dc' then
     local document = document_of(level, command.document)
-    document.expected = (document.expected or 0) + command.quantity
+    document.shipped = (document.shipped or 0) + command.quantity
     settle_document(level, document)
     return settle_fact(command, blob, true)
   end
@@ -105,7 +113,7 @@ local function transfer_shipped(command, blob)
   local from = touch_level(level_name(command.sku, command.from_location))
   local to = touch_level(level_name(command.sku, command.to_location))
   local document = document_of(to, command.document)
-  document.expected = (document.expected or 0) + command.quantity
+  document.shipped = (document.shipped or 0) + command.quantity
   document.eta = command.eta or document.eta
   document.transfer = true
   settle_document(to, document)
@@ -235,9 +243,10 @@ local function incoming(command, blob)
   end
   local level = touch_level(level_name(command.sku, command.location))
   local document = document_of(level, command.document)
-  local newer = command.occurred_at_ms >= (document.expected_at or 0)
+  local told_at = min(command.occurred_at_ms, now)
+  local newer = told_at >= (document.expected_at or 0)
   if newer then
-    document.expected, document.expected_at = command.quantity, command.occurred_at_ms
+    document.expected, document.expected_at = command.quantity, told_at
     document.eta = command.eta or document.eta
   end
   settle_document(level, document)

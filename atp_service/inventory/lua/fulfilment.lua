@@ -1,12 +1,16 @@
 -- Units of reservations leave: fulfil, no-pick, and sales and shipments that name what they fulfil.
 
--- The lines a fulfil means. A shipment leaves once: what it has taken before is not meant again.
+-- The lines a fulfil means. A shipment leaves once: what it has taken before is not meant again,
+-- nor what was told of it before the confirm, when only the order was known.
 local function lines_to_fulfil(command, reservation)
   local shipped, wanted = {}, {}
   for _, line in ipairs(reservation[LINES]) do
     local from = command.location or line[LOCATION]
-    shipped[line[LINE_ID]] = command.shipment_id
-      and is_seen(shipment_key(command.shipment_id, line[SKU], from, command.reservation_id))
+    for _, holder in ipairs(command.shipment_id and { command.reservation_id, reservation[ORDER] }
+      or NOTHING) do
+      shipped[line[LINE_ID]] = shipped[line[LINE_ID]]
+        or is_seen(shipment_key(command.shipment_id, line[SKU], from, holder))
+    end
     if not command.lines and line[ALLOCATED] > 0 and not shipped[line[LINE_ID]] then
       wanted[#wanted + 1] = { line_id = line[LINE_ID], quantity = line[ALLOCATED] }
     end
@@ -41,7 +45,7 @@ local function fulfil(command, blob)
     if units[i] > 0 then
       local from = command.location or line[LOCATION]
       take_off(line, units[i], FULFILLED)
-      move_on_hand(touch_level(level_name(line[SKU], from)), -units[i], now)
+      move_on_hand(touch_level(level_name(line[SKU], from)), -units[i])
       if command.shipment_id then
         mark_seen(shipment_key(command.shipment_id, line[SKU], from, id))
       end
@@ -73,11 +77,12 @@ local function no_pick(command, blob)
   local reservation = touch_reservation(id)
   for i, line in ipairs(reservation[LINES]) do
     if units[i] > 0 then
-      local level = take_off(line, units[i], RELEASED)
+      take_off(line, units[i], RELEASED)
+      local name = level_name(line[SKU], line[LOCATION])
+      local level = touch_level(name)
       if command.reason == 'not_in_stock' then
-        move_on_hand(level, -units[i], now)
+        move_on_hand(level, -units[i])
       else
-        local name = level_name(line[SKU], line[LOCATION])
         change_state(level, name, NO_PICK_STATES[command.reason], units[i])
       end
     end
@@ -101,10 +106,12 @@ local function named_reservations(command)
   return ids
 end
 
--- Under what a fact's shipment is remembered: the reservations it is for, else its order.
+-- Under what a fact's shipment is remembered: the reservations it is for, else what it names: one
+-- truck carries goods for many.
 local function shipment_keys(command, ids)
   local keys = {}
-  for _, holder in ipairs(#ids > 0 and ids or { command.order_id or '' }) do
+  local named = command.order_id or command.reservation_id or ''
+  for _, holder in ipairs(#ids > 0 and ids or { named }) do
     keys[#keys + 1] = shipment_key(command.shipment_id, command.sku, command.location, holder)
   end
   return keys
@@ -126,6 +133,9 @@ end
 local function remember_early(command, units)
   local order = touch_order(command.order_id)
   local early = order[EARLY]
+  if #order[RESERVATION_IDS] == 0 then
+    set_deadline('o' .. command.order_id, now + window_ms)
+  end
   for _, sold in ipairs(early) do
     if sold[1] == command.sku and sold[2] == command.location then
       sold[3] = sold[3] + units
@@ -135,17 +145,6 @@ local function remember_early(command, units)
   if #early < EARLY_KEPT then
     early[#early + 1] = { command.sku, command.location, units }
   end
-  if #order[RESERVATION_IDS] == 0 and #early == 1 then
-    set_deadline('o' .. command.order_id, now + window_ms)
-  end
-end
-
--- What a line can give to a sale: what it holds, or held until its deadline passed.
-local function open_for_sale(status, line)
-  if status == 'expired' then
-    return line[LAPSED]
-  end
-  return line[RESERVED] + line[ALLOCATED]
 end
 
 -- A sale or shipment: what named reservations hold of it is fulfilled, lines in order, those held
@@ -166,15 +165,10 @@ local function sale(command, blob)
       for i, line in ipairs(known[LINES]) do
         local here = line[LOCATION] == command.location
         if line[SKU] == command.sku and here == (pass == 1) then
-          local units = min(rest, open_for_sale(known[STATUS], line))
+          local units = min(rest, open_units(known, line))
           of_sku, fulfilled_before = true, fulfilled_before or line[FULFILLED] > 0
           if units > 0 then
-            local mine = touch_reservation(id)[LINES][i]
-            if known[STATUS] == 'expired' then
-              mine[LAPSED], mine[FULFILLED] = mine[LAPSED] - units, mine[FULFILLED] + units
-            else
-              take_off(mine, units, FULFILLED)
-            end
+            take_off(touch_reservation(id)[LINES][i], units, FULFILLED)
             rest = rest - units
           end
         end

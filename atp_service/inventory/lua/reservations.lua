@@ -9,7 +9,7 @@ end
 -- The command has changed the reservation: its entry, and the reservation as it is now.
 local function settle(tag, command, blob)
   if command.key then
-    mark_seen(caller_key(command))
+    mark_seen(caller_key(command, staged_reservations[command.reservation_id]))
   end
   append_entry(command.type, blob)
   return answer(tag, command.reservation_id)
@@ -21,9 +21,17 @@ local function same_content(reservation, command)
     and reservation[CUSTOMER] == (command.customer_id or '')
 end
 
+-- What a line still has: units it holds, or held until its deadline passed.
+local function open_units(reservation, line)
+  if reservation[STATUS] == 'expired' then
+    return line[LAPSED]
+  end
+  return line[RESERVED] + line[ALLOCATED]
+end
+
 local function has_open_units(reservation)
   for _, line in ipairs(reservation[LINES]) do
-    if line[RESERVED] + line[ALLOCATED] > 0 then
+    if open_units(reservation, line) > 0 then
       return true
     end
   end
@@ -153,7 +161,18 @@ local function hold(command, blob)
   return take(command, blob, nil)
 end
 
--- The same content again is a repeat, whatever the generation; an expired one is held anew.
+-- Whether a line has been granted less than was asked for.
+local function is_short(reservation)
+  for _, line in ipairs(reservation[LINES]) do
+    if line[RESERVED] + line[FULFILLED] + line[RELEASED] < line[QUANTITY] then
+      return true
+    end
+  end
+  return false
+end
+
+-- The same content again is a repeat, whatever the generation, unless all of it is asked for and
+-- only a part was had; an expired one is held anew.
 local function replace(command, blob)
   local id = command.reservation_id
   local known = reservation_now(id)
@@ -163,7 +182,8 @@ local function replace(command, blob)
   if known[STATUS] ~= 'held' and known[STATUS] ~= 'expired' then
     return answer('wrong_status', id)
   end
-  if known[STATUS] == 'held' and same_content(known, command) then
+  if known[STATUS] == 'held' and same_content(known, command)
+    and (command.allow_partial or not is_short(known)) then
     return answer('repeated', id)
   end
   if command.if_generation and command.if_generation ~= known[GENERATION] then
@@ -281,7 +301,7 @@ end
 local function chosen(reservation, lines)
   local units, excesses, of = {}, {}, {}
   for i, line in ipairs(reservation[LINES]) do
-    local open = line[RESERVED] + line[ALLOCATED]
+    local open = open_units(reservation, line)
     units[i], of[line[LINE_ID]] = lines and 0 or open, { i, open }
   end
   for _, wanted in ipairs(lines or {}) do
@@ -298,8 +318,14 @@ local function chosen(reservation, lines)
   return units
 end
 
--- Units leave a line, held or allocated, and what their level has promised falls with them.
+-- Units leave a line, and what their level has promised falls with them; of a lapsed line no level
+-- has promised anything any more.
 local function take_off(line, units, counted_as)
+  line[counted_as] = line[counted_as] + units
+  if line[LAPSED] > 0 then
+    line[LAPSED] = line[LAPSED] - units
+    return
+  end
   local level = touch_level(level_name(line[SKU], line[LOCATION]))
   if line[RESERVED] > 0 then
     level[LEVEL_RESERVED] = level[LEVEL_RESERVED] - units
@@ -308,28 +334,14 @@ local function take_off(line, units, counted_as)
     level[LEVEL_ALLOCATED] = level[LEVEL_ALLOCATED] - units
     line[ALLOCATED] = line[ALLOCATED] - units
   end
-  line[counted_as] = line[counted_as] + units
-  return level
 end
 
--- The caller wants nothing more of an expired reservation: no late confirm takes its units again.
-local function give_up(command, blob)
-  local reservation = touch_reservation(command.reservation_id)
-  for _, line in ipairs(reservation[LINES]) do
-    line[LAPSED], line[RELEASED] = 0, line[RELEASED] + line[LAPSED]
-  end
-  close_when_done(command.reservation_id, reservation)
-  return settle('changed', command, blob)
-end
-
+-- What is given back of an expired reservation no late confirm takes again.
 local function release(command, blob)
   local id = command.reservation_id
   local known = reservation_now(id)
   if not known then
     return { 'not_found' }
-  end
-  if known[STATUS] == 'expired' and not command.lines then
-    return give_up(command, blob)
   end
   if not has_open_units(known) then
     return answer('repeated', id)

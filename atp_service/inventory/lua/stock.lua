@@ -191,10 +191,11 @@ local function available(name, of_channel)
   return max(0, atf - safety_stock)
 end
 
--- on_hand changes, unless a count taken later has seen these units already.
+-- on_hand changes, unless a count taken later has seen these units already. Nothing happened later
+-- than it was told; what has no time of its own happens now, after all that came before it.
 local function move_on_hand(level, units, occurred_at)
   local counted_at = level[EXTRAS] and level[EXTRAS].counted_at
-  if counted_at and occurred_at <= counted_at then
+  if counted_at and occurred_at and min(occurred_at, now) <= counted_at then
     return false
   end
   level[ON_HAND] = level[ON_HAND] + units
@@ -329,8 +330,11 @@ local function shipment_key(shipment_id, sku, location, holder)
   return 's' .. shipment_id .. SEPARATOR .. sku .. SEPARATOR .. location .. SEPARATOR .. holder
 end
 
-local function caller_key(command)
-  local subject = command.reservation_id or level_name(command.sku, command.location)
+-- `reservation` is the one that the command is about, if any: an id used again begins anew.
+local function caller_key(command, reservation)
+  local subject = reservation
+    and command.reservation_id .. SEPARATOR .. integer(reservation[CREATED_AT])
+    or level_name(command.sku, command.location)
   return 'k' .. command.type .. SEPARATOR .. subject .. SEPARATOR .. command.key
 end
 

@@ -47,13 +47,13 @@ def rotate_seen(partition: Partition, now: int) -> None:
 
 
 def apply(b: Batch, command: AnyCommand) -> Outcome:
-    key = caller_key(command)
-    if key is not None and is_seen(b, key):
-        reservation_id = getattr(command, "reservation_id", None)
-        if reservation_id is None:
-            return Unchanged()
-        known = lapses.reservation_now(b, reservation_id)
-        return reservations.answer(b, Repeated, reservation_id) if known else NotFound()
+    if getattr(command, "key", None) is not None:
+        name = getattr(command, "reservation_id", None)
+        known = lapses.reservation_now(b, name) if name is not None else None
+        if name is not None and known is None:
+            return NotFound()
+        if is_seen(b, caller_key(command, known) or ""):
+            return Unchanged() if name is None else reservations.answer(b, Repeated, name)
     return HANDLERS[str(command.__struct_config__.tag)](b, command)
 
 

@@ -68,7 +68,7 @@ def settle_document(b: Batch, level: StockLevel, document: Document) -> None:
     """A document is settled when all that is expected has come, or nothing is known to be
     expected; the latest few settled ones are kept, for news that comes late.
     """
-    settled = document.expected is None or document.received >= document.expected
+    settled = document.due is None or document.received >= document.due
     document.settled_at = b.now if settled else 0
     documents = level.extras.documents
     names = sorted(
@@ -83,8 +83,9 @@ def compare_transfer(
     b: Batch, command: TransferShipped | TransferReceived, document: Document
 ) -> None:
     """Both sides of a transfer are known: a difference is for a person, until it is made good."""
-    if (document.expected or 0) > 0 and document.received > 0:
-        difference = document.received - (document.expected or 0)
+    shipped = document.shipped or 0
+    if shipped > 0 and document.received > 0:
+        difference = document.received - shipped
         (b.opened if difference else b.settled).append(
             Notice(
                 "transfer-difference",
@@ -106,7 +107,7 @@ def customer_return(b: Batch, command: Return) -> Outcome:
     level = touch_level(b, name)
     if command.disposition in ("in_transit", "to_dc"):
         document = document_of(level, command.document or "")
-        document.expected = (document.expected or 0) + command.quantity
+        document.shipped = (document.shipped or 0) + command.quantity
         settle_document(b, level, document)
         return settle_fact(b, command, True)
     if command.disposition in RETURN_STATES:
@@ -115,7 +116,7 @@ def customer_return(b: Batch, command: Return) -> Outcome:
     if on_its_way is not None:  # has arrived
         on_its_way.received += command.quantity
         settle_document(b, level, on_its_way)
-    return settle_fact(b, command, move_on_hand(level, command.quantity, command.occurred_at_ms))
+    return settle_fact(b, command, move_on_hand(b, level, command.quantity, command.occurred_at_ms))
 
 
 def receipt(b: Batch, command: Receipt) -> Outcome:
@@ -126,7 +127,7 @@ def receipt(b: Batch, command: Receipt) -> Outcome:
         document = document_of(level, command.document)
         document.received += command.quantity
         settle_document(b, level, document)
-    return settle_fact(b, command, move_on_hand(level, command.quantity, command.occurred_at_ms))
+    return settle_fact(b, command, move_on_hand(b, level, command.quantity, command.occurred_at_ms))
 
 
 def transfer_shipped(b: Batch, command: TransferShipped) -> Outcome:
@@ -135,12 +136,14 @@ def transfer_shipped(b: Batch, command: TransferShipped) -> Outcome:
     origin = touch_level(b, level_field(command.sku, command.from_location))
     to = touch_level(b, level_field(command.sku, command.to_location))
     document = document_of(to, command.document)
-    document.expected = (document.expected or 0) + command.quantity
+    document.shipped = (document.shipped or 0) + command.quantity
     document.eta = command.eta or document.eta
     document.transfer = True
     settle_document(b, to, document)
     compare_transfer(b, command, document)
-    return settle_fact(b, command, move_on_hand(origin, -command.quantity, command.occurred_at_ms))
+    return settle_fact(
+        b, command, move_on_hand(b, origin, -command.quantity, command.occurred_at_ms)
+    )
 
 
 def transfer_received(b: Batch, command: TransferReceived) -> Outcome:
@@ -152,14 +155,14 @@ def transfer_received(b: Batch, command: TransferReceived) -> Outcome:
     document.transfer = True
     settle_document(b, to, document)
     compare_transfer(b, command, document)
-    return settle_fact(b, command, move_on_hand(to, command.quantity, command.occurred_at_ms))
+    return settle_fact(b, command, move_on_hand(b, to, command.quantity, command.occurred_at_ms))
 
 
 def adjustment(b: Batch, command: Adjustment) -> Outcome:
     if is_known(b, command):
         return Duplicate()
     level = touch_level(b, level_field(command.sku, command.location))
-    return settle_fact(b, command, move_on_hand(level, command.quantity, command.occurred_at_ms))
+    return settle_fact(b, command, move_on_hand(b, level, command.quantity, command.occurred_at_ms))
 
 
 def has_moved(level: StockLevel | None, command: Count | Snapshot) -> bool:
@@ -248,9 +251,10 @@ def incoming(b: Batch, command: Incoming) -> Outcome:
         return Duplicate()
     level = touch_level(b, level_field(command.sku, command.location))
     document = document_of(level, command.document)
-    newer = command.occurred_at_ms >= document.expected_at
+    told_at = min(command.occurred_at_ms, b.now)
+    newer = told_at >= document.expected_at
     if newer:
-        document.expected, document.expected_at = command.quantity, command.occurred_at_ms
+        document.expected, document.expected_at = command.quantity, told_at
         document.eta = command.eta or document.eta
     settle_document(b, level, document)
     return settle_fact(b, command, newer)

@@ -13,6 +13,7 @@ from atp_service.inventory.model.reservations import (
     answer,
     chosen,
     close_when_done,
+    open_units,
     settle,
     take_off,
 )
@@ -44,18 +45,19 @@ from atp_service.inventory.outcomes import (
     TooMany,
     WrongStatus,
 )
-from atp_service.inventory.reservations import Line, Reservation, Status
+from atp_service.inventory.reservations import Reservation
 from atp_service.inventory.stock import level_field
 
 
 def lines_to_fulfil(b: Batch, command: Fulfil, reservation: Reservation) -> list[LineUnits]:
-    """The lines a fulfil means. A shipment leaves once: what it took before is not meant again."""
+    """The lines a fulfil means. A shipment leaves once: what it has taken before is not meant
+    again, nor what was told of it before the confirm, when only the order was known.
+    """
     shipped = set()
     for line in reservation.lines:
-        if command.shipment_id:
-            origin = command.location or line.location
-            key = shipment_key(command.shipment_id, line.sku, origin, command.reservation_id)
-            if is_seen(b, key):
+        origin = command.location or line.location
+        for holder in (command.reservation_id, reservation.order_id) if command.shipment_id else ():
+            if is_seen(b, shipment_key(command.shipment_id or "", line.sku, origin, holder)):
                 shipped.add(line.line_id)
     wanted = command.lines
     if wanted is None:
@@ -85,7 +87,7 @@ def fulfil(b: Batch, command: Fulfil) -> Outcome:
             origin = command.location or line.location
             take_off(b, line, leaving)
             line.fulfilled += leaving
-            move_on_hand(touch_level(b, level_field(line.sku, origin)), -leaving, b.now)
+            move_on_hand(b, touch_level(b, level_field(line.sku, origin)), -leaving)
             if command.shipment_id:
                 key = shipment_key(command.shipment_id, line.sku, origin, command.reservation_id)
                 mark_seen(b, key)
@@ -110,12 +112,13 @@ def no_pick(b: Batch, command: NoPick) -> Outcome:
     reservation = touch_reservation(b, command.reservation_id)
     for line, missing in zip(reservation.lines, units, strict=True):
         if missing > 0:
-            level = take_off(b, line, missing)
+            take_off(b, line, missing)
             line.released += missing
+            name = level_field(line.sku, line.location)
+            level = touch_level(b, name)
             if command.reason == "not_in_stock":
-                move_on_hand(level, -missing, b.now)
+                move_on_hand(b, level, -missing)
             else:
-                name = level_field(line.sku, line.location)
                 change_state(b, level, name, NO_PICK_STATES[command.reason], missing)
     close_when_done(b, command.reservation_id, reservation)
     return settle(b, Changed, command)
@@ -130,10 +133,12 @@ def named_reservations(b: Batch, command: Sale) -> list[str]:
 
 
 def shipment_keys(command: Sale, ids: Sequence[str]) -> list[str]:
-    """Under what a fact's shipment is remembered: the reservations it is for, else its order."""
+    """Under what a fact's shipment is remembered: the reservations it is for, else what it names:
+    one truck carries goods for many.
+    """
     return [
         shipment_key(command.shipment_id or "", command.sku, command.location, holder)
-        for holder in ids or [command.order_id or ""]
+        for holder in ids or [command.order_id or command.reservation_id or ""]
     ]
 
 
@@ -145,19 +150,14 @@ def has_left(b: Batch, command: Sale, ids: Sequence[str]) -> bool:
 def remember_early(b: Batch, command: Sale, units: int) -> None:
     """Units sold for an order before its confirm wait for it, summed by SKU and location."""
     order = touch_order(b, command.order_id or "")
+    if not order.reservations:
+        set_deadline(b, f"o{command.order_id}", b.now + b.partition.window_ms)
     for i, (sku, location, sold) in enumerate(order.early):
         if (sku, location) == (command.sku, command.location):
             order.early[i] = (sku, location, sold + units)
             return
     if len(order.early) < EARLY_KEPT:
         order.early.append((command.sku, command.location, units))
-    if not order.reservations and len(order.early) == 1:
-        set_deadline(b, f"o{command.order_id}", b.now + b.partition.window_ms)
-
-
-def open_for_sale(status: Status, line: Line) -> int:
-    """What a line can give to a sale: what it holds, or held until its deadline passed."""
-    return line.lapsed if status == "expired" else line.open
 
 
 def sale(b: Batch, command: Sale) -> Outcome:
@@ -176,14 +176,11 @@ def sale(b: Batch, command: Sale) -> Outcome:
             known = b.reservations.get(reservation_id) or b.partition.reservations[reservation_id]
             for i, line in enumerate(known.lines):
                 if line.sku == command.sku and (line.location == command.location) == here:
-                    units = min(rest, open_for_sale(known.status, line))
+                    units = min(rest, open_units(known, line))
                     of_sku, fulfilled_before = True, fulfilled_before or line.fulfilled > 0
                     if units > 0:
                         mine = touch_reservation(b, reservation_id).lines[i]
-                        if known.status == "expired":
-                            mine.lapsed -= units
-                        else:
-                            take_off(b, mine, units)
+                        take_off(b, mine, units)
                         mine.fulfilled += units
                         rest -= units
     for reservation_id in ids:
@@ -196,7 +193,7 @@ def sale(b: Batch, command: Sale) -> Outcome:
     elif command.order_id and not of_sku:
         remember_early(b, command, rest)
     level = touch_level(b, level_field(command.sku, command.location))
-    moved = move_on_hand(level, -command.quantity, command.occurred_at_ms)
+    moved = move_on_hand(b, level, -command.quantity, command.occurred_at_ms)
     mark_seen(b, event_key(command))
     if command.shipment_id:
         for key in shipment_keys(command, ids):

@@ -51,7 +51,7 @@ from atp_service.inventory.outcomes import (
     WrongStatus,
 )
 from atp_service.inventory.reservations import Line, Order, Reservation
-from atp_service.inventory.stock import StockLevel, level_field
+from atp_service.inventory.stock import level_field
 
 Answer = Callable[[int, Reservation], Outcome]
 
@@ -63,11 +63,12 @@ def answer(b: Batch, made: Answer, reservation_id: str) -> Outcome:
 
 def settle(b: Batch, made: Answer, command: AnyCommand) -> Outcome:
     """The command has changed the reservation: its entry, and the reservation as it is now."""
-    key = caller_key(command)
+    name: str = command.reservation_id  # type: ignore[union-attr, assignment]
+    key = caller_key(command, b.reservations[name])
     if key is not None:
         mark_seen(b, key)
     append_entry(b, command)
-    return answer(b, made, command.reservation_id)  # type: ignore[union-attr, arg-type]
+    return answer(b, made, name)
 
 
 def same_content(reservation: Reservation, command: Hold | Replace) -> bool:
@@ -78,8 +79,13 @@ def same_content(reservation: Reservation, command: Hold | Replace) -> bool:
     )
 
 
+def open_units(reservation: Reservation, line: Line) -> int:
+    """What a line still has: units it holds, or held until its deadline passed."""
+    return line.lapsed if reservation.status == "expired" else line.open
+
+
 def has_open_units(reservation: Reservation) -> bool:
-    return any(line.open > 0 for line in reservation.lines)
+    return any(open_units(reservation, line) > 0 for line in reservation.lines)
 
 
 def close_when_done(b: Batch, reservation_id: str, reservation: Reservation) -> None:
@@ -200,14 +206,24 @@ def hold(b: Batch, command: Hold) -> Outcome:
     return take(b, command, None)
 
 
+def is_short(reservation: Reservation) -> bool:
+    """Whether a line has been granted less than was asked for."""
+    return any(
+        line.reserved + line.fulfilled + line.released < line.quantity for line in reservation.lines
+    )
+
+
 def replace(b: Batch, command: Replace) -> Outcome:
-    """The same content again is a repeat, whatever the generation; an expired one is held anew."""
+    """The same content again is a repeat, whatever the generation, unless all of it is asked for
+    and only a part was had; an expired one is held anew.
+    """
     known = reservation_now(b, command.reservation_id)
     if not known:
         return NotFound()
     if known.status not in ("held", "expired"):
         return WrongStatus(deepcopy(known))
-    if known.status == "held" and same_content(known, command):
+    repeated = known.status == "held" and same_content(known, command)
+    if repeated and (command.allow_partial or not is_short(known)):
         return answer(b, Repeated, command.reservation_id)
     if command.if_generation is not None and command.if_generation != known.generation:
         return GenerationMismatch(deepcopy(known))
@@ -308,21 +324,28 @@ def chosen(
     reservation: Reservation, lines: Sequence[LineUnits] | None
 ) -> tuple[list[int], list[Excess]]:
     """Which units of which lines are meant; the excesses where there are not so many."""
-    units = [0 if lines is not None else line.open for line in reservation.lines]
+    units = [
+        0 if lines is not None else open_units(reservation, line) for line in reservation.lines
+    ]
     places = {line.line_id: i for i, line in enumerate(reservation.lines)}
     excesses = []
     for wanted in lines or ():
         place = places.get(wanted.line_id)
-        open_units = -1 if place is None else reservation.lines[place].open
-        if place is None or wanted.quantity > open_units:
-            excesses.append(Excess(wanted.line_id, wanted.quantity, open_units))
+        left = -1 if place is None else open_units(reservation, reservation.lines[place])
+        if place is None or wanted.quantity > left:
+            excesses.append(Excess(wanted.line_id, wanted.quantity, left))
         else:
             units[place] = wanted.quantity
     return units, excesses
 
 
-def take_off(b: Batch, line: Line, units: int) -> StockLevel:
-    """Units leave a line, held or allocated, and what their level has promised falls with them."""
+def take_off(b: Batch, line: Line, units: int) -> None:
+    """Units leave a line, and what their level has promised falls with them; of a lapsed line no
+    level has promised anything any more.
+    """
+    if line.lapsed > 0:
+        line.lapsed -= units
+        return
     level = touch_level(b, level_field(line.sku, line.location))
     if line.reserved > 0:
         level.reserved -= units
@@ -330,25 +353,13 @@ def take_off(b: Batch, line: Line, units: int) -> StockLevel:
     else:
         level.allocated -= units
         line.allocated -= units
-    return level
-
-
-def give_up(b: Batch, command: Release) -> Outcome:
-    """The caller wants nothing more of an expired reservation: no late confirm takes it again."""
-    reservation = touch_reservation(b, command.reservation_id)
-    for line in reservation.lines:
-        line.released += line.lapsed
-        line.lapsed = 0
-    close_when_done(b, command.reservation_id, reservation)
-    return settle(b, Changed, command)
 
 
 def release(b: Batch, command: Release) -> Outcome:
+    """What is given back of an expired reservation no late confirm takes again."""
     known = reservation_now(b, command.reservation_id)
     if not known:
         return NotFound()
-    if known.status == "expired" and command.lines is None:
-        return give_up(b, command)
     if not has_open_units(known):
         return answer(b, Repeated, command.reservation_id)
     units, excesses = chosen(known, command.lines)

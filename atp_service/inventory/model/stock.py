@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from msgspec import Struct
 from msgspec.structs import replace
 
-from atp_service.inventory.commands import AnyCommand, Fact, SafetyStock
+from atp_service.inventory.commands import AnyCommand, Fact
 from atp_service.inventory.journal import Notice
 from atp_service.inventory.reservations import Order, Reservation
 from atp_service.inventory.stock import (
@@ -159,10 +159,12 @@ def available(b: Batch, name: str, of_channel: int) -> int:
     return max(0, level.atf - level.safety_stock(of_channel))
 
 
-def move_on_hand(level: StockLevel, units: int, occurred_at: int) -> bool:
-    """on_hand changes, unless a count taken later has seen these units already."""
+def move_on_hand(b: Batch, level: StockLevel, units: int, occurred_at: int | None = None) -> bool:
+    """on_hand changes, unless a count taken later has seen these units already. Nothing happened
+    later than it was told; what has no time of its own happens now, after all that came before it.
+    """
     counted_at = level.extras.counted_at
-    if counted_at is not None and occurred_at <= counted_at:
+    if counted_at is not None and occurred_at is not None and min(occurred_at, b.now) <= counted_at:
         return False
     level.on_hand += units
     level.moves += 1
@@ -235,15 +237,18 @@ def shipment_key(shipment_id: str, sku: str, location: str, holder: str) -> str:
     return SEPARATOR.join((f"s{shipment_id}", sku, location, holder))
 
 
-def caller_key(command: AnyCommand) -> str | None:
-    """Under what a caller's own idempotency key is remembered; None where it gave none."""
+def caller_key(command: AnyCommand, reservation: Reservation | None = None) -> str | None:
+    """Under what a caller's own idempotency key is remembered; None where it gave none.
+
+    `reservation` is the one that the command is about, if any: an id used again begins anew.
+    """
     key = getattr(command, "key", None)
     if key is None:
         return None
-    if isinstance(command, SafetyStock):
-        subject = level_field(command.sku, command.location)
+    if reservation is not None:
+        subject = f"{command.reservation_id}{SEPARATOR}{reservation.created_at}"  # type: ignore[union-attr]
     else:
-        subject = getattr(command, "reservation_id", "")
+        subject = level_field(command.sku, command.location)  # type: ignore[union-attr, arg-type]
     return f"k{command.__struct_config__.tag}{SEPARATOR}{subject}{SEPARATOR}{key}"
 
 
