@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
 import pytest
+from msgspec import structs
 from redis.asyncio import Redis
 
 from atp_service.inventory.commands import (
@@ -209,6 +210,27 @@ async def test_more_lapsed_holds_than_one_call_reaps_are_reaped_before_a_refusal
     while await store.now_ms() < after:
         await redis.ping()
     assert isinstance(await store.apply(hold("everything", 120)), Held)
+
+
+async def test_big_carts_that_are_confirmed_together_take_more_than_one_call(
+    redis_url: str,
+) -> None:
+    """So that nobody else waits for all of them."""
+    calls: list[int] = []
+    store = Store(redis_url, observe=lambda commands, *_: calls.append(commands))
+    await store.open(Witness())
+    skus = [f"SKU-{n}" for n in range(100)]
+    lines = [HoldLine(line_id=sku, sku=sku, location="DC", quantity=1) for sku in skus]
+    carts = [f"cart-{n}" for n in range(40)]
+    await store.apply_all([receipt(sku, 40, sku=sku) for sku in skus])
+    for cart in carts:
+        big = structs.replace(hold(cart), lines=lines, fingerprint=fingerprint(lines))
+        assert isinstance(await store.apply(big), Held)
+    calls.clear()
+    confirms = [Confirm(reservation_id=cart, order_id=cart) for cart in carts]
+    assert all(isinstance(outcome, Confirmed) for outcome in await store.apply_all(confirms))
+    assert len(calls) > 1
+    await store.close()
 
 
 async def test_what_is_sold_out_is_refused_at_once_however_many_other_holds_are_due(

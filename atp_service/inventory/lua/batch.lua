@@ -201,13 +201,16 @@ end
 begin()
 read_ahead(commands)
 for i = 1, #commands do
-  local command = commands[i]
-  local succeeded, reply = pcall(apply, command, ARGV[i + 3])
-  if not succeeded then
-    begin()
-    reply = { 'faulted', 0, type(reply) == 'table' and reply.err or tostring(reply) }
+  if work < WORK_A_CALL then
+    local succeeded, reply = pcall(apply, commands[i], ARGV[i + 3])
+    if not succeeded then
+      begin()
+      reply = { 'faulted', 0, type(reply) == 'table' and reply.err or tostring(reply) }
+    end
+    replies[i] = reply
+  else
+    replies[i] = { 'again' }
   end
-  replies[i] = reply
 end
 write()
 return replies

@@ -100,11 +100,12 @@ local function read_due()
   return found
 end
 
--- Reap what is due, earliest first, at most `limit`; answers how many, and whether more are due.
+-- Reap what is due, earliest first, at most `limit` and until the call has done enough; answers how
+-- many, and whether more are due.
 local function reap(limit)
   due = due or read_due()
   local reaped = 0
-  while reaped < limit and due_place < #due do
+  while reaped < limit and due_place < #due and work < WORK_A_CALL do
     due_place = due_place + 1
     local member = due[due_place]
     -- The batch may have moved the deadline since: what it has in hand decides.

@@ -44,6 +44,7 @@ LARGEST = 9007199254740991 -- 2^53 - 1: beyond it a Lua number loses units
 EARLY_KEPT = 100 -- rows of an order's early sales; what is beyond is a plain sale
 SETTLED_DOCUMENTS_KEPT = 16 -- of a level, for news that comes late
 DUE_READ = 101 -- deadlines read once per batch: what one call reaps at most, and one to see more
+WORK_A_CALL = 2000 -- lines and levels changed in one call: a few ms; what comes after: again
 REAPED_FOR_PROMISES = 50 -- so that a refusal stays within a few ms; beyond it: again
 VALUES_AT_ONCE = 1000 -- per call: unpack fails near 8,000
 DAMAGED_REST_MS = 60000 -- until a deadline is looked at again behind which something is damaged

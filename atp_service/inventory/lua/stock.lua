@@ -29,6 +29,7 @@ local reservation_blobs = {}
 local new_levels, new_reservations, new_orders, new_seen = {}, {}, {}, {}
 local new_locations, new_deadlines, new_feeds, new_entries = {}, {}, {}, {}
 local plain_heads = {}
+local work = 0 -- lines and levels changed so far
 
 -- The command in hand: what it has touched, in the order of touching, and what it gives notice of.
 local staged_levels, staged_reservations, staged_orders = {}, {}, {}
@@ -430,6 +431,7 @@ local function append_entry(type, blob)
     size = size + 2
   end
   parts[1], parts[3] = array_of(size - 1), pack_head(type, moved)
+  work = work + #touched_levels
   local id, body = format('%d-0', at), concat(parts)
   local next_digest = redis.sha1hex(digest .. id .. body)
 
@@ -447,7 +449,7 @@ local function append_entry(type, blob)
   end
   for i = 1, #touched_reservations do
     local name = touched_reservations[i]
-    size = size + 2
+    size, work = size + 2, work + #staged_reservations[name][LINES]
     reservations[name], new_reservations[name] = staged_reservations[name], parts[size]
   end
   for i = 1, #touched_orders do

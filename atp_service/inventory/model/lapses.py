@@ -5,6 +5,7 @@ Mirrors `lua/lapses.lua`.
 
 from atp_service.inventory.commands import Expire, Lapse
 from atp_service.inventory.model.stock import (
+    WORK_A_CALL,
     Batch,
     Refuse,
     append_entry,
@@ -99,13 +100,15 @@ def meet_deadline(b: Batch, member: str) -> None:
 
 
 def reap(b: Batch, limit: int) -> tuple[int, bool]:
-    """Reap what is due, earliest first, at most `limit`: how many, and whether more are due."""
+    """Reap what is due, earliest first, at most `limit` and until the call has done enough: how
+    many, and whether more are due.
+    """
     if b.due is None:
         deadlines = b.partition.deadlines.items()
         due = sorted((at, member.encode()) for member, at in deadlines if at <= b.now)
         b.due = [member.decode() for _, member in due[:DUE_READ]]
     reaped = 0
-    while reaped < limit and b.due_place < len(b.due):
+    while reaped < limit and b.due_place < len(b.due) and b.work < WORK_A_CALL:
         member = b.due[b.due_place]
         b.due_place += 1
         # The batch may have moved the deadline since: what it has in hand decides.

@@ -18,6 +18,7 @@ from atp_service.inventory.stock import (
 
 LARGEST = 2**53 - 1
 EARLY_KEPT = 100
+WORK_A_CALL = 2000
 SETTLED_DOCUMENTS_KEPT = 16
 
 
@@ -76,6 +77,7 @@ class Batch:
         self.due: list[str] | None = None
         self.due_place = 0
         self.reaped_for_promises = 0
+        self.work = 0
         self.new_deadlines: dict[str, int | None] = {}
         self.begin()
 
@@ -296,6 +298,7 @@ def append_entry(b: Batch, command: AnyCommand) -> None:
         reservation.seq = at
     if not any(deltas):
         deltas = []
+    b.work += len(b.levels) + sum(len(r.lines) for r in b.reservations.values())
     kind = str(command.__struct_config__.tag)
     entry = ModelEntry(
         seq=at,
