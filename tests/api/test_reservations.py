@@ -227,6 +227,36 @@ async def test_a_changed_cart_replaces_its_lines_and_keeps_its_channel(
     problem(await shop.put("/v1/reservations/cart-9", json={"lines": lines}), 404, "not-found")
 
 
+async def test_a_replace_that_comes_again_after_the_confirm_is_a_repeat(
+    shop: httpx.AsyncClient, stocked: Stocked
+) -> None:
+    await stocked(5)
+    cart_url = "/v1/reservations/cart-1"
+    await hold(shop, quantity=1)
+    body = {"lines": [{"line_id": "1", "sku": "SKU-1", "location": "DC-1", "quantity": 2}]}
+    assert (await shop.put(cart_url, json=body)).json()["generation"] == 2
+    confirmed = await shop.post(f"{cart_url}/confirm", json={"order_id": "order-1"})
+    again = await shop.put(cart_url, json=body)
+    assert (again.status_code, again.headers["idempotent-replayed"]) == (200, "true")
+    assert again.json()["lines"] == confirmed.json()["lines"]
+    body["lines"][0]["quantity"] = 3
+    problem(await shop.put(cart_url, json=body), 409, "reservation-not-held")
+
+
+async def test_a_cart_of_which_units_have_left_is_not_replaced_and_told_why(
+    shop: httpx.AsyncClient, stocked: Stocked
+) -> None:
+    await stocked(5)
+    await hold(shop, quantity=3)
+    sold = {"sku": "SKU-1", "location": "DC-1", "quantity": 1, "reservation_id": "cart-1"}
+    await shop.post("/v1/stock-events", json=stock_event("sale", **sold))
+    body = {"lines": [{"sku": "SKU-1", "location": "DC-1", "quantity": 2}]}
+    refused = problem(
+        await shop.put("/v1/reservations/cart-1", json=body), 409, "reservation-not-held"
+    )
+    assert "have left" in refused["detail"]
+
+
 async def test_from_cart_to_doorstep(shop: httpx.AsyncClient, stocked: Stocked) -> None:
     await stocked(5)
     await hold(shop, quantity=4)

@@ -65,9 +65,10 @@ def answer(
             return no_reservation(reservation_id)
         case WrongStatus():
             status = outcome.reservation.status
-            return problem(
-                wrong_status, f"{reservation_id} is {status}.", reservation_status=status
-            )
+            detail = f"{reservation_id} is {status}."
+            if status == "held" and wrong_status == "reservation-not-held":
+                detail = f"Units of {reservation_id} have left: it can't be replaced any more."
+            return problem(wrong_status, detail, reservation_status=status)
         case GenerationMismatch():
             generation = outcome.reservation.generation
             return problem(

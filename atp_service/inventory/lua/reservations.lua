@@ -164,27 +164,28 @@ end
 -- Whether a line has been granted less than was asked for.
 local function is_short(reservation)
   for _, line in ipairs(reservation[LINES]) do
-    if line[RESERVED] + line[FULFILLED] + line[RELEASED] < line[QUANTITY] then
+    if open_units(reservation, line) + line[FULFILLED] + line[RELEASED] < line[QUANTITY] then
       return true
     end
   end
   return false
 end
 
--- The same content again is a repeat, whatever the generation, unless all of it is asked for and
--- only a part was had; an expired one is held anew.
+-- The same content again is a repeat, whatever the generation and also once it is confirmed, unless
+-- all of it is asked for and only a part was had; an expired one is held anew.
 local function replace(command, blob)
   local id = command.reservation_id
   local known = reservation_now(id)
   if not known then
     return { 'not_found' }
   end
-  if known[STATUS] ~= 'held' and known[STATUS] ~= 'expired' then
-    return answer('wrong_status', id)
-  end
-  if known[STATUS] == 'held' and same_content(known, command)
+  local stands = known[STATUS] == 'held' or known[STATUS] == 'confirmed'
+  if stands and same_content(known, command)
     and (command.allow_partial or not is_short(known)) then
     return answer('repeated', id)
+  end
+  if known[STATUS] ~= 'held' and known[STATUS] ~= 'expired' then
+    return answer('wrong_status', id)
   end
   if command.if_generation and command.if_generation ~= known[GENERATION] then
     return answer('generation_mismatch', id)

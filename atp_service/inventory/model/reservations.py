@@ -209,22 +209,23 @@ def hold(b: Batch, command: Hold) -> Outcome:
 def is_short(reservation: Reservation) -> bool:
     """Whether a line has been granted less than was asked for."""
     return any(
-        line.reserved + line.fulfilled + line.released < line.quantity for line in reservation.lines
+        open_units(reservation, line) + line.fulfilled + line.released < line.quantity
+        for line in reservation.lines
     )
 
 
 def replace(b: Batch, command: Replace) -> Outcome:
-    """The same content again is a repeat, whatever the generation, unless all of it is asked for
-    and only a part was had; an expired one is held anew.
+    """The same content again is a repeat, whatever the generation and also once it is confirmed,
+    unless all of it is asked for and only a part was had; an expired one is held anew.
     """
     known = reservation_now(b, command.reservation_id)
     if not known:
         return NotFound()
-    if known.status not in ("held", "expired"):
-        return WrongStatus(deepcopy(known))
-    repeated = known.status == "held" and same_content(known, command)
+    repeated = known.status in ("held", "confirmed") and same_content(known, command)
     if repeated and (command.allow_partial or not is_short(known)):
         return answer(b, Repeated, command.reservation_id)
+    if known.status not in ("held", "expired"):
+        return WrongStatus(deepcopy(known))
     if command.if_generation is not None and command.if_generation != known.generation:
         return GenerationMismatch(deepcopy(known))
     if any(line.fulfilled > 0 for line in known.lines):
