@@ -415,11 +415,36 @@ def _at_the_counter(draw: st.DrawFn) -> list[AnyCommand]:
     ]
 
 
+def _moved(place: str) -> st.SearchStrategy[AnyCommand]:
+    units = st.sampled_from([-2, 1, 3])
+    return _fact(Adjustment, sku=st.just("A"), location=st.just(place), quantity=units)
+
+
+@st.composite
+def _asked_again(draw: st.DrawFn) -> list[AnyCommand]:
+    """A cart of which there may be only a part, and the same once more."""
+    lines = draw(_cart)
+    cart: dict[str, Any] = {
+        "reservation_id": draw(reservation_ids),
+        "lines": lines,
+        "fingerprint": fingerprint(lines),
+        "ttl_ms": draw(ttls),
+    }
+    again = Replace(**cart, allow_partial=draw(st.booleans()))
+    between = draw(st.lists(_moved("DC") | _confirm, max_size=1))
+    return [
+        draw(_moved("DC")),
+        Hold(**cart, allow_partial=True),
+        *between,
+        again,
+    ]
+
+
 histories = st.one_of(
     _histories(steps, 14),
     _histories(steps, 14),
     *(_histories(_steps(theme), 8) for theme in (_selling, _shipping, _counting)),
-    _histories(st.builds(Step, aims, st.just(False), _at_the_counter()), 4),
+    _histories(st.builds(Step, aims, st.just(False), _at_the_counter() | _asked_again()), 4),
 )
 
 # Damage of one value or two; then repairs, some of them twice or late, among what goes on.
@@ -477,11 +502,6 @@ _on_shelf = f"l{level_field('A', 'DC')}"
 
 def _unreadable(images: st.SearchStrategy[str]) -> st.SearchStrategy[Damage]:
     return st.builds(Damage, image=images, how=st.just("unreadable"), units=st.integers(0, 6))
-
-
-def _moved(place: str) -> st.SearchStrategy[AnyCommand]:
-    units = st.sampled_from([-2, 1, 3])
-    return _fact(Adjustment, sku=st.just("A"), location=st.just(place), quantity=units)
 
 
 _due_beside_others = st.builds(
