@@ -12,7 +12,7 @@ from atp_service import metrics
 from atp_service.catalog import Catalog
 from atp_service.catalog import Unavailable as MasterDataUnavailable
 from atp_service.facts.closing import lines_left_out
-from atp_service.facts.events import AHEAD_MS, AnyEvent, Unfit, read_event, tidy
+from atp_service.facts.events import AHEAD_MS, AnyEvent, Unfit, names_sent, read_event, tidy
 from atp_service.facts.merging import Observed, merged
 from atp_service.facts.parking import park
 from atp_service.facts.translation import Closing, names_of, places_told, translate
@@ -54,29 +54,35 @@ class Arrival(Struct, frozen=True):
 
 class EventResult(Struct, frozen=True, omit_defaults=True):
     """What became of an event. `waiting`: it needs the ledger, which is away or not there yet; send
-    it again."""
+    it again.
 
-    source: str
-    id: str
+    `source` and `id` are as they were sent, None where they are no texts; `known_as` is the source
+    and the id that its entry has, if it left one.
+    """
+
+    source: str | None
+    id: str | None
     status: Status
     reason: str | None = None
     detail: str | None = None
     seq: int = 0
+    known_as: tuple[str, str] = ("", "")
 
 
 class _Work:
     """An arrival on its way: it gets a command and then a result, or a result at once.
 
-    `line` is what the end of a snapshot has to say before.
+    `line` is what the end of a snapshot has to say before; `timeless` is what may be of any age.
     """
 
-    __slots__ = ("arrival", "command", "line", "result")
+    __slots__ = ("arrival", "command", "line", "result", "timeless")
 
     command: Fact
 
     def __init__(self, arrival: Arrival) -> None:
         self.arrival = arrival
         self.line: Snapshot | None = None
+        self.timeless = False
         self.result: EventResult | None = None
 
     def takes(self, told: Fact | Closing) -> None:
@@ -93,10 +99,14 @@ class _Work:
 
     def ends(self, status: Status, reason: str | None = None, seq: int = 0) -> None:
         command = self.command
+        known_as = command.source, command.event_id
+        sent: tuple[str | None, str | None] = known_as
         detail = None
         if isinstance(command, Park):
-            reason, detail = command.reason, command.detail
-        self.result = EventResult(command.source, command.event_id, status, reason, detail, seq)
+            sent = names_sent(self.arrival.payload)
+            if reason is None:
+                reason, detail = command.reason, command.detail
+        self.result = EventResult(*sent, status, reason, detail, seq, known_as)
 
 
 class Facts:
@@ -160,6 +170,8 @@ class Facts:
             detail=tidy(str(error), 300),
             source=told.source,
             event_id=told.event_id if isinstance(told, Unfit) else told.id,
+            occurred_at_ms=told.occurred_at_ms,
+            traceparent=told.traceparent,
         )
         work = _Work(arrival)
         self._park(work, unfit, now_ms)
@@ -212,7 +224,8 @@ class Facts:
             if event.reason != "malformed":
                 self._park(work, event, now_ms)
             elif subject is None:
-                work.result = EventResult("", "", "rejected", event.reason, event.detail)
+                sent = names_sent(work.arrival.payload)
+                work.result = EventResult(*sent, "rejected", event.reason, event.detail)
             else:
                 self._park(work, structs.replace(event, subject=tidy(subject, 200)), now_ms)
             return None
@@ -225,6 +238,7 @@ class Facts:
                 detail=f"{event.time.isoformat()} is more than 5 minutes ahead",
                 source=event.source,
                 event_id=event.id,
+                traceparent=event.traceparent,
             )
             self._park(work, ahead, now_ms)
             return None
@@ -249,6 +263,16 @@ class Facts:
         return True
 
     def _park(self, work: _Work, unfit: Unfit, now_ms: int) -> None:
+        told_at_ms = unfit.occurred_at_ms
+        if told_at_ms is not None and told_at_ms > now_ms + AHEAD_MS:
+            told_at_ms = None
+        # What has no id of its own is known by its arrival, which doesn't come again for long.
+        work.timeless = told_at_ms is None and unfit.event_id != ""
+        unfit = structs.replace(
+            unfit,
+            occurred_at_ms=told_at_ms,
+            traceparent=unfit.traceparent or work.arrival.traceparent,
+        )
         feed = self._catalog.feeds.get(unfit.source)
         work.command = park(
             unfit,
@@ -259,9 +283,10 @@ class Facts:
         )
 
     async def _recognise(self, works: Sequence[_Work], now_ms: int) -> None:
-        """What is older than the dedupe window may be known to the ledger alone."""
+        """What is older than the dedupe window may be known to the ledger alone; so may be what
+        can't be applied any more, and what nobody can tell the age of."""
         oldest_ms = now_ms - self._window_ms
-        old = [work for work in works if work.command.occurred_at_ms < oldest_ms]
+        old = [work for work in works if work.timeless or work.command.occurred_at_ms < oldest_ms]
         if not old:
             return
         try:
@@ -411,4 +436,6 @@ def _stumbled(command: Fact, message: str) -> Unfit:
         detail=tidy(message, 300),
         source=command.source,
         event_id=command.event_id,
+        occurred_at_ms=command.occurred_at_ms,
+        traceparent=command.traceparent,
     )
