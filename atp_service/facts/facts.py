@@ -13,7 +13,7 @@ from atp_service.catalog import Catalog
 from atp_service.catalog import Unavailable as MasterDataUnavailable
 from atp_service.facts.closing import lines_left_out
 from atp_service.facts.events import AHEAD_MS, AnyEvent, Unfit, names_sent, read_event, tidy
-from atp_service.facts.merging import Observed, merged
+from atp_service.facts.merging import Merging, Observed
 from atp_service.facts.parking import park
 from atp_service.facts.translation import Closing, names_of, places_told, translate
 from atp_service.facts.underway import UnderWay
@@ -139,6 +139,7 @@ class Facts:
         be given again.
         """
         now_ms = self._clock()
+        merging = Merging(self._store, self._ledger)
         works = [_Work(arrival) for arrival in arrivals]
         with self._under_way.call() as before:
             try:
@@ -150,10 +151,10 @@ class Facts:
                     if kind == "closing":
                         if before:
                             await asyncio.wait(before)
-                        await self._close(alike, now_ms)
+                        await self._close(alike, merging, now_ms)
                     else:
                         # A count adds up what came before it: that has to be in the journal.
-                        await self._change(alike, now_ms)
+                        await self._change(alike, merging, now_ms)
                         self._note(alike)
             except BaseException:
                 self._note(works)
@@ -175,7 +176,7 @@ class Facts:
         )
         work = _Work(arrival)
         self._park(work, unfit, now_ms)
-        await self._change([work], now_ms)
+        await self._change([work], Merging(self._store, self._ledger), now_ms)
         return _results([work])[0]
 
     # From arrival to command.
@@ -311,10 +312,10 @@ class Facts:
 
     # From command to result.
 
-    async def _change(self, works: Sequence[_Work], now_ms: int) -> None:
+    async def _change(self, works: Sequence[_Work], merging: Merging, now_ms: int) -> None:
         """Through the door, in order; what was observed again as long as its level moves."""
         for _ in range(ROUNDS):
-            await self._merge(works)
+            await self._merge(works, merging)
             todo = [work for work in works if work.result is None]
             if not todo:
                 return
@@ -325,7 +326,7 @@ class Facts:
             if work.result is None:
                 work.ends("waiting", "moved")
 
-    async def _merge(self, works: Iterable[_Work]) -> None:
+    async def _merge(self, works: Iterable[_Work], merging: Merging) -> None:
         todo, observed = [], []
         for work in works:
             if work.result is None and isinstance(work.command, Observed):
@@ -333,14 +334,13 @@ class Facts:
                 observed.append(work.command)
         if not observed:
             return
-        whole = await merged(observed, self._store, self._ledger)
-        for work, command in zip(todo, whole, strict=True):
-            if command is None:
-                work.ends("waiting", "ledger-away")
+        for work, merged in zip(todo, await merging.merged(observed), strict=True):
+            if isinstance(merged, str):
+                work.ends("waiting", merged)
             else:
-                work.command = command
+                work.command = merged
 
-    async def _close(self, works: Sequence[_Work], now_ms: int) -> None:
+    async def _close(self, works: Sequence[_Work], merging: Merging, now_ms: int) -> None:
         """Ends of snapshots: what a source left out is told to be 0, then that there is no more.
 
         In this order a crash in between does no harm: it all comes again, and what was told is
@@ -351,17 +351,19 @@ class Facts:
             if work.result is not None or not isinstance(closed, SnapshotClosed):
                 continue
             try:
-                if await self._may_close(work, closed, now_ms):
-                    await self._tell_left_out(work, closed, now_ms)
+                if await self._may_close(work, closed, merging, now_ms):
+                    await self._tell_left_out(work, closed, merging, now_ms)
             except Unavailable:
                 work.ends("waiting", "ledger-away")
             if work.result is None:
-                await self._change([work], now_ms)
+                await self._change([work], merging, now_ms)
                 self._under_way.forget(closed)
 
-    async def _may_close(self, work: _Work, closed: SnapshotClosed, now_ms: int) -> bool:
+    async def _may_close(
+        self, work: _Work, closed: SnapshotClosed, merging: Merging, now_ms: int
+    ) -> bool:
         """Whether the ledger has all lines that came before. Raises the ledger's Unavailable."""
-        if work.line is not None and not await self._tell(work, [work.line], now_ms):
+        if work.line is not None and not await self._tell(work, [work.line], merging, now_ms):
             return False
         seq = await self._store.last_seq()
         await self._ledger.wait_for(self._store.epoch, seq, RECORDING_SECONDS)
@@ -375,20 +377,24 @@ class Facts:
             work.ends("waiting", "lines-waiting")
         return work.result is None
 
-    async def _tell_left_out(self, work: _Work, closed: SnapshotClosed, now_ms: int) -> None:
+    async def _tell_left_out(
+        self, work: _Work, closed: SnapshotClosed, merging: Merging, now_ms: int
+    ) -> None:
         pages = 0
         async for lines in lines_left_out(closed, self._catalog, self._ledger):
             if pages == CLOSING_PAGES:
                 work.ends("waiting", "closing")
                 return
-            if not await self._tell(work, lines, now_ms):
+            if not await self._tell(work, lines, merging, now_ms):
                 return
             pages += 1
 
-    async def _tell(self, work: _Work, lines: Sequence[Snapshot], now_ms: int) -> bool:
+    async def _tell(
+        self, work: _Work, lines: Sequence[Snapshot], merging: Merging, now_ms: int
+    ) -> bool:
         """Lines that the end of a snapshot says; it waits if one of them has to."""
         parts = [work.part(line) for line in lines]
-        await self._change(parts, now_ms)
+        await self._change(parts, merging, now_ms)
         for part in parts:
             if part.result is not None and part.result.status == "waiting":
                 work.ends("waiting", part.result.reason)
