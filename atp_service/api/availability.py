@@ -236,7 +236,7 @@ class _View:
     def _by_day(self, level: StockLevel, refusal: str | None) -> list[DayAvailability]:
         """ATP(day): the minimum from that day to the horizon, floored at 0 last."""
         incoming = incoming_of(level.extras.documents)
-        # An eta may be a date or a moment; units without one are promised for no day.
+        # An eta is a date, or a moment in UTC; units without one are promised for no day.
         ats_before_flooring = level.atf - level.safety_stock(self._channel_safety_stock)
         expected = [
             ats_before_flooring

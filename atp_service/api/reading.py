@@ -16,7 +16,7 @@ from atp_service.api.answers import Call
 from atp_service.api.asgi import Receive, Scope
 from atp_service.api.pointing import located
 from atp_service.api.problems import Refused, invalid, problem, too_large, unreadable
-from atp_service.catalog.words import Id
+from atp_service.catalog.words import Id, traceparent_of
 
 T = TypeVar("T")
 
@@ -26,7 +26,6 @@ SLASH = "\x1f"
 # What follows is one id to the end of the path, slashes and all.
 _TO_THE_END = "/v1/trace/"
 
-_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}").fullmatch
 _KEY = re.compile("[ -~]{1,255}").fullmatch
 _OWN_PREFIX = f"{token_hex(8)}-"
@@ -74,7 +73,7 @@ def call_of(headers: dict[bytes, bytes]) -> Call:
         if request_id and _REQUEST_ID(request_id)
         else _OWN_PREFIX + str(next(_own_number)),
         None if key is None else key.decode("latin-1"),
-        trace.decode() if trace and _TRACEPARENT(trace) else None,
+        None if trace is None else traceparent_of(trace.decode("latin-1")),
     )
 
 

@@ -80,7 +80,7 @@ class StockEvents:
         ]
         told = await self._facts.apply(arrivals)
         results = [_outcome(result) for result in told]
-        kept = [(result.source, result.id) for result in told if _leaves_an_entry(result)]
+        kept = [result.known_as for result in told if _leaves_an_entry(result)]
         if self._durability == "ledger" and kept:
             seq = await self._store.last_seq()
             await self._ledger.wait_for_events(
@@ -115,16 +115,26 @@ class _Event(Struct):
     data: _Shipped
 
 
+_decode_shipped = msgspec.json.Decoder(_Event).decode
+
+
 def _shipments(
     told: Sequence[EventResult], payloads: Sequence[bytes]
 ) -> dict[tuple[str, str], str]:
     """The shipments that the duplicates among the events tell of."""
     return {
-        (result.source, result.id): shipment
+        result.known_as: shipment
         for result, payload in zip(told, payloads, strict=True)
-        if result.status == "duplicate"
-        and (shipment := msgspec.json.decode(payload, type=_Event).data.shipment_id)
+        if result.status == "duplicate" and (shipment := _shipment_in(payload))
     }
+
+
+def _shipment_in(payload: bytes) -> str | None:
+    """None as well of what was parked because it can't be read so."""
+    try:
+        return _decode_shipped(payload).data.shipment_id
+    except (DecodeError, RecursionError):
+        return None
 
 
 def _leaves_an_entry(result: EventResult) -> bool:
@@ -136,8 +146,8 @@ def _leaves_an_entry(result: EventResult) -> bool:
 
 def _outcome(result: EventResult) -> EventOutcome:
     return EventOutcome(
-        result.source or None,
-        result.id or None,
+        result.source,
+        result.id,
         result.status,
         result.reason or UNSET,
         result.detail or UNSET,

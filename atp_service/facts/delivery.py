@@ -4,8 +4,11 @@ A message's reply subject says so:
 $JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<deliveries>.<seq>.<seq>.<time>.<pending>[.<any>]
 """
 
+from collections.abc import Mapping
+
 from msgspec import Struct
 
+from atp_service.catalog.words import traceparent_of
 from atp_service.facts.facts import Arrival
 
 
@@ -25,6 +28,15 @@ def delivery_of(reply: str) -> Delivery:
     return Delivery(told[0], int(told[2]), int(told[3]), told[5], int(told[6]))
 
 
-def arrival_of(payload: bytes, subject: str, delivery: Delivery) -> Arrival:
+def arrival_of(
+    payload: bytes, subject: str, delivery: Delivery, headers: Mapping[str, str] | None
+) -> Arrival:
     """The message as it arrived: known by its place on the stream, whoever fetches it."""
-    return Arrival(payload, subject, f"{delivery.stream}/{delivery.seq}/{delivery.time}")
+    place = f"{delivery.stream}/{delivery.seq}/{delivery.time}"
+    return Arrival(payload, subject, place, _trace_in(headers) if headers else None)
+
+
+def _trace_in(headers: Mapping[str, str]) -> str | None:
+    """Clients write the name of a header as they like."""
+    told = (value for name, value in headers.items() if name.lower() == "traceparent")
+    return traceparent_of(next(told, None))

@@ -11,8 +11,9 @@ from operator import attrgetter
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
+from atp_service.catalog.words import traceparent_of
 from atp_service.inventory.commands import Disposition
 
 Id = Annotated[str, Meta(min_length=1, max_length=64)]
@@ -20,19 +21,21 @@ LocationId = Annotated[str, Meta(min_length=1, max_length=32)]
 Quantity = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 Level = Annotated[int, Meta(ge=0, le=1_000_000_000)]
 Difference = Annotated[int, Meta(ge=-1_000_000_000, le=1_000_000_000)]
-FreeText = Annotated[str, Meta(max_length=1_000)]
 
 AHEAD_MS: Final = 300_000  # clocks differ; an event of later than this is wrong
 
 
 class Event(Struct, frozen=True, kw_only=True, tag_field="type"):
-    """The envelope. `source` is the feed's id; (`source`, `id`) makes the event happen once."""
+    """The envelope. `source` is the feed's id; (`source`, `id`) makes the event happen once.
+
+    Whatever stands for a traceparent stops no fact: what is none is None once the event is read.
+    """
 
     specversion: Literal["1.0"]
     id: Id
     source: Id
     time: Annotated[datetime, Meta(tz=True)]
-    traceparent: Annotated[str, Meta(max_length=64)] | None = None
+    traceparent: Any = None
 
     @property
     def occurred_at_ms(self) -> int:
@@ -92,7 +95,7 @@ class AdjustmentData(Struct, frozen=True, kw_only=True):
     location: LocationId
     quantity: Difference
     unit: Id | None = None
-    reason: FreeText | None = None
+    reason: str | None = None
 
 
 class CountData(Struct, frozen=True, kw_only=True):
@@ -195,13 +198,18 @@ AnyEvent = StockEvent | Heartbeat
 
 
 class Unfit(Struct, frozen=True, kw_only=True):
-    """Why something can't be applied. `subject` is what to mend: one open exception for each."""
+    """Why something can't be applied. `subject` is what to mend: one open exception for each.
+
+    `occurred_at_ms` is None where it doesn't say when it happened, or says what can't be.
+    """
 
     reason: str
     subject: str
     detail: str
     source: str = ""
     event_id: str = ""
+    occurred_at_ms: int | None = None
+    traceparent: str | None = None
 
 
 def read_event(payload: bytes) -> AnyEvent | Unfit:
@@ -212,12 +220,37 @@ def read_event(payload: bytes) -> AnyEvent | Unfit:
     try:
         event = _decode(payload)
     except _UNREADABLE as error:
-        return _diagnose(payload, str(error))
+        return structs.replace(_diagnose(payload, str(error)), occurred_at_ms=_time_in(payload))
     problem = _beyond_the_schema(event)
-    if problem is None:
-        return event
-    path, message = problem
-    return _invalid(event, path, message)
+    if problem is not None:
+        return structs.replace(_invalid(event, *problem), occurred_at_ms=_time_in(payload))
+    if event.traceparent is not None:
+        return structs.replace(event, traceparent=traceparent_of(event.traceparent))
+    return event
+
+
+def names_sent(payload: bytes) -> tuple[str | None, str | None]:
+    """Its source and its id as they were sent; None for what is not even a text."""
+    try:
+        told = _decode_names(payload)
+    except _UNREADABLE:
+        return None, None
+    source, id_ = (text if isinstance(text, str) else None for text in (told.source, told.id))
+    return source, id_
+
+
+def eta_in_utc(eta: str) -> str | None:
+    """A date as it is, a time in UTC, so that they compare as texts; None where it is neither."""
+    told = _eta(eta)
+    if told is None:
+        return None
+    try:
+        if told["time"] is None:
+            return date.fromisoformat(eta).isoformat()
+        moment = datetime.fromisoformat(eta).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return f"{moment.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
 
 
 def milliseconds(time: datetime) -> int:
@@ -243,6 +276,15 @@ class _Envelope(Struct, frozen=True):
     type: str
 
 
+class _Names(Struct, frozen=True):
+    source: Any = None
+    id: Any = None
+
+
+class _Dated(Struct, frozen=True):
+    time: Annotated[datetime, Meta(tz=True)]
+
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -250,8 +292,15 @@ _EVENTS: tuple[Any, ...] = AnyEvent.__args__
 _TYPES = frozenset(str(event.__struct_config__.tag) for event in _EVENTS)
 _decode: Callable[[bytes], AnyEvent] = msgspec.json.Decoder(AnyEvent).decode
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
+_decode_names = msgspec.json.Decoder(_Names).decode
+_decode_dated = msgspec.json.Decoder(_Dated).decode
 _MISSING = re.compile(r"missing required field `(\w+)`")
 _forbidden = re.compile(r"[\x00-\x1f\x7f-\x9f{}]").search  # in any id, see catalog/words.py
+# RFC 3339; what Python takes for a date or a time is much more, and any character between the two.
+_eta = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+    r"(?P<time>T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9]))?"
+).fullmatch
 _NOT_IDS = frozenset({"quantity", "disposition", "reason", "eta", "final"})
 
 
@@ -275,10 +324,24 @@ def _beyond_the_schema(event: AnyEvent) -> tuple[str, str] | None:
     """The rules that a schema can't say: where they are broken, and how."""
     if _forbidden("".join(filter(None, _IDS[type(event)](event)))):
         return _first_bad_id(event), "Expected no control characters, `{` or `}`"
-    if event.time.year <= 1970:  # What a till says whose clock was never set.
+    if not _is_set(event.time):
         return "$.time", "Expected a time after 1970"
     rule = _RULES.get(type(event))
     return rule(event) if rule is not None else None
+
+
+def _is_set(time: datetime) -> bool:
+    """A till whose clock was never set says 1970."""
+    return time.year > 1970
+
+
+def _time_in(payload: bytes) -> int | None:
+    """When it happened, where that much can be read."""
+    try:
+        time = _decode_dated(payload).time
+    except _UNREADABLE:
+        return None
+    return milliseconds(time) if _is_set(time) else None
 
 
 def _adjustment_rule(event: Adjustment) -> tuple[str, str] | None:
@@ -314,11 +377,8 @@ def _state_rule(event: StateChange) -> tuple[str, str] | None:
 
 def _eta_rule(event: TransferShipped | Incoming) -> tuple[str, str] | None:
     eta = event.data.eta
-    if eta is not None:
-        try:
-            date.fromisoformat(eta) if len(eta) == 10 else datetime.fromisoformat(eta)
-        except ValueError:
-            return "$.data.eta", "Expected a date or an RFC 3339 time"
+    if eta is not None and eta_in_utc(eta) is None:
+        return "$.data.eta", "Expected a date or an RFC 3339 time"
     return None
 
 

@@ -12,8 +12,8 @@ from atp_service import metrics
 from atp_service.catalog import Catalog
 from atp_service.catalog import Unavailable as MasterDataUnavailable
 from atp_service.facts.closing import lines_left_out
-from atp_service.facts.events import AHEAD_MS, AnyEvent, Unfit, read_event, tidy
-from atp_service.facts.merging import Observed, merged
+from atp_service.facts.events import AHEAD_MS, AnyEvent, Unfit, names_sent, read_event, tidy
+from atp_service.facts.merging import Merging, Observed
 from atp_service.facts.parking import park
 from atp_service.facts.translation import Closing, names_of, places_told, translate
 from atp_service.facts.underway import UnderWay
@@ -54,29 +54,35 @@ class Arrival(Struct, frozen=True):
 
 class EventResult(Struct, frozen=True, omit_defaults=True):
     """What became of an event. `waiting`: it needs the ledger, which is away or not there yet; send
-    it again."""
+    it again.
 
-    source: str
-    id: str
+    `source` and `id` are as they were sent, None where they are no texts; `known_as` is the source
+    and the id that its entry has, if it left one.
+    """
+
+    source: str | None
+    id: str | None
     status: Status
     reason: str | None = None
     detail: str | None = None
     seq: int = 0
+    known_as: tuple[str, str] = ("", "")
 
 
 class _Work:
     """An arrival on its way: it gets a command and then a result, or a result at once.
 
-    `line` is what the end of a snapshot has to say before.
+    `line` is what the end of a snapshot has to say before; `timeless` is what may be of any age.
     """
 
-    __slots__ = ("arrival", "command", "line", "result")
+    __slots__ = ("arrival", "command", "line", "result", "timeless")
 
     command: Fact
 
     def __init__(self, arrival: Arrival) -> None:
         self.arrival = arrival
         self.line: Snapshot | None = None
+        self.timeless = False
         self.result: EventResult | None = None
 
     def takes(self, told: Fact | Closing) -> None:
@@ -93,10 +99,14 @@ class _Work:
 
     def ends(self, status: Status, reason: str | None = None, seq: int = 0) -> None:
         command = self.command
+        known_as = command.source, command.event_id
+        sent: tuple[str | None, str | None] = known_as
         detail = None
         if isinstance(command, Park):
-            reason, detail = command.reason, command.detail
-        self.result = EventResult(command.source, command.event_id, status, reason, detail, seq)
+            sent = names_sent(self.arrival.payload)
+            if reason is None:
+                reason, detail = command.reason, command.detail
+        self.result = EventResult(*sent, status, reason, detail, seq, known_as)
 
 
 class Facts:
@@ -129,6 +139,7 @@ class Facts:
         be given again.
         """
         now_ms = self._clock()
+        merging = Merging(self._store, self._ledger)
         works = [_Work(arrival) for arrival in arrivals]
         with self._under_way.call() as before:
             try:
@@ -140,10 +151,10 @@ class Facts:
                     if kind == "closing":
                         if before:
                             await asyncio.wait(before)
-                        await self._close(alike, now_ms)
+                        await self._close(alike, merging, now_ms)
                     else:
                         # A count adds up what came before it: that has to be in the journal.
-                        await self._change(alike, now_ms)
+                        await self._change(alike, merging, now_ms)
                         self._note(alike)
             except BaseException:
                 self._note(works)
@@ -160,10 +171,12 @@ class Facts:
             detail=tidy(str(error), 300),
             source=told.source,
             event_id=told.event_id if isinstance(told, Unfit) else told.id,
+            occurred_at_ms=told.occurred_at_ms,
+            traceparent=told.traceparent,
         )
         work = _Work(arrival)
         self._park(work, unfit, now_ms)
-        await self._change([work], now_ms)
+        await self._change([work], Merging(self._store, self._ledger), now_ms)
         return _results([work])[0]
 
     # From arrival to command.
@@ -212,7 +225,8 @@ class Facts:
             if event.reason != "malformed":
                 self._park(work, event, now_ms)
             elif subject is None:
-                work.result = EventResult("", "", "rejected", event.reason, event.detail)
+                sent = names_sent(work.arrival.payload)
+                work.result = EventResult(*sent, "rejected", event.reason, event.detail)
             else:
                 self._park(work, structs.replace(event, subject=tidy(subject, 200)), now_ms)
             return None
@@ -225,6 +239,7 @@ class Facts:
                 detail=f"{event.time.isoformat()} is more than 5 minutes ahead",
                 source=event.source,
                 event_id=event.id,
+                traceparent=event.traceparent,
             )
             self._park(work, ahead, now_ms)
             return None
@@ -249,6 +264,16 @@ class Facts:
         return True
 
     def _park(self, work: _Work, unfit: Unfit, now_ms: int) -> None:
+        told_at_ms = unfit.occurred_at_ms
+        if told_at_ms is not None and told_at_ms > now_ms + AHEAD_MS:
+            told_at_ms = None
+        # What has no id of its own is known by its arrival, which doesn't come again for long.
+        work.timeless = told_at_ms is None and unfit.event_id != ""
+        unfit = structs.replace(
+            unfit,
+            occurred_at_ms=told_at_ms,
+            traceparent=unfit.traceparent or work.arrival.traceparent,
+        )
         feed = self._catalog.feeds.get(unfit.source)
         work.command = park(
             unfit,
@@ -259,9 +284,10 @@ class Facts:
         )
 
     async def _recognise(self, works: Sequence[_Work], now_ms: int) -> None:
-        """What is older than the dedupe window may be known to the ledger alone."""
+        """What is older than the dedupe window may be known to the ledger alone; so may be what
+        can't be applied any more, and what nobody can tell the age of."""
         oldest_ms = now_ms - self._window_ms
-        old = [work for work in works if work.command.occurred_at_ms < oldest_ms]
+        old = [work for work in works if work.timeless or work.command.occurred_at_ms < oldest_ms]
         if not old:
             return
         try:
@@ -286,10 +312,10 @@ class Facts:
 
     # From command to result.
 
-    async def _change(self, works: Sequence[_Work], now_ms: int) -> None:
+    async def _change(self, works: Sequence[_Work], merging: Merging, now_ms: int) -> None:
         """Through the door, in order; what was observed again as long as its level moves."""
         for _ in range(ROUNDS):
-            await self._merge(works)
+            await self._merge(works, merging)
             todo = [work for work in works if work.result is None]
             if not todo:
                 return
@@ -300,7 +326,7 @@ class Facts:
             if work.result is None:
                 work.ends("waiting", "moved")
 
-    async def _merge(self, works: Iterable[_Work]) -> None:
+    async def _merge(self, works: Iterable[_Work], merging: Merging) -> None:
         todo, observed = [], []
         for work in works:
             if work.result is None and isinstance(work.command, Observed):
@@ -308,14 +334,13 @@ class Facts:
                 observed.append(work.command)
         if not observed:
             return
-        whole = await merged(observed, self._store, self._ledger)
-        for work, command in zip(todo, whole, strict=True):
-            if command is None:
-                work.ends("waiting", "ledger-away")
+        for work, merged in zip(todo, await merging.merged(observed), strict=True):
+            if isinstance(merged, str):
+                work.ends("waiting", merged)
             else:
-                work.command = command
+                work.command = merged
 
-    async def _close(self, works: Sequence[_Work], now_ms: int) -> None:
+    async def _close(self, works: Sequence[_Work], merging: Merging, now_ms: int) -> None:
         """Ends of snapshots: what a source left out is told to be 0, then that there is no more.
 
         In this order a crash in between does no harm: it all comes again, and what was told is
@@ -326,17 +351,19 @@ class Facts:
             if work.result is not None or not isinstance(closed, SnapshotClosed):
                 continue
             try:
-                if await self._may_close(work, closed, now_ms):
-                    await self._tell_left_out(work, closed, now_ms)
+                if await self._may_close(work, closed, merging, now_ms):
+                    await self._tell_left_out(work, closed, merging, now_ms)
             except Unavailable:
                 work.ends("waiting", "ledger-away")
             if work.result is None:
-                await self._change([work], now_ms)
+                await self._change([work], merging, now_ms)
                 self._under_way.forget(closed)
 
-    async def _may_close(self, work: _Work, closed: SnapshotClosed, now_ms: int) -> bool:
+    async def _may_close(
+        self, work: _Work, closed: SnapshotClosed, merging: Merging, now_ms: int
+    ) -> bool:
         """Whether the ledger has all lines that came before. Raises the ledger's Unavailable."""
-        if work.line is not None and not await self._tell(work, [work.line], now_ms):
+        if work.line is not None and not await self._tell(work, [work.line], merging, now_ms):
             return False
         seq = await self._store.last_seq()
         await self._ledger.wait_for(self._store.epoch, seq, RECORDING_SECONDS)
@@ -350,20 +377,24 @@ class Facts:
             work.ends("waiting", "lines-waiting")
         return work.result is None
 
-    async def _tell_left_out(self, work: _Work, closed: SnapshotClosed, now_ms: int) -> None:
+    async def _tell_left_out(
+        self, work: _Work, closed: SnapshotClosed, merging: Merging, now_ms: int
+    ) -> None:
         pages = 0
         async for lines in lines_left_out(closed, self._catalog, self._ledger):
             if pages == CLOSING_PAGES:
                 work.ends("waiting", "closing")
                 return
-            if not await self._tell(work, lines, now_ms):
+            if not await self._tell(work, lines, merging, now_ms):
                 return
             pages += 1
 
-    async def _tell(self, work: _Work, lines: Sequence[Snapshot], now_ms: int) -> bool:
+    async def _tell(
+        self, work: _Work, lines: Sequence[Snapshot], merging: Merging, now_ms: int
+    ) -> bool:
         """Lines that the end of a snapshot says; it waits if one of them has to."""
         parts = [work.part(line) for line in lines]
-        await self._change(parts, now_ms)
+        await self._change(parts, merging, now_ms)
         for part in parts:
             if part.result is not None and part.result.status == "waiting":
                 work.ends("waiting", part.result.reason)
@@ -411,4 +442,6 @@ def _stumbled(command: Fact, message: str) -> Unfit:
         detail=tidy(message, 300),
         source=command.source,
         event_id=command.event_id,
+        occurred_at_ms=command.occurred_at_ms,
+        traceparent=command.traceparent,
     )

@@ -26,7 +26,8 @@ def park(unfit: Unfit, payload: bytes, *, arrival_id: str, now_ms: int, feed_own
     return Park(
         source=source,
         event_id=event_id,
-        occurred_at_ms=now_ms,
+        occurred_at_ms=now_ms if unfit.occurred_at_ms is None else unfit.occurred_at_ms,
+        traceparent=unfit.traceparent,
         reason=unfit.reason,
         owner=OWNERS.get(unfit.reason, feed_owner),
         subject=unfit.subject,

@@ -12,6 +12,7 @@ from atp_service.inventory import commands
 from atp_service.inventory.commands import Fact
 
 MOST_UNITS = 1_000_000_000
+MOST_WORDS = 1_000  # characters of a reason
 
 RETURNS = "returns"
 Places = tuple[str, ...]
@@ -125,7 +126,13 @@ def _unknown(event: AnyEvent, kind: str, name: str) -> Unfit:
 
 def _unfit(event: AnyEvent, reason: str, subject: str, detail: str) -> Unfit:
     return Unfit(
-        reason=reason, subject=subject, detail=detail, source=event.source, event_id=event.id
+        reason=reason,
+        subject=subject,
+        detail=detail,
+        source=event.source,
+        event_id=event.id,
+        occurred_at_ms=event.occurred_at_ms,
+        traceparent=event.traceparent,
     )
 
 
@@ -194,7 +201,7 @@ def _transfer_shipped(
         to_location=places[1],
         quantity=quantity,
         document=event.data.document,
-        eta=event.data.eta,
+        eta=event.data.eta and events.eta_in_utc(event.data.eta),
     )
 
 
@@ -225,8 +232,13 @@ def _adjustment(
         sku=sku,
         location=places[0],
         quantity=quantity,
-        reason=event.data.reason,
+        reason=event.data.reason and _kept_of(event.data.reason),
     )
+
+
+def _kept_of(reason: str) -> str:
+    """The units count, whatever somebody has to say about them."""
+    return reason if len(reason) <= MOST_WORDS else f"{reason[: MOST_WORDS - 1]}…"
 
 
 def _count(event: events.Count, sku: str, places: Places, quantity: int) -> commands.Count:
@@ -309,7 +321,7 @@ def _incoming(event: events.Incoming, sku: str, places: Places, quantity: int) -
         location=places[0],
         quantity=quantity,
         document=event.data.document,
-        eta=event.data.eta,
+        eta=event.data.eta and events.eta_in_utc(event.data.eta),
     )
 
 

@@ -122,7 +122,7 @@ class _Ingest:
             except (Unavailable, Fenced) as away:
                 log.warning("ingest_waits_for_redis", reason=str(away), seconds=pause)
                 if await rest(self._stop, pause):
-                    return [EventResult("", "", "waiting")] * len(arrivals)
+                    return [EventResult(None, None, "waiting")] * len(arrivals)
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
     async def _results(self, arrivals: Sequence[Arrival]) -> Sequence[EventResult]:
@@ -139,7 +139,7 @@ class _Ingest:
 
 
 def _arrival(message: Msg) -> Arrival:
-    return arrival_of(message.data, message.subject, delivery_of(message.reply))
+    return arrival_of(message.data, message.subject, delivery_of(message.reply), message.headers)
 
 
 def _delay_seconds(message: Msg) -> float:

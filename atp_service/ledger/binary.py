@@ -6,9 +6,12 @@ Rows are joined and sent by the buffer: that is several times faster than handin
 Format: https://www.postgresql.org/docs/16/sql-copy.html (Binary Format).
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from struct import Struct
+from typing import Any
 
+import msgspec
 from psycopg import AsyncConnection
 from psycopg.abc import Buffer
 from psycopg.adapt import Dumper
@@ -26,6 +29,9 @@ _pack_integer = Struct(">ii").pack
 _pack_array = Struct(">iiiii").pack
 _SHORT = [pack_length(length) for length in range(256)]  # of most values, packed already
 _unpack_length = Struct(">i").unpack_from
+# Whole pairs before it: a backslash that is said, and then `u0000`, is no NUL.
+_nul_to_unknown = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000").sub
+_encode_json = msgspec.json.Encoder().encode
 _TYPES = {"int4": 23, "int8": 20, "text": 25, "bytea": 17, "timestamptz": 1184, "jsonb": 3802}
 
 
@@ -80,9 +86,16 @@ def text(value: str) -> bytes:
     return (_SHORT[length] if length < len(_SHORT) else pack_length(length)) + encoded
 
 
-def json(document: bytes) -> bytes:
-    """A jsonb: one byte of version before the document."""
-    return pack_length(len(document) + 1) + b"\x01" + document
+def as_json(document: Any) -> bytes:
+    """JSON that Postgres keeps, whatever was said: as in a text, NUL shows as U+FFFD."""
+    written = _encode_json(document)
+    return _nul_to_unknown(rb"\1\\ufffd", written) if b"u0000" in written else written
+
+
+def json(document: Any) -> bytes:
+    """A jsonb: one byte of version before the JSON."""
+    written = as_json(document)
+    return pack_length(len(written) + 1) + b"\x01" + written
 
 
 def table(rows: Iterable[bytes]) -> bytes:

@@ -162,7 +162,11 @@ class Ledger:
     ) -> tuple[int, list[int]]:
         """For each (SKU, location, moment in ms) the units by which on_hand changed through what
         happened after the moment; before them the position they are all true for: what the
-        journal has beyond it is not in them."""
+        journal has beyond it is not in them.
+
+        Nothing happened later than it was entered: a feed's clock may be ahead of ours. The index
+        knows one of the two times, so both are asked for, and not the earlier of them.
+        """
         skus, locations, moments = zip(*asked, strict=True)
         async with self.connection() as connection:
             cursor = await connection.execute(
@@ -177,6 +181,7 @@ class Ledger:
                     WHERE movements.sku = asked.sku
                       AND movements.location = asked.location
                       AND occurred_at > to_timestamp(asked.at_ms / 1000.0)
+                      AND movements.at > to_timestamp(asked.at_ms / 1000.0)
                       AND on_hand_delta <> 0
                 ) AS moved
                 WHERE partition = %(partition)s

@@ -13,6 +13,7 @@ from psycopg import AsyncConnection, AsyncCursor
 from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
 
+from atp_service.ledger.binary import as_json
 from atp_service.ledger.leases import SILENCE_SECONDS, leased
 from atp_service.ledger.queries import Ledger
 from atp_service.ledger.unavailable import Unavailable, unavailable_when_away
@@ -262,12 +263,7 @@ async def lease(url: str) -> AsyncIterator[Lease | None]:
 
 
 def _json(document: Struct) -> Jsonb:
-    return Jsonb(document, dumps=_encode)
-
-
-def _encode(document: Struct) -> bytes:
-    """Postgres keeps any text in JSON but the character NUL: it shows as U+FFFD."""
-    return msgspec.json.encode(document).replace(b"\\u0000", b"\\ufffd")
+    return Jsonb(document, dumps=as_json)
 
 
 def _reconciliation(row: TupleRow) -> Reconciliation:

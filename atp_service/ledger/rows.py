@@ -40,7 +40,6 @@ _CHAIN = pack_length(32)
 Values = tuple[bytes, ...]
 
 _encode_images = msgspec.msgpack.Encoder().encode
-_encode_extras = msgspec.json.Encoder().encode
 decode_park = msgspec.msgpack.Decoder(Park).decode
 decode_snapshot = msgspec.msgpack.Decoder(Snapshot).decode
 
@@ -110,7 +109,8 @@ def trace_rows(partition: int, seq: int, told: Told, touched: set[str]) -> list[
     touched."""
     named = {told.reservation_id, told.order_id, told.shipment_id}
     named |= {told.document, told.erp_document}
-    return [_SEQ(3, 4, partition, 8, seq) + text(ref) for ref in named | touched if ref]
+    refs = {text(ref) for ref in named | touched if ref}
+    return [_SEQ(3, 4, partition, 8, seq) + ref for ref in refs]
 
 
 def level_values(
@@ -130,7 +130,7 @@ def level_values(
         bigint(level.extras.safety_stock),
         blob(sku),
         blob(location),
-        json(_encode_extras(level.extras)),
+        json(level.extras),
         blob(image),
         bigint(folded),
     )

@@ -115,7 +115,10 @@ async def differing(
 
 
 async def left_out(ledger: Ledger, source: str, part: Part, *, after: str, limit: int) -> list[str]:
-    """SKUs that had stock at the location as of then and no line: those after the SKU `after`."""
+    """SKUs that had stock at the location as of then and no line: those after the SKU `after`.
+
+    As in `deltas_after`, nothing happened later than it was entered.
+    """
     async with ledger.connection(PATIENCE_SECONDS) as connection:
         cursor = await connection.execute(
             """
@@ -127,6 +130,7 @@ async def left_out(ledger: Ledger, source: str, part: Part, *, after: str, limit
                 WHERE movements.sku = levels.sku
                   AND movements.location = levels.location
                   AND occurred_at > to_timestamp(%(at_ms)s / 1000.0)
+                  AND movements.at > to_timestamp(%(at_ms)s / 1000.0)
                   AND on_hand_delta <> 0
             ) AS later
             WHERE levels.location = %(location)s

@@ -13,7 +13,7 @@ import structlog
 from msgspec import Struct, structs
 from psycopg import AsyncConnection
 
-from atp_service.facts.merging import Observed, merged
+from atp_service.facts.merging import Merging
 from atp_service.inventory import outcomes
 from atp_service.inventory.commands import (
     AnyCommand,
@@ -50,6 +50,7 @@ log = structlog.get_logger()
 
 _AT_ONCE: Final = 100  # a rebuild that takes over begins with the group that was under way
 _ROUNDS: Final = 10
+_LONGEST_TAIL: Final = 50_000  # a fork's; nobody else is held up while it is read
 _CONFIRM_MS: Final = 60_000
 
 _REPAIRS = (RepairLevel, RepairReservation, RepairOrder)  # of a Redis that is no more
@@ -99,6 +100,7 @@ class Again:
         self._connection = connection
         self._partition = partition
         self._window_ms = window_ms
+        self._merging = Merging(store, ledger, longest_tail=_LONGEST_TAIL)
         self._order_of: dict[str, str] = {}
         self._held_until: dict[str, int] = {}  # as the fork left them, and said so
         self._nobodys_from: dict[str, int] = {}  # when a cart's hold has ended; no order has it
@@ -260,11 +262,10 @@ class Again:
             return await self._store.apply_all(commands)
         outcome: Outcome = Moved()
         for _ in range(_ROUNDS):
-            observed: list[Observed] = [commands[0]]
-            (whole,) = await merged(observed, self._store, self._ledger)
-            if whole is None:
-                raise Unavailable("a count can't be merged without the ledger")
-            outcome = await self._store.apply(whole)
+            (merged,) = await self._merging.merged([commands[0]])
+            if isinstance(merged, str):
+                raise Unavailable(f"a count can't be merged: {merged}")
+            outcome = await self._store.apply(merged)
             if not isinstance(outcome, Moved):
                 break
         return [outcome]

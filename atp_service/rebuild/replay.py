@@ -135,7 +135,9 @@ async def _replay(pull: "_Pull", facts: Facts, last_seq: int, done: Replayed) ->
         while group := await coming:
             arrived = [(message, delivery_of(message.reply)) for message in group]
             coming = asyncio.create_task(pull.group())
-            arrivals = [arrival_of(m.data, m.subject, d) for m, d in arrived if d.seq <= last_seq]
+            arrivals = [
+                arrival_of(m.data, m.subject, d, m.headers) for m, d in arrived if d.seq <= last_seq
+            ]
             results = await _until_settled(facts, arrivals)
             before, done.events = done.events, done.events + len(results)
             done.news += sum(r.status not in ("duplicate", "waiting") for r in results)

@@ -10,7 +10,7 @@ from psycopg import Connection, sql
 from atp_service.inventory.reservations import decode_standing
 from atp_service.inventory.stock import SEPARATOR, Extras, decode_level, level_field
 from atp_service.ledger import chain
-from atp_service.ledger.binary import values_of
+from atp_service.ledger.binary import as_json, values_of
 from atp_service.ledger.rows import (
     Values,
     level_values,
@@ -24,7 +24,6 @@ T = TypeVar("T")
 
 _NO_EXTRAS = Extras()
 _FIRST, _LAST = -(2**63), 2**63 - 1
-_encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
 
@@ -138,7 +137,7 @@ def _have_extras(connection: Connection, partition: int, images: Images) -> bool
     )
     there = {level_field(sku, location): _decode(extras) for sku, location, extras in rows}
     return there == {
-        name[1:]: _decode(_encode(level.extras))
+        name[1:]: _decode(as_json(level.extras))
         for name, (_, image) in images.items()
         if name[0] == "l" and (level := decode_level(image)).extras != _NO_EXTRAS
     }

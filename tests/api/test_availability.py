@@ -143,6 +143,25 @@ async def test_units_on_their_way_can_be_promised_for_the_day_they_come(
     assert item["locations"][0]["days"] == item["days"]
 
 
+async def test_units_that_arrive_at_a_moment_count_from_its_day_in_utc(
+    shop: httpx.AsyncClient, stocked: Stocked
+) -> None:
+    await stocked(1)
+    today = datetime.now(UTC).date()
+    tomorrow, after = today + timedelta(days=1), today + timedelta(days=2)
+    # Late in the evening of a day somewhere west, and early in the morning of one somewhere east.
+    for document, eta in [("W", f"{today}T23:30:00-02:00"), ("E", f"{after}T00:30:00+02:00")]:
+        arrives = {"sku": "SKU-1", "location": "DC-1", "document": document, "eta": eta}
+        await told(shop, "incoming", quantity=10, **arrives)
+    body = {"skus": ["SKU-1"], "days": 3}
+    (item,) = (await shop.post("/v1/availability", json=body)).json()["items"]
+    assert [day["atp"] for day in item["days"]] == [1, 21, 21]
+    assert [due["eta"] for due in item["locations"][0]["incoming"]] == [
+        f"{tomorrow}T01:30:00.000Z",
+        f"{tomorrow}T22:30:00.000Z",
+    ]
+
+
 async def test_a_cart_sees_what_it_could_have_itself(
     shop: httpx.AsyncClient, stocked: Stocked
 ) -> None:

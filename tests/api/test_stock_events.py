@@ -1,7 +1,10 @@
 """Facts over HTTP: applied in order, answered one by one, never refused for lack of stock."""
 
 import httpx
+import msgspec
 
+from atp_service.api.answers import Call
+from atp_service.api.stock_events import StockEvents
 from atp_service.inventory.commands import decode_command
 from tests.api.conftest import Service, stock_event
 from tests.api.test_reservations import cart, problem
@@ -39,6 +42,44 @@ async def test_a_thousand_at_a_time(shop: httpx.AsyncClient) -> None:
     problem(await shop.post("/v1/stock-events", json=[{}] * 1001), 422, "invalid")
     problem(await shop.post("/v1/stock-events", json=7), 422, "invalid")
     assert (await shop.post("/v1/stock-events", json=[])).json() == {"results": []}
+
+
+async def test_an_answer_names_the_event_as_it_was_sent_whatever_it_is_kept_under(
+    recorded_service: Service,
+) -> None:
+    told = stock_event("receipt", sku="SKU-1", location="DC-1", quantity=5)
+    odd = [
+        told | {"id": "x" * 65, "source": "till\t4"},
+        told | {"id": "{7}"},
+        told | {"id": "", "source": "till 4"},
+        told | {"id": 7},
+        told | {"id": "no data", "data": []},
+    ]
+    events = StockEvents(
+        recorded_service.facts, recorded_service.store, recorded_service.ledger, "ledger"
+    )
+    body = msgspec.json.encode([*odd, *odd])
+    # It waits for the entries by the names that these have.
+    answer = await events.apply(Call("a call"), body)
+    outcomes = answer.content.results
+    assert [outcome.status for outcome in outcomes] == [
+        *("parked", "parked", "rejected", "rejected", "parked"),
+        *("duplicate", "duplicate", "rejected", "rejected", "duplicate"),
+    ]
+    for each, outcome in zip([*odd, *odd], outcomes, strict=True):
+        names = [each[name] if isinstance(each[name], str) else None for name in ("source", "id")]
+        assert [outcome.source, outcome.id] == names
+
+
+async def test_a_traceparent_header_is_read_as_one_in_an_event_is(
+    shop: httpx.AsyncClient, service: Service
+) -> None:
+    for trace in (f"ff{TRACE[2:]}", f"01{TRACE[2:]}-more"):
+        event = stock_event("receipt", sku="SKU-1", location="DC-1", quantity=5)
+        await shop.post("/v1/stock-events", json=event, headers={"traceparent": trace})
+    entries = await service.store.journal(0, 10)
+    traces = [decode_command(entry.command).traceparent for entry in entries]
+    assert traces == [None, f"01{TRACE[2:]}"]
 
 
 async def test_what_needs_postgres_while_it_is_away_waits_and_is_told_from_the_rest(

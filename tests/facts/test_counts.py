@@ -1,7 +1,7 @@
 """A count is merged, by time, with the deltas around it, whichever comes first."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from itertools import count
 from typing import Any
@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from tests.facts.trade import DC, STORE, TILL, Retailer, event, now_ms, retailer
 
 MINUTE = 60_000
+Settle = Callable[[], Awaitable[None]]
 
 
 async def test_the_first_count_of_a_level_sets_it(shop: Retailer) -> None:
@@ -109,6 +110,43 @@ async def test_counts_and_sales_at_the_same_time_by_many_callers_agree(shop: Ret
 
     await asyncio.gather(sell(1), recount(), sell(2), sell(3))
     assert await shop.on_hand() == 400 - 60
+
+
+@pytest.fixture(params=["ledger", "journal"])
+async def known_to(request: pytest.FixtureRequest, shop: Retailer, ledger_url: str) -> Settle:
+    """Who knows what has happened by the time of the next count."""
+
+    async def settle() -> None:
+        if request.param == "ledger":
+            async with shop.recording(ledger_url):
+                pass
+
+    return settle
+
+
+@pytest.mark.parametrize("ahead_ms", [1, 200_000, 290_000])
+async def test_a_count_by_a_clock_that_is_ahead_is_no_later_than_it_was_told(
+    shop: Retailer, known_to: Settle, ahead_ms: int
+) -> None:
+    await shop.tell(event("receipt", quantity=10, at_ms=now_ms() - MINUTE))
+    await shop.tell(event("count", quantity=8, at_ms=now_ms() + ahead_ms))
+    await known_to()
+    await shop.tell(event("count", quantity=8, at_ms=now_ms() + 1))
+    assert await shop.on_hand() == 8
+
+
+async def test_a_sale_by_a_clock_that_is_ahead_is_no_later_than_it_was_told(
+    shop: Retailer, known_to: Settle
+) -> None:
+    counted_before = now_ms() - 1
+    await shop.tell(event("receipt", quantity=10, at_ms=counted_before - MINUTE))
+    await shop.tell(event("sale", quantity=1, at_ms=now_ms() + 2 * MINUTE))
+    await known_to()
+    await shop.tell(event("count", quantity=20, at_ms=counted_before))
+    assert await shop.on_hand() == 19
+    # Whoever counts afterwards has seen that it is gone.
+    await shop.tell(event("count", quantity=9, at_ms=now_ms() + 1))
+    assert await shop.on_hand() == 9
 
 
 Told = tuple[str, int, int]

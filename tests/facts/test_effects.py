@@ -2,6 +2,11 @@
 
 from typing import Any
 
+import msgspec
+import pytest
+
+from atp_service.facts import Arrival
+from atp_service.inventory.commands import Adjustment, decode_command
 from tests.facts.trade import DC, STORE, TILL, Retailer, event
 
 
@@ -69,11 +74,79 @@ async def test_members_that_nobody_here_knows_are_ignored(shop: Retailer) -> Non
     assert await shop.statuses(sale) == ["applied"]
 
 
-async def test_an_event_s_trace_is_carried_into_the_journal(shop: Retailer) -> None:
-    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    await shop.tell(event("sale", quantity=1) | {"traceparent": trace})
+@pytest.mark.parametrize(
+    ("eta", "kept"),
+    [
+        ("2026-12-01", "2026-12-01"),
+        ("2026-12-01T12:00:00Z", "2026-12-01T12:00:00.000Z"),
+        ("2026-11-30T23:30:00-02:00", "2026-12-01T01:30:00.000Z"),
+        ("2026-12-01T00:30:00.1239+05:30", "2026-11-30T19:00:00.123Z"),
+        ("2026-12-01T00:30:00-00:00", "2026-12-01T00:30:00.000Z"),
+    ],
+)
+async def test_an_eta_is_a_date_or_a_time_in_utc(shop: Retailer, eta: str, kept: str) -> None:
+    moved: dict[str, Any] = {"from": STORE, "to": DC, "document": "T-1"}
+    await shop.tell(
+        event("incoming", quantity=40, document="PO-1", eta=eta),
+        event("transfer_shipped", quantity=2, eta=eta, **moved),
+    )
+    documents = (await shop.level()).extras.documents
+    assert (documents["PO-1"].eta, documents["T-1"].eta) == (kept, kept)
+
+
+async def test_the_units_of_an_adjustment_count_however_much_is_said_about_them(
+    shop: Retailer,
+) -> None:
+    words = ["found", "w" * 1_000, "w" * 1_001, "w" * 100_000]
+    told = [event("adjustment", quantity=1, reason=reason) for reason in words]
+    assert await shop.statuses(*told) == ["applied"] * 4
+    entries = await shop.store.journal(0, 10)
+    cut = "w" * 999 + "…"
+    commands = [decode_command(entry.command) for entry in entries]
+    reasons = [command.reason for command in commands if isinstance(command, Adjustment)]
+    assert reasons == ["found", "w" * 1_000, cut, cut]
+
+
+IDS = "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331"
+TRACE = f"00-{IDS}-01"
+
+
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [
+        (TRACE, TRACE),
+        (f"cc-{IDS}-09", f"cc-{IDS}-09"),
+        (f"01-{IDS}-01-and-more", f"01-{IDS}-01"),
+        (f"01-{IDS}-01-{'x' * 1_000}", f"01-{IDS}-01"),
+        (f"01-{IDS}-01.", None),
+        (f"{TRACE}-more", None),
+        (f"{TRACE}\n", None),
+        (f"ff-{IDS}-01", None),
+        (f"00-{'0' * 32}-b7ad6b7169203331-01", None),
+        (f"00-0af7651916cd43dd8448eb211c80319c-{'0' * 16}-01", None),
+        (TRACE.upper(), None),
+        ("nonsense", None),
+        ("x" * 100_000, None),
+        ("a\0b", None),
+        ("", None),
+        (7, None),
+        (["00"], None),
+        (None, None),
+    ],
+)
+async def test_a_trace_is_carried_into_the_journal_and_what_is_none_stops_no_fact(
+    shop: Retailer, told: object, kept: str | None
+) -> None:
+    assert await shop.statuses(event("sale", quantity=1) | {"traceparent": told}) == ["applied"]
     (entry,) = await shop.store.journal(0, 10)
-    assert trace.encode() in entry.command
+    assert decode_command(entry.command).traceparent == kept
+
+
+async def test_a_trace_beside_the_event_stands_in_for_one_that_is_none(shop: Retailer) -> None:
+    told = msgspec.json.encode(event("sale", quantity=1) | {"traceparent": "nonsense"})
+    await shop.facts.apply([Arrival(told, None, "the call", TRACE)])
+    (entry,) = await shop.store.journal(0, 10)
+    assert decode_command(entry.command).traceparent == TRACE
 
 
 async def test_units_other_than_the_base_unit_are_converted_exactly(shop: Retailer) -> None:

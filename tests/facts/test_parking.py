@@ -6,12 +6,15 @@ from typing import Any
 import msgspec
 import pytest
 
+from atp_service.catalog import Sku
 from atp_service.facts import Arrival
-from atp_service.inventory.commands import Adjustment
+from atp_service.inventory.commands import Adjustment, decode_command
 from atp_service.inventory.outcomes import Applied
-from tests.facts.trade import DC, Retailer, event, now_ms
+from tests.facts.trade import DC, WAREHOUSE, Retailer, event, now_ms
 
 SUBJECT = "atp.events.pos.store-042"
+DAY = 86_400_000
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 KINDS: dict[str, tuple[dict[str, Any], str, str]] = {
     "unknown-sku": (event("sale", sku="NEW-9", quantity=1), "NEW-9", "ecommerce"),
@@ -74,6 +77,29 @@ async def test_a_wrong_value_is_parked_and_the_message_points_to_it(
     assert f"`{path}`" in (result.detail or "")
 
 
+# Much of it is a date or a time to Python, and a NUL between the two would be too.
+NO_ETAS = [
+    "soon",
+    "",
+    "20261201",
+    "2026-W10-1",
+    "2026-02-30",
+    "2026-12-01\n",
+    "2026-12-01T12:00:00",
+    "2026-12-01T12:00Z",
+    "2026-12-01 12:00:00Z",
+    "2026-12-01\x0012:00:00",
+    "2026-12-01\x0012:00:00Z",
+    "2026-12-01T24:00:00Z",
+    "2026-12-01T12:00:00+00:00:01",
+    "2026-12-01T12:00:00+0100",
+    "2026-12-01T12:00:00+24:00",
+    "2026-12-01T12:00:00+01:60",
+    "٢٠٢٦-12-01",
+    "0001-01-01T00:00:00+01:00",  # is no time in UTC
+]
+
+
 @pytest.mark.parametrize(
     ("kind", "data", "path"),
     [
@@ -83,7 +109,11 @@ async def test_a_wrong_value_is_parked_and_the_message_points_to_it(
         ("count", {"quantity": -1}, "$.data.quantity"),
         ("return", {"quantity": 1, "disposition": "eaten"}, "$.data.disposition"),
         ("incoming", {"quantity": 1}, "$.data.document"),
-        ("incoming", {"quantity": 1, "document": "PO-1", "eta": "soon"}, "$.data.eta"),
+        *(
+            (kind, {"quantity": 1, "document": "D-1", "eta": eta, **way}, "$.data.eta")
+            for kind, way in [("incoming", {}), ("transfer_shipped", {"from": "a", "to": "b"})]
+            for eta in NO_ETAS
+        ),
         ("state_change", {"quantity": 1, "from_state": "a", "to_state": "a"}, "$.data.to_state"),
         ("transfer_shipped", {"quantity": 1, "to": "a", "document": "T"}, "$.data.from"),
         ("transfer_shipped", {"quantity": 1, "from": "a", "to": "b"}, "$.data.document"),
@@ -130,6 +160,21 @@ async def test_what_is_no_cloudevent_is_rejected_by_http(shop: Retailer) -> None
         (result,) = await shop.tell(payload)
         assert (result.status, result.reason) == ("rejected", "malformed")
     assert await shop.store.last_seq() == 0
+
+
+async def test_an_answer_names_the_event_as_its_sender_does(shop: Retailer) -> None:
+    told = event("sale", quantity=1)
+    odd = [
+        told | {"id": "x" * 65},
+        told | {"id": "{7}", "source": "till\t4"},
+        told | {"id": "", "source": "till 4"},
+        told | {"id": 7},
+    ]
+    for each in [*odd, *odd]:
+        (result,) = await shop.tell(each)
+        assert result.status in ("parked", "rejected", "duplicate")
+        names = [each[name] if isinstance(each[name], str) else None for name in ("source", "id")]
+        assert [result.source, result.id] == names
 
 
 async def test_what_is_no_cloudevent_is_parked_when_it_came_by_nats(
@@ -198,6 +243,57 @@ async def test_many_messages_of_one_cause_are_one_exception_with_a_count(
         await shop.tell(event("sale", sku="NEW-8", quantity=1))
     rows = {row.reference: row.count for row in await shop.ledger.exceptions()}
     assert rows == {"NEW-9": 5, "NEW-8": 1}
+
+
+EVERY_DAY = {
+    "its SKU": event("sale", sku="NEW-9", quantity=1, at_ms=now_ms() - 3 * DAY),
+    "its quantity": event("sale", quantity=0, at_ms=now_ms() - 3 * DAY),
+    "its type": event("stocktake", quantity=1, at_ms=now_ms() - 3 * DAY),
+    "its time": event("sale", quantity=1) | {"time": "yesterday"},
+    "no time": {k: v for k, v in event("sale", quantity=1).items() if k != "time"},
+    "its id": event("sale", quantity=1, at_ms=now_ms() - 3 * DAY) | {"id": "{}"},
+    "the far future": event("sale", quantity=1, at_ms=now_ms() + 900 * DAY),
+}
+
+
+@pytest.mark.parametrize("why", EVERY_DAY)
+async def test_what_cannot_be_applied_is_one_exception_though_it_comes_again_every_day(
+    shop: Retailer, ledger_url: str, why: str
+) -> None:
+    began_at = now_ms()
+    async with shop.recording(ledger_url):
+        for status in ("parked", "duplicate", "duplicate"):
+            assert await shop.statuses(EVERY_DAY[why]) == [status]
+            await shop.recorded()
+            await shop.forget_seen()
+    (row,) = await shop.ledger.exceptions(status="open")
+    assert row.count == 1
+    assert row.first_at.timestamp() * 1_000 >= began_at  # when it was told, whatever it says
+    # Nor does it make its feed fresher.
+    assert await shop.store.feeds([WAREHOUSE]) == {}
+
+
+async def test_an_event_that_was_applied_is_known_when_its_sku_no_longer_is(
+    shop: Retailer, ledger_url: str
+) -> None:
+    sale = event("sale", sku="SKU-2", quantity=1, at_ms=now_ms() - 3 * DAY)
+    async with shop.recording(ledger_url):
+        assert await shop.statuses(sale) == ["applied"]
+        await shop.recorded()
+        await shop.forget_seen()
+        await shop.catalog.delete(Sku, "SKU-2")
+        assert await shop.statuses(sale) == ["duplicate"]
+    assert [row.kind for row in await shop.ledger.exceptions(status="open")] == ["negative-stock"]
+
+
+async def test_what_was_put_aside_keeps_its_trace(shop: Retailer) -> None:
+    told = [
+        event("sale", sku="NEW-9", quantity=1),
+        event("sale", quantity=1, at_ms=now_ms() + DAY),
+    ]
+    await shop.tell(*[each | {"traceparent": TRACE} for each in told])
+    entries = await shop.store.journal(0, 10)
+    assert [decode_command(entry.command).traceparent for entry in entries] == [TRACE, TRACE]
 
 
 async def test_an_event_the_script_stumbles_over_is_parked(shop: Retailer) -> None:

@@ -89,6 +89,18 @@ async def test_a_snapshot_is_compared_as_of_when_it_was_taken(
     assert (found.believed, found.difference, found.policy) == (9, -1, "correct")
 
 
+async def test_units_by_a_clock_that_is_ahead_were_there_when_they_were_told(
+    shop: Retailer, recording: None
+) -> None:
+    await believes(shop, "correct")
+    await shop.tell(event("receipt", quantity=5, at_ms=now_ms() + 2 * MINUTE))
+    await shop.tell(event("receipt", sku="SKU-2", quantity=5, at_ms=now_ms() + 2 * MINUTE))
+    taken_at = now_ms() + 1
+    assert await shop.statuses(line(4, taken_at), final(taken_at)) == ["applied", "applied"]
+    # The ERP had one less of the one, and none of the other.
+    assert (await shop.on_hand(), await shop.on_hand("SKU-2")) == (4, 0)
+
+
 async def test_a_sale_of_before_a_corrected_snapshot_that_comes_after_it_is_absorbed(
     shop: Retailer, ten: int
 ) -> None:

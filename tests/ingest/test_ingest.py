@@ -2,12 +2,15 @@
 
 import time
 
+import msgspec
 import nats
+import pytest
 from nats.aio.client import Client
 
 from atp_service import ingest
 from atp_service.embedded.postgres import Postgres
 from atp_service.ingest.stream import make_room
+from atp_service.inventory.commands import decode_command
 from atp_service.ledger import streams
 from atp_service.ledger.streams import Mark
 from tests.facts.trade import Retailer, away, event, now_ms, until
@@ -73,6 +76,28 @@ async def test_a_message_whose_headers_look_like_the_server_s_is_a_message(
         await stream.drained()
     assert await shop.on_hand() == 1
     assert await shop.store.last_seq() == 2
+
+
+@pytest.mark.parametrize("name", ["traceparent", "Traceparent"])
+async def test_a_trace_in_a_message_s_headers_is_carried_into_the_journal(
+    shop: Retailer, stream: Stream, nats_url: str, name: str
+) -> None:
+    trace, other = (f"00-{n}af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01" for n in "01")
+    told = [
+        (event("receipt", quantity=1), trace),
+        (event("receipt", quantity=1) | {"traceparent": other}, trace),
+        (event("receipt", quantity=1), "nonsense"),
+        (event("receipt", sku="NEW-9", quantity=1), trace),
+    ]
+    async with worker(shop, nats_url):
+        for each, header in told:
+            message = msgspec.json.encode(each)
+            await stream.client.publish("atp.events.wms.dc-1", message, headers={name: header})
+        await stream.client.flush()
+        await stream.drained()
+    entries = await shop.store.journal(0, 10)
+    traces = [decode_command(entry.command).traceparent for entry in entries]
+    assert traces == [trace, other, None, trace]
 
 
 async def test_a_fault_of_our_own_parks_one_event_and_spares_the_others(

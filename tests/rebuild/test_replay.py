@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from atp_service import ingest
 from atp_service.facts import Arrival, EventResult
+from atp_service.inventory.commands import decode_command
 from atp_service.rebuild.replay import Away, replay
 from tests.facts.trade import Retailer, event, until
 from tests.ingest.conftest import Stream, stream
@@ -52,6 +54,19 @@ async def test_a_replay_that_nats_breaks_off_is_not_taken_for_done(
     done = await replay(stream.client, shop.facts, ingest.STREAM, after=0, through=1_601)
     assert done.events == 1_601
     assert await shop.on_hand() == 5_000 - 1_600
+
+
+async def test_an_event_that_is_given_again_keeps_the_trace_of_its_headers(
+    shop: Retailer, stream: Stream
+) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    told = msgspec.json.encode(event("receipt", quantity=5))
+    await stream.client.jetstream().publish(
+        "atp.events.wms.dc-1", told, headers={"traceparent": trace}
+    )
+    await replay(stream.client, shop.facts, ingest.STREAM, after=0, through=1)
+    (entry,) = await shop.store.journal(0, 10)
+    assert decode_command(entry.command).traceparent == trace
 
 
 async def test_a_replay_is_done_though_the_stream_no_longer_keeps_its_last_event(
