@@ -122,9 +122,10 @@ def _answer_for(request: Request[Any, Any, Any], error: Exception, request_id: s
 def _allowed(request: Request[Any, Any, Any]) -> Iterator[str]:
     """The methods that the path knows; Litestar doesn't say them. HEAD comes with GET."""
     route_to = request.app.asgi_router.handle_routing
+    path = request.scope["path"].rstrip("/")
     for method in ("GET", "POST", "PUT", "DELETE"):
         with suppress(MethodNotAllowedException, NotFoundException):
-            route_to(path=request.scope["path"], method=method)
+            route_to(path=path, method=method)
             yield from ("GET", "HEAD") if method == "GET" else (method,)
 
 

@@ -41,11 +41,10 @@ class LevelPolicyDocument(Struct, frozen=True):
 
 def routes(catalog: Catalog, store: Store) -> list[Router]:
     return [
-        _shelf(catalog, Location, catalog.locations, "/v1/locations", "str", LocationId),
-        _shelf(catalog, Channel, catalog.channels, "/v1/channels", "str", Id),
-        # The one kind whose ids usually hold a slash: it needn't be escaped.
-        _shelf(catalog, Feed, catalog.feeds, "/v1/feeds", "path", Id),
-        _shelf(catalog, Sku, catalog.skus, "/v1/skus", "str", Id),
+        _shelf(catalog, Location, catalog.locations, "/v1/locations", LocationId),
+        _shelf(catalog, Channel, catalog.channels, "/v1/channels", Id),
+        _shelf(catalog, Feed, catalog.feeds, "/v1/feeds", Id),
+        _shelf(catalog, Sku, catalog.skus, "/v1/skus", Id),
         _levels(catalog, store),
     ]
 
@@ -55,12 +54,11 @@ def _shelf(
     kind: type[R],
     records: dict[str, R],
     path: str,
-    converter: str,
     id_type: Any,
 ) -> Router:
     """The four routes of one kind of record."""
     field = kind.id_field
-    one = f"/{{key:{converter}}}"
+    one = "/{key:str}"
     shown = {200: ResponseSpec(kind, generate_examples=False, description="The record")}
     noun = kind.__name__
     key_type = Annotated[str, PathParameter(description=f"the {noun.lower()}'s id", max_length=200)]
@@ -73,7 +71,7 @@ def _shelf(
         responses=shown | problems("invalid", "too-large"),
     )
     async def write(key: key_type, data: JSONBody[Any]) -> Response[Any]:
-        key = _key(field, key, id_type)
+        key = path_id(field, key, id_type)
         if data.key not in ("", key):
             return respond(invalid((f"/{field}", "not the id in the path")))
         record: R = structs.replace(data, **{field: key})
@@ -85,7 +83,7 @@ def _shelf(
 
     @get(one, summary=f"A {noun.lower()}", responses=shown | problems("invalid", "not-found"))
     async def read(key: key_type) -> Response[Any]:
-        key = _key(field, key, id_type)
+        key = path_id(field, key, id_type)
         record = records.get(key)
         if record is None:
             catalog.check_loaded()
@@ -99,7 +97,7 @@ def _shelf(
         responses=shown | problems("invalid", "not-found"),
     )
     async def remove(key: key_type) -> Response[Any]:
-        key = _key(field, key, id_type)
+        key = path_id(field, key, id_type)
         record = await catalog.delete(kind, key)
         return respond(_absent(noun, key) if record is None else Answer(200, record))
 
@@ -194,10 +192,6 @@ def _levels(catalog: Catalog, store: Store) -> Router:
         return respond(Answer(200, LevelPolicyDocument(sku, location, own)))
 
     return Router("/v1/skus", route_handlers=[write, read], tags=["Master data"])
-
-
-def _key(field: str, segment: str, id_type: Any) -> str:
-    return path_id(field, segment.removeprefix("/"), id_type)
 
 
 def _absent(noun: str, key: str) -> Answer:

@@ -23,8 +23,8 @@ T = TypeVar("T")
 # Stands for a slash inside an id while the path is taken apart; no id may contain it.
 SLASH = "\x1f"
 
-# What follows is one id to the end of the path, slashes and all.
-_TO_THE_END = "/v1/trace/"
+# What follows is one id to the end of the path, slashes and all: those of feeds usually hold some.
+_TO_THE_END = ("/v1/feeds/", "/v1/trace/")
 
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}").fullmatch
@@ -86,14 +86,16 @@ def check_key(key: str) -> None:
 
 def path_of(scope: Scope) -> str:
     """The path with each segment decoded, and a slash inside a segment kept apart."""
-    raw_path: bytes = scope["raw_path"]
-    path: str = scope["path"]
-    if path.startswith(_TO_THE_END):
-        id_ = _decoded(raw_path.decode("latin-1").removeprefix(_TO_THE_END))
-        return _TO_THE_END + id_.replace("/", SLASH)
-    if b"%" not in raw_path:
-        return path
-    segments = (_decoded(segment) for segment in raw_path.decode("latin-1").split("/"))
+    escaped: str = scope["raw_path"].decode("latin-1")
+    for start in _TO_THE_END:
+        if escaped.startswith(start):
+            return start + _decoded(escaped.removeprefix(start)).replace("/", SLASH)
+    if "//" in escaped:
+        # Taken for one slash it would reach another record than that of an id left unescaped.
+        raise Refused(problem("not-found", f"There is nothing at {escaped}."))
+    if "%" not in escaped:
+        return escaped
+    segments = (_decoded(segment) for segment in escaped.split("/"))
     return "/".join(segment.replace("/", SLASH) for segment in segments)
 
 

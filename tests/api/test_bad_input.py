@@ -148,6 +148,16 @@ async def test_a_wrong_method_hears_the_right_ones(shop: httpx.AsyncClient) -> N
     problem(answer, 405, "method-not-allowed")
     assert answer.headers["allow"] == "GET, HEAD, PUT"
     problem(await shop.get("/v1/reservations/cart-1/confirm"), 405, "method-not-allowed")
+    for method, path, allowed in (
+        ("GET", "/v1/reservations", "POST"),
+        ("PUT", "/v1/skus", "GET, HEAD"),
+        ("OPTIONS", "/v1/skus/SKU-1", "GET, HEAD, PUT, DELETE"),
+        ("PATCH", "/v1/feeds/pos/store-042", "GET, HEAD, PUT, DELETE"),
+    ):
+        for slash in ("", "/"):
+            answer = await shop.request(method, path + slash)
+            problem(answer, 405, "method-not-allowed")
+            assert answer.headers["allow"] == allowed
 
 
 async def test_a_sane_request_id_is_echoed_and_any_other_replaced(

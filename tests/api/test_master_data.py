@@ -1,6 +1,7 @@
 """Master data as people keep it: put, get, list, delete; and wrong values pointed at."""
 
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -60,6 +61,81 @@ async def test_what_is_put_is_there_until_it_is_deleted(
     assert (await shop.delete(path)).json() == document
     problem(await shop.get(path), 404, "not-found")
     problem(await shop.delete(path), 404, "not-found")
+
+
+ODD_IDS = [
+    "/lead",
+    "trail/",
+    "//",
+    "a//b",
+    "a+b",
+    "a b",
+    " ",
+    "a%2Fb",
+    "50%",
+    "Zähler 日本",
+    "?#&;=",
+    "..",
+]
+
+
+def escaped(id_: str) -> str:
+    """The id as it stands in a path; two dots alone would lead elsewhere."""
+    return quote(id_, safe="").replace(".", "%2E")
+
+
+@pytest.mark.parametrize("kind", ["skus", "locations", "channels", "feeds"])
+async def test_an_id_reaches_its_own_record_whatever_stands_in_it(
+    shop: httpx.AsyncClient, kind: str
+) -> None:
+    """What cannot happen: a record is changed by the id of another. Those that a slip would reach
+    are there too: the id stripped, its escapes read twice or not at all."""
+    field = "sku" if kind == "skus" else "id"
+    collection = f"/v1/{kind}"
+    for other in ("lead", "trail", "a/b", "a", "b", "a%2Bb", "a%252Fb", "50%25", "locations"):
+        await shop.put(f"{collection}/{escaped(other)}", json={})
+    before = (await shop.get(collection)).json()["items"]
+    for odd in ODD_IDS:
+        path = f"{collection}/{escaped(odd)}"
+        problem(await shop.delete(path), 404, "not-found")
+        put = await shop.put(path, json={})
+        assert put.json()[field] == odd
+        assert (await shop.get(path)).json() == put.json()
+        assert (await shop.delete(path)).json() == put.json()
+        problem(await shop.get(path), 404, "not-found")
+    assert (await shop.get(collection)).json()["items"] == before
+
+
+async def test_a_level_is_found_by_odd_ids_too(shop: httpx.AsyncClient) -> None:
+    for odd in ODD_IDS:
+        await shop.put(f"/v1/skus/{escaped(odd)}", json={})
+        await shop.put(f"/v1/locations/{escaped(odd)}", json={})
+        path = f"/v1/skus/{escaped(odd)}/locations/{escaped(odd)}"
+        own = {"sku": odd, "location": odd, "safety_stock": 2}
+        assert (await shop.put(path, json={"safety_stock": 2})).json() == own
+        assert (await shop.get(path)).json() == own
+
+
+async def test_a_reservation_is_found_by_odd_ids_too(
+    shop: httpx.AsyncClient, stocked: Stocked
+) -> None:
+    await stocked(100)
+    for odd in ODD_IDS:
+        held = (await hold(shop, reservation_id=odd)).json()
+        path = f"/v1/reservations/{escaped(odd)}"
+        assert (await shop.get(path)).json() == held
+        assert (await shop.post(f"{path}/release")).json()["reservation_id"] == odd
+
+
+async def test_a_feeds_id_is_taken_as_it_is(shop: httpx.AsyncClient) -> None:
+    for id_ in ("pos/store-042", "pos/store-042/", "pos//store-042", "/pos/store-042"):
+        assert (await shop.put(f"/v1/feeds/{id_}", json={})).json()["id"] == id_
+
+
+async def test_an_id_left_unescaped_reaches_nobody_elses_record(shop: httpx.AsyncClient) -> None:
+    for path in ("/v1/skus//SKU-1", "//v1/skus/SKU-1", "/v1/skus//SKU-1/locations/DC-1"):
+        problem(await shop.delete(path), 404, "not-found")
+    assert (await shop.get("/v1/skus/SKU-1")).status_code == 200
 
 
 @pytest.mark.parametrize(
