@@ -9,13 +9,12 @@ from typing import Annotated, Any, NamedTuple, cast
 from urllib.parse import parse_qsl
 
 from litestar import Router, get, post
-from litestar.di import NamedDependency
 from litestar.params import JSONBody, QueryParameter
 from litestar.response import Response
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, structs
 from msgspec.json import encode
 
-from atp_service.api.answers import Answer, Call, Timestamp, timestamp
+from atp_service.api.answers import Answer, Timestamp, timestamp
 from atp_service.api.cells import (
     Cell,
     DayAvailability,
@@ -97,7 +96,7 @@ class Availability:
         self._auto_create = auto_create
         self._now_ms = now_ms
 
-    async def look_up(self, _: Call, asked: AvailabilityRequest) -> Answer:
+    async def look_up(self, asked: AvailabilityRequest) -> Answer:
         channel = asked.channel or ""
         if channel and channel not in self._catalog.channels:
             await find_channel(self._catalog, channel, auto_create=self._auto_create)
@@ -321,12 +320,12 @@ def hot_routes(availability: Availability) -> list[Hot]:
         Hot(
             "GET",
             "/v1/availability",
-            lambda call, _, query: availability.look_up(call, _asked(query)),
+            lambda _, __, query: availability.look_up(_asked(query)),
         ),
         Hot(
             "POST",
             "/v1/availability",
-            lambda call, _, body: availability.look_up(call, read(body)),
+            lambda _, __, body: availability.look_up(read(body)),
         ),
     ]
 
@@ -337,7 +336,6 @@ _PROBLEMS = problems("invalid", "unknown-channel", "fenced", "too-large")
 def routes(availability: Availability) -> Router:
     @get("/", summary="What can be sold", responses=_PROBLEMS, opt={ANY_QUERY: True})
     async def read(
-        call: NamedDependency[Call],
         sku: Annotated[list[str], QueryParameter(description="a SKU; repeatable")],
         location: Annotated[
             list[str] | None, QueryParameter(description="a location; repeatable")
@@ -345,7 +343,7 @@ def routes(availability: Availability) -> Router:
         channel: Annotated[str | None, QueryParameter(description="whose view")] = None,
     ) -> Response[AvailabilityDocument]:
         asked = _request({"sku": sku, "location": location, "channel": channel and [channel]})
-        return respond(await availability.look_up(call, asked))
+        return respond(await availability.look_up(asked))
 
     @post(
         "/",
@@ -355,9 +353,7 @@ def routes(availability: Availability) -> Router:
         summary="What can be sold, also by day",
         responses=_PROBLEMS,
     )
-    async def look_up(
-        call: NamedDependency[Call], data: JSONBody[AvailabilityRequest]
-    ) -> Response[AvailabilityDocument]:
-        return respond(await availability.look_up(call, data))
+    async def look_up(data: JSONBody[AvailabilityRequest]) -> Response[AvailabilityDocument]:
+        return respond(await availability.look_up(data))
 
     return Router("/v1/availability", route_handlers=[read, look_up], tags=["Availability"])

@@ -65,18 +65,21 @@ class StrictBody(AbstractDTO[T]):
         raise NotImplementedError("no transfer model is made")
 
 
+_IdempotencyKey = Annotated[
+    str | None,
+    HeaderParameter(
+        name="Idempotency-Key",
+        description="makes a repeat harmless, for 24 h",
+        min_length=1,
+        max_length=255,
+        pattern="^[ -~]+$",
+    ),
+]
+
+
 def _call(
     scope: Scope,
-    idempotency_key: Annotated[  # noqa: ARG001  # stands here for the schema, as the next
-        str | None,
-        HeaderParameter(
-            name="Idempotency-Key",
-            description="makes a repeat harmless, for 24 h",
-            min_length=1,
-            max_length=255,
-            pattern="^[ -~]+$",
-        ),
-    ] = None,
+    idempotency_key: _IdempotencyKey = None,  # noqa: ARG001  # stands here for the schema, as below
     traceparent: Annotated[  # noqa: ARG001
         str | None,
         HeaderParameter(
@@ -89,7 +92,19 @@ def _call(
     return call
 
 
-CALL = {"call": Provide(_call, sync_to_thread=False)}
+def _call_key(
+    scope: Scope,
+    idempotency_key: _IdempotencyKey = None,  # noqa: ARG001
+) -> str | None:
+    """The key alone, for calls that leave nothing in the journal."""
+    call: Call = scope["state"]["call"]
+    return call.key
+
+
+DEPENDENCIES = {
+    "call": Provide(_call, sync_to_thread=False),
+    "call_key": Provide(_call_key, sync_to_thread=False),
+}
 
 
 async def prepare(request: Request[Any, Any, Any]) -> None:

@@ -4,18 +4,20 @@ from datetime import datetime
 from typing import Annotated
 
 from litestar import Router, get, post
+from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody
 from litestar.response import Response
 from msgspec import Meta, Struct
 
-from atp_service.api.answers import JSON, Answer, Timestamp, timestamp
-from atp_service.api.contract import StrictBody, problems, respond
+from atp_service.api.answers import JSON, REPLAYED, Answer, Timestamp, timestamp
+from atp_service.api.contract import StrictBody, problems, repeated, respond
 from atp_service.api.pages import Cursor, Limit
 from atp_service.api.problems import FieldError, invalid, problem
 from atp_service.catalog.words import Id, LocationId
 from atp_service.ledger import Ledger, reconciliations
 from atp_service.ledger.reconciliations import Reconciliation, Report, RunStatus, Scope
+from atp_service.repeats import Keyed
 
 _PATH = "/v1/reconciliations"
 _LARGEST = 2**63 - 1
@@ -61,7 +63,7 @@ class ReconciliationPage(Struct, frozen=True):
     next_cursor: str | None
 
 
-def routes(ledger: Ledger) -> Router:
+def routes(ledger: Ledger, dedupe_hours: int) -> Router:
     @post(
         "/",
         status_code=202,
@@ -76,20 +78,31 @@ def routes(ledger: Ledger) -> Router:
                 generate_examples=False,
             )
         }
+        | repeated(ReconciliationDocument)
         | problems("invalid", "unknown-sku", "unknown-location", "overloaded", "too-large"),
     )
     async def ask(
+        call_key: NamedDependency[str | None],
         data: JSONBody[ReconciliationRequest] = _EVERYTHING,
     ) -> Response[ReconciliationDocument]:
+        keyed = None if call_key is None else Keyed(f"POST {_PATH}", "", call_key, dedupe_hours)
+        # Who asks again must hear what they were told, whatever would be said to others by now.
+        before = None if keyed is None else await reconciliations.asked_before(ledger, keyed)
+        if before is not None:
+            return respond(_told(before, repeated=True))
         scope = Scope(skus=data.scope.skus, locations=data.scope.locations)
         unknown = await reconciliations.unknown(ledger, scope)
         if not unknown.whole:
             return respond(_unknown(scope, unknown))
         if await reconciliations.waiting(ledger) >= _MOST_WAITING:
             return respond(problem("overloaded", "Too many reconciliations wait.", retry_after=5))
-        asked = await reconciliations.request(ledger, scope, repair=data.repair, asked_by="api")
-        location = f"{_PATH}/{asked.id}".encode()
-        return respond(Answer(202, document_of(asked), (*JSON, (b"location", location))))
+        if keyed is None:
+            run = await reconciliations.request(ledger, scope, repair=data.repair, asked_by="api")
+            return respond(_told(run, repeated=False))
+        run, was_asked = await reconciliations.request_under(
+            ledger, keyed, scope, repair=data.repair, asked_by="api"
+        )
+        return respond(_told(run, repeated=was_asked))
 
     @get("/", summary="Reconciliations, newest first", responses=problems("invalid"))
     async def page(limit: Limit = 100, cursor: Cursor = None) -> Response[ReconciliationPage]:
@@ -110,6 +123,13 @@ def routes(ledger: Ledger) -> Router:
         return respond(Answer(200, document_of(run)))
 
     return Router(_PATH, route_handlers=[ask, page, one], tags=["Reconciliations"])
+
+
+def _told(run: Reconciliation, *, repeated: bool) -> Answer:
+    location = (b"location", f"{_PATH}/{run.id}".encode())
+    if repeated:
+        return Answer(200, document_of(run), (*REPLAYED, location))
+    return Answer(202, document_of(run), (*JSON, location))
 
 
 def _number(text: str) -> int | None:

@@ -6,8 +6,9 @@ time (`ensure`) is known at once and written when Postgres is there.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
-from typing import Any, Generic, TypeVar, get_args
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Generic, NamedTuple, TypeVar, get_args
 
 import psycopg
 import structlog
@@ -18,6 +19,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from atp_service.catalog.records import Channel, Feed, FeedKind, Location, Record, Sku
 from atp_service.postgres import Impatient
+from atp_service.repeats import Keyed, came_to, is_repeat, keep
 
 log = structlog.get_logger()
 
@@ -32,6 +34,14 @@ GTIN = "gtin"  # among the sources of aliases, the one that all of them share
 
 class Unavailable(Exception):
     """Postgres is away: master data can be read, but not changed."""
+
+
+class Change(NamedTuple, Generic[R]):
+    """What a change came to: the record, None where there is none; and whether it was done before,
+    under the same key."""
+
+    record: R | None
+    repeated: bool
 
 
 class Shelf(Generic[R]):
@@ -105,22 +115,40 @@ class Catalog:
 
     # Changing.
 
-    async def put(self, record: Record) -> None:
-        """Create or replace; raises Unavailable while Postgres is away."""
-        shelf = self._shelves[record.table]
-        await self._run(
-            _upsert(shelf.table), {"id": record.key, "document": encode(record).decode()}
-        )
+    async def put(self, record: R, keyed: Keyed | None = None) -> Change[R]:
+        """Create or replace; the record as it is now. Raises Unavailable while Postgres is away."""
+        shelf: Shelf[R] = self._shelves[record.table]
+        values = {"id": record.key, "document": encode(record).decode()}
+        async with self._connection() as connection:
+            repeated = await is_repeat(connection, keyed)
+            if not repeated:
+                await connection.execute(_upsert(shelf.table), values)
+        if repeated:
+            await self._refresh(shelf, [record.key])
+            return Change(shelf.records.get(record.key), repeated=True)
         shelf.unwritten.pop(record.key, None)
         self._learn(shelf, {record.key: record})
+        return Change(record, repeated=False)
 
-    async def delete(self, kind: type[R], key: str) -> R | None:
-        """What was deleted; None where there was none; raises Unavailable."""
+    async def delete(self, kind: type[R], key: str, keyed: Keyed | None = None) -> Change[R]:
+        """What was deleted, by this call or by the one it repeats; raises Unavailable."""
         shelf: Shelf[R] = self._shelves[kind.table]
-        rows = await self._run(_delete(shelf.table), {"id": key})
-        shelf.unwritten.pop(key, None)
-        self._forget(shelf, key)
-        return shelf.decode(rows[0][0]) if rows else None
+        async with self._connection() as connection:
+            repeated = await is_repeat(connection, keyed)
+            if repeated:
+                document = await came_to(connection, keyed)
+            else:
+                cursor = await connection.execute(_delete(shelf.table), {"id": key})
+                row = await cursor.fetchone()
+                document = row[0] if row else None
+                if document is None:
+                    await connection.rollback()  # nothing was done: a later one is no repeat
+                else:
+                    await keep(connection, keyed, document)
+        if not repeated:
+            shelf.unwritten.pop(key, None)
+            self._forget(shelf, key)
+        return Change(None if document is None else shelf.decode(document), repeated)
 
     async def ensure(
         self,
@@ -278,10 +306,16 @@ class Catalog:
         self._feeds_of_location = None
 
     async def _run(self, query: sql.Composed, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+        async with self._connection() as connection:
+            cursor = await connection.execute(query, values)
+            return await cursor.fetchall() if cursor.description else []
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection[Any]]:
+        """A connection; what was done on it is committed at the block's end."""
         try:
             async with self._postgres.connection() as connection:
-                cursor = await connection.execute(query, values)
-                return await cursor.fetchall() if cursor.description else []
+                yield connection
         except psycopg.OperationalError as error:
             raise Unavailable(str(error)) from error
 
