@@ -147,7 +147,9 @@ class Availability:
         if asked.locations is None:
             places = iter(await self._store.locations_of([s for s in asked.skus if s in known]))
         else:
-            places = iter([asked.locations] * len(asked.skus))
+            # Units at a location asked for twice are there once.
+            once = list(dict.fromkeys(asked.locations))
+            places = iter([once] * len(asked.skus))
         cells = [(sku, next(places) if sku in known else ()) for sku in asked.skus]
         count = sum(len(locations) for _, locations in cells)
         if count > _MOST_CELLS:
