@@ -36,6 +36,7 @@ _PROBLEMS: dict[str, tuple[int, str]] = {
     "method-not-allowed": (405, "The method is not allowed here"),
     "request-timeout": (408, "The request took too long to arrive"),
     "too-large": (413, "The body is too large"),
+    "uri-too-long": (414, "The address is too long"),
     "internal": (500, "Something failed on our side"),
     "overloaded": (503, "There is no room for more right now"),
     "unavailable": (503, "A part of the service is away"),

@@ -225,6 +225,35 @@ async def test_a_head_is_answered_as_a_get_without_the_body(
     assert (await answer(reader))[0] == 201
 
 
+@pytest.mark.parametrize("method", ["FOO", "TRACE", "post", "X-" + "Y" * 100])
+async def test_a_method_nobody_knows_hears_which_are_allowed(
+    connection: Connection, method: str
+) -> None:
+    reader, writer = connection
+    for path, allowed in (
+        ("/v1/reservations", "post"),
+        ("/v1/skus/SKU-1", "get, head, put, delete"),
+        ("/v1/availability", "get, head, post"),
+    ):
+        writer.write(request(b"{}", path).replace(b"POST", method.encode(), 1))
+        status, headers, problem = await answer(reader)
+        assert (status, headers["allow"]) == (405, allowed)
+        assert problem["type"] == "urn:atp:problem:method-not-allowed"
+    writer.write(request(cart("a")))
+    assert (await answer(reader))[0] == 201
+
+
+@pytest.mark.parametrize("path", ["/v1/skus/", "/v1/skus?cursor="])
+async def test_an_address_without_end_is_not_read_to_its_end(
+    connection: Connection, path: str
+) -> None:
+    reader, writer = connection
+    writer.write(b"GET " + path.encode() + b"a" * 65_536)
+    status, headers, problem = await answer(reader)
+    assert (status, headers["connection"]) == (414, "close")
+    assert problem["type"] == "urn:atp:problem:uri-too-long"
+
+
 async def test_a_body_over_the_limit_is_refused(connection: Connection) -> None:
     reader, writer = connection
     writer.write(request(b" " * (64 * 1024 + 1)))
