@@ -26,7 +26,7 @@ from atp_service.api.cells import (
     level_of_image,
 )
 from atp_service.api.channels import find_channel
-from atp_service.api.contract import ANY_QUERY, StrictBody, problems, respond
+from atp_service.api.contract import ANY_QUERY, StrictBody, bounds, problems, respond
 from atp_service.api.lane import Hot
 from atp_service.api.problems import Refused, invalid
 from atp_service.api.reading import body_reader, converted, query_of
@@ -338,11 +338,22 @@ _PROBLEMS = problems("invalid", "unknown-channel", "fenced", "too-large")
 def routes(availability: Availability) -> Router:
     @get("/", summary="What can be sold", responses=_PROBLEMS, opt={ANY_QUERY: True})
     async def read(
-        sku: Annotated[list[str], QueryParameter(description="a SKU; repeatable")],
+        sku: Annotated[
+            list[str],
+            QueryParameter(
+                description="a SKU; repeatable",
+                schema_extra={"items": bounds(Id), "minItems": 1, "maxItems": 1000},
+            ),
+        ],
         location: Annotated[
-            list[str] | None, QueryParameter(description="a location; repeatable")
+            list[str] | None,
+            QueryParameter(
+                description="a location; repeatable", schema_extra={"items": bounds(LocationId)}
+            ),
         ] = None,
-        channel: Annotated[str | None, QueryParameter(description="whose view")] = None,
+        channel: Annotated[
+            str | None, QueryParameter(description="whose view", schema_extra=bounds(Id))
+        ] = None,
     ) -> Response[AvailabilityDocument]:
         asked = _request({"sku": sku, "location": location, "channel": channel and [channel]})
         return respond(await availability.look_up(asked))

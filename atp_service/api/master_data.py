@@ -6,12 +6,12 @@ from typing import Annotated, Any, TypeVar
 from litestar import Router, delete, get, put
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import FromPath, JSONBody, PathParameter
+from litestar.params import JSONBody
 from litestar.response import Response
 from msgspec import Struct, structs
 
 from atp_service.api.answers import JSON, REPLAYED, Answer, Call
-from atp_service.api.contract import StrictBody, problems, respond
+from atp_service.api.contract import StrictBody, path_parameter, problems, respond
 from atp_service.api.pages import Cursor, Limit
 from atp_service.api.problems import invalid, problem
 from atp_service.api.reading import path_id
@@ -24,6 +24,9 @@ from atp_service.repeats import Keyed
 from atp_service.store import Store
 
 R = TypeVar("R", bound=Record)
+
+_SkuInPath = Annotated[str, path_parameter("the SKU")]
+_LocationInPath = Annotated[str, path_parameter("the location", LocationId)]
 
 
 class LevelPolicyRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -63,7 +66,7 @@ def _shelf(
     one = "/{key:str}"
     shown = {200: ResponseSpec(kind, generate_examples=False, description="The record")}
     noun = kind.__name__
-    key_type = Annotated[str, PathParameter(description=f"the {noun.lower()}'s id", max_length=200)]
+    key_type = Annotated[str, path_parameter(f"the {noun.lower()}'s id", id_type)]
 
     def under(method: str, key: str, call_key: str | None) -> Keyed | None:
         return None if call_key is None else Keyed(f"{method} {path}", key, call_key, dedupe_hours)
@@ -147,8 +150,8 @@ def _levels(catalog: Catalog, store: Store) -> Router:
     )
     async def write(
         call: NamedDependency[Call],
-        sku: FromPath[str],
-        location: FromPath[str],
+        sku: _SkuInPath,
+        location: _LocationInPath,
         data: JSONBody[LevelPolicyRequest],
     ) -> Response[LevelPolicyDocument]:
         sku = path_id("sku", sku)
@@ -188,7 +191,7 @@ def _levels(catalog: Catalog, store: Store) -> Router:
         summary="A level's own safety stock",
         responses=problems("invalid", "not-found", "fenced"),
     )
-    async def read(sku: FromPath[str], location: FromPath[str]) -> Response[LevelPolicyDocument]:
+    async def read(sku: _SkuInPath, location: _LocationInPath) -> Response[LevelPolicyDocument]:
         sku = path_id("sku", sku)
         location = path_id("location", location, LocationId)
         unknown = stranger(sku, location)

@@ -159,6 +159,12 @@ class Document(OpenAPIRenderPlugin):
             openapi_schema["components"]["schemas"] = self._shapes.components()
             paths = openapi_schema["paths"]
             paths["/v1/stock-events"]["post"]["requestBody"] = _STOCK_EVENTS
+            for calls in paths.values():
+                asked = calls.get("get", {}).get("parameters", ())
+                if "cursor" in (parameter["name"] for parameter in asked):  # a list
+                    for parameter in asked:
+                        # It counts as left out.
+                        parameter |= {"allowEmptyValue": parameter["in"] == "query"}
             for path in _BODY_OPTIONAL:
                 paths[path]["post"]["requestBody"]["required"] = False
             self._document = msgspec.json.encode(openapi_schema)

@@ -218,6 +218,31 @@ async def test_a_mistyped_parameter_is_not_answered_as_another_question(
     assert [error["pointer"] for error in document["errors"]] == [parameter]
 
 
+async def test_of_a_list_a_parameter_without_a_value_counts_as_left_out(
+    shop: httpx.AsyncClient,
+) -> None:
+    for path, empty in (
+        ("/v1/exceptions", "owner=&kind=&status="),
+        ("/v1/exceptions", "cursor=&limit=&status"),
+        ("/v1/reconciliations", "cursor=&limit="),
+        *((f"/v1/{kind}", "limit=&cursor=") for kind in ("skus", "locations", "channels", "feeds")),
+    ):
+        answer = await shop.get(f"{path}?{empty}")
+        assert (answer.status_code, answer.json()) == (200, (await shop.get(path)).json())
+    # Of a number it would be another question.
+    for path in ("/v1/availability", "/v1/availability/", "/v1/explain"):
+        query = "sku=SKU-1&location=DC-1&channel="
+        document = problem(await shop.get(f"{path}?{query}"), 422, "invalid")
+        assert document["errors"][0]["pointer"].startswith("/channel")
+
+
+async def test_a_cursor_of_another_list_is_refused(shop: httpx.AsyncClient) -> None:
+    for path in ("/v1/exceptions", "/v1/reconciliations"):
+        for cursor in ("last", "-1", "٣", "9" * 19, "0" * 64):
+            document = problem(await shop.get(path, params={"cursor": cursor}), 422, "invalid")
+            assert document["errors"][0]["pointer"] == "/cursor"
+
+
 async def test_shop_pages_and_monitors_may_add_what_they_like(shop: httpx.AsyncClient) -> None:
     for path in ("/v1/availability", "/v1/availability/", "/health/ready", "/metrics"):
         answer = await shop.get(f"{path}?sku=SKU-1&_=1764000000")
