@@ -32,6 +32,7 @@ _PROBLEMS: dict[str, tuple[int, str]] = {
     "already-confirmed": (409, "The reservation is confirmed with another order"),
     "quantity-not-open": (409, "More units are named than are open"),
     "generation-mismatch": (412, "The reservation has been replaced meanwhile"),
+    "cross-origin": (403, "A web page of another origin changes nothing here"),
     "not-found": (404, "There is no such thing"),
     "method-not-allowed": (405, "The method is not allowed here"),
     "request-timeout": (408, "The request took too long to arrive"),

@@ -27,6 +27,9 @@ SLASH = "\x1f"
 _TO_THE_END = ("/v1/feeds/", "/v1/trace/")
 
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
+_LOOPBACK_ORIGIN = re.compile(
+    rb"https?://((?:localhost|127\.\d+\.\d+\.\d+|\[::1\])(?::\d+)?)"
+).fullmatch
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}").fullmatch
 _KEY = re.compile("[ -~]{1,255}").fullmatch
 _OWN_PREFIX = f"{token_hex(8)}-"
@@ -82,6 +85,22 @@ def check_key(key: str) -> None:
     """Refuses an idempotency key that can't be kept."""
     if not _KEY(key):
         raise Refused(invalid(("/idempotency-key", "1–255 printable ASCII characters")))
+
+
+def is_from_a_foreign_page(headers: dict[bytes, bytes]) -> bool:
+    """Whether a web page of another origin sends this: browsers say so, and pages can't unsay it.
+
+    Browsers that don't name the site name the origin. It is believed of loopback names alone: of
+    others a page may own the name, and have it lead here (DNS rebinding).
+    """
+    site = headers.get(b"sec-fetch-site")
+    if site is not None:
+        return site not in (b"same-origin", b"none")
+    origin = headers.get(b"origin")
+    if origin is None:
+        return False
+    ours = _LOOPBACK_ORIGIN(origin)
+    return ours is None or ours[1] != headers.get(b"host")
 
 
 def path_of(scope: Scope) -> str:

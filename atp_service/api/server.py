@@ -28,13 +28,14 @@ _HEAD = re.compile(
 ).match
 _NAMED = re.compile(
     rb"^(content-length|transfer-encoding|connection|expect|upgrade"
-    rb"|x-request-id|idempotency-key|traceparent):[\t ]*(.*?)[\t ]*\r$",
+    rb"|origin|sec-fetch-site|x-request-id|idempotency-key|traceparent):[\t ]*(.*?)[\t ]*\r$",
     re.IGNORECASE | re.MULTILINE,
 ).findall
 _METHOD = re.compile(rb"([\w!#$%&'*+.^`|~-]+) /", re.ASCII).match
 _METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH"})
 _URL_BYTES = 64 * 1024 - 1  # as much as the parser takes
-_NOT_PLAIN = frozenset({b"transfer-encoding", b"expect", b"upgrade"})
+# Nor what a browser sends: whose page it is, the edge looks at.
+_NOT_PLAIN = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"origin", b"sec-fetch-site"})
 _LENGTH_DIGITS = 9
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus

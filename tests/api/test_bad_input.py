@@ -243,6 +243,47 @@ async def test_a_cursor_of_another_list_is_refused(shop: httpx.AsyncClient) -> N
             assert document["errors"][0]["pointer"] == "/cursor"
 
 
+@pytest.mark.parametrize(
+    ("headers", "foreign"),
+    [
+        ({"sec-fetch-site": "cross-site", "origin": "https://evil.example"}, True),
+        ({"sec-fetch-site": "same-site", "origin": "http://localhost:3000"}, True),
+        ({"origin": "https://evil.example"}, True),
+        ({"origin": "null"}, True),
+        ({"origin": "http://localhost:3000", "host": "localhost:8080"}, True),
+        # A name that was made to lead here.
+        ({"origin": "http://evil.example:8080", "host": "evil.example:8080"}, True),
+        ({"origin": "http://127.0.0.1.evil.example", "host": "127.0.0.1.evil.example"}, True),
+        ({"sec-fetch-site": "same-origin", "origin": "https://atp.example"}, False),
+        ({"sec-fetch-site": "none"}, False),
+        ({"origin": "http://localhost:8080", "host": "localhost:8080"}, False),
+        ({"origin": "http://127.0.0.1", "host": "127.0.0.1"}, False),
+        ({"origin": "http://[::1]:8080", "host": "[::1]:8080"}, False),
+        ({"content-type": "application/x-www-form-urlencoded"}, False),
+        ({"content-type": "text/plain"}, False),
+        ({}, False),
+    ],
+)
+async def test_a_web_page_of_another_origin_changes_nothing(
+    shop: httpx.AsyncClient, stocked: Stocked, headers: dict[str, str], foreign: bool
+) -> None:
+    await stocked(5)
+    for method, path, body in (
+        ("POST", "/v1/reservations", cart("lane")),
+        ("POST", "/v1/reservations/", cart("route")),
+        ("POST", "/v1/stock-events", []),
+        ("PUT", "/v1/channels/x", {}),
+        ("DELETE", "/v1/channels/x", None),
+    ):
+        content = None if body is None else json.dumps(body)
+        answer = await shop.request(method, path, content=content, headers=headers)
+        if foreign:
+            problem(answer, 403, "cross-origin")
+        else:
+            assert answer.is_success, answer.text
+    assert (await shop.get("/v1/availability?sku=SKU-1", headers=headers)).status_code == 200
+
+
 async def test_shop_pages_and_monitors_may_add_what_they_like(shop: httpx.AsyncClient) -> None:
     for path in ("/v1/availability", "/v1/availability/", "/health/ready", "/metrics"):
         answer = await shop.get(f"{path}?sku=SKU-1&_=1764000000")

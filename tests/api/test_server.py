@@ -147,6 +147,16 @@ async def test_headers_of_any_kind_change_nothing(connection: Connection, head: 
     assert (await answer(reader))[0] == 201
 
 
+async def test_a_page_of_another_origin_holds_nothing(connection: Connection) -> None:
+    reader, writer = connection
+    for head in ("Origin: https://evil.example\r\n", "Sec-Fetch-Site: cross-site\r\n"):
+        writer.write(request(cart("a"), head=head))
+        status, _, problem = await answer(reader)
+        assert (status, problem["type"]) == (403, "urn:atp:problem:cross-origin")
+    writer.write(request(cart("a"), head="Sec-Fetch-Site: same-origin\r\n"))
+    assert (await answer(reader))[0] == 201
+
+
 async def test_a_chunked_body_is_read_whole(connection: Connection) -> None:
     reader, writer = connection
     body = cart("a")
