@@ -206,6 +206,8 @@ def _levels(catalog: Catalog, store: Store) -> Router:
 
 def _answer(change: Change[Any], noun: str, key: str) -> Answer:
     """The record, as the change left it or took it away; a repeat of a put tells of it as it is."""
+    if change.complaints:
+        return invalid(*change.complaints)
     if change.record is not None:
         return Answer(200, change.record, REPLAYED if change.repeated else JSON)
     absent = _absent(noun, key)

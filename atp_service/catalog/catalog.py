@@ -17,7 +17,15 @@ from msgspec.json import Decoder, encode
 from psycopg import AsyncConnection, sql
 from psycopg_pool import AsyncConnectionPool
 
-from atp_service.catalog.records import Channel, Feed, FeedKind, Location, Record, Sku
+from atp_service.catalog.records import (
+    Channel,
+    Complaint,
+    Feed,
+    FeedKind,
+    Location,
+    Record,
+    Sku,
+)
 from atp_service.postgres import Impatient
 from atp_service.repeats import Keyed, came_to, is_repeat, keep
 
@@ -37,11 +45,12 @@ class Unavailable(Exception):
 
 
 class Change(NamedTuple, Generic[R]):
-    """What a change came to: the record, None where there is none; and whether it was done before,
-    under the same key."""
+    """What a change came to: the record, None where there is none; whether it was done before,
+    under the same key; and why it was not done, if so."""
 
     record: R | None
-    repeated: bool
+    repeated: bool = False
+    complaints: Sequence[Complaint] = ()
 
 
 class Shelf(Generic[R]):
@@ -116,19 +125,25 @@ class Catalog:
     # Changing.
 
     async def put(self, record: R, keyed: Keyed | None = None) -> Change[R]:
-        """Create or replace; the record as it is now. Raises Unavailable while Postgres is away."""
+        """Create or replace; the record as it is now. Nothing is done where a SKU's alias is
+        another's. Raises Unavailable while Postgres is away."""
         shelf: Shelf[R] = self._shelves[record.table]
         values = {"id": record.key, "document": encode(record).decode()}
         async with self._connection() as connection:
             repeated = await is_repeat(connection, keyed)
             if not repeated:
                 await connection.execute(_upsert(shelf.table), values)
+                if isinstance(record, Sku):
+                    complaints = list(record.taken(await _claim_aliases(connection, record)))
+                    if complaints:
+                        await connection.rollback()
+                        return Change(None, complaints=complaints)
         if repeated:
             await self._refresh(shelf, [record.key])
             return Change(shelf.records.get(record.key), repeated=True)
         shelf.unwritten.pop(record.key, None)
         self._learn(shelf, {record.key: record})
-        return Change(record, repeated=False)
+        return Change(record)
 
     async def delete(self, kind: type[R], key: str, keyed: Keyed | None = None) -> Change[R]:
         """What was deleted, by this call or by the one it repeats; raises Unavailable."""
@@ -320,6 +335,22 @@ class Catalog:
             raise Unavailable(str(error)) from error
 
 
+async def _claim_aliases(connection: AsyncConnection[Any], sku: Sku) -> dict[tuple[str, str], str]:
+    """Make the SKU's names its own; who else has some of them, by source and name."""
+    named = [(source, alias) for source, aliases in sku.aliases.items() for alias in aliases]
+    values = {
+        "sku": sku.sku,
+        "sources": [source for source, _ in named],
+        "aliases": [alias for _, alias in named],
+    }
+    await connection.execute("DELETE FROM sku_aliases WHERE sku = %(sku)s", values)
+    if not named:
+        return {}
+    await connection.execute(_CLAIM, values)
+    cursor = await connection.execute(_OWNERS, values)
+    return {(source, alias): owner for source, alias, owner in await cursor.fetchall()}
+
+
 def _decoded(shelf: Shelf[R], rows: Sequence[tuple[str, str]]) -> dict[str, R]:
     """The records, by id. One that can't be read – a newer version's, or somebody's by hand – is
     left as memory has it, and no other suffers for it."""
@@ -336,6 +367,23 @@ def _first_seen(key: str) -> Feed:
     """A feed nobody described: its id's first part is its kind, where that is one."""
     kind = key.partition("/")[0]
     return Feed(id=key, kind=kind if kind in get_args(FeedKind) else None)  # type: ignore[arg-type]  # narrowed by get_args
+
+
+# In order, so that two who claim the same names wait for each other, and not in a circle.
+_CLAIM = """
+INSERT INTO sku_aliases (source, alias, sku)
+SELECT DISTINCT source, alias, %(sku)s
+FROM unnest(%(sources)s::text[], %(aliases)s::text[]) AS named (source, alias)
+ORDER BY source, alias
+ON CONFLICT (source, alias) DO NOTHING
+"""
+_OWNERS = """
+SELECT source, alias, sku
+FROM sku_aliases
+JOIN unnest(%(sources)s::text[], %(aliases)s::text[]) AS named (source, alias)
+    USING (source, alias)
+WHERE sku <> %(sku)s
+"""
 
 
 def _select_page(table: str) -> sql.Composed:

@@ -16,6 +16,7 @@ GRANT INSERT ON entries, movements, events, traces, parked, snapshot_lines, fork
 GRANT INSERT, UPDATE ON positions, levels, reservations, orders, exceptions TO {role};
 GRANT INSERT, UPDATE ON reconciliations, rebuilds, streams_recorded TO {role};
 GRANT INSERT, UPDATE, DELETE ON locations, skus, channels, feeds, keyed_calls TO {role};
+GRANT INSERT, DELETE ON sku_aliases TO {role};
 GRANT EXECUTE ON FUNCTION make_slices(bigint, bigint) TO {role};
 """
 

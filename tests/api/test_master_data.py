@@ -1,5 +1,6 @@
 """Master data as people keep it: put, get, list, delete; and wrong values pointed at."""
 
+import asyncio
 from typing import Any
 from urllib.parse import quote
 
@@ -184,6 +185,8 @@ async def test_who_deletes_what_has_stock_stops_promises_and_breaks_none(
         ("/v1/locations/" + "x" * 33, {}, "/id"),
         ("/v1/skus/x", {"units": {"CASE": 0}}, "/units/CASE"),
         ("/v1/skus/x", {"units": {"CASE": "twelve"}}, "/units/CASE"),
+        ("/v1/skus/x", {"units": {"CASE": 12, "EA": 5}}, "/units/EA"),
+        ("/v1/skus/x", {"base_unit": "KG", "units": {"EA": 5, "KG": "1/2"}}, "/units/KG"),
         ("/v1/skus/x", {"units": {"CASE": 12, "BOX": 1.5, "EACH": 1}}, "/units/BOX"),
         ("/v1/skus/x", {"units": {"CASE": 12, "": 1}}, "/units/"),
         ("/v1/skus/x", {"units": {"1/2 {": 1}}, "/units/1~12 {"),
@@ -221,6 +224,29 @@ async def test_of_a_map_of_thousands_the_one_wrong_entry_is_pointed_at(
         {"pointer": "/sku_map/theirs-777", "message": "Expected `str`, got `int`"}
     ]
     assert document["detail"] == "/sku_map/theirs-777: Expected `str`, got `int`"
+
+
+async def test_another_name_is_of_one_sku_alone(shop: httpx.AsyncClient) -> None:
+    async def named(sku: str, *gtins: str, **aliases: list[str]) -> httpx.Response:
+        body = {"units": {"EA": 1}, "aliases": {"gtin": list(gtins), **aliases}}
+        return await shop.put(f"/v1/skus/{sku}", json=body)
+
+    assert (await named("MUG", "050", "051", "050")).status_code == 200
+    assert (await named("CUP", "052", erp=["050"])).status_code == 200  # of another source
+    refused = problem(await named("CUP", "053", "051", erp=["050"]), 422, "invalid")
+    assert refused["errors"] == [{"pointer": "/aliases/gtin/1", "message": "MUG is called so"}]
+    assert (await shop.get("/v1/skus/CUP")).json()["aliases"] == {"gtin": ["052"], "erp": ["050"]}
+    problem(await named("NEW", "052"), 422, "invalid")
+    problem(await shop.get("/v1/skus/NEW"), 404, "not-found")
+
+    # What its SKU is called no longer, or is deleted with it, may be another's.
+    assert (await named("MUG", "050")).status_code == 200
+    assert (await named("CUP", "051")).status_code == 200
+    await shop.delete("/v1/skus/MUG")
+    assert (await named("CUP", "050", "051")).status_code == 200
+
+    claims = await asyncio.gather(*(named(f"SKU-{n}", "090", f"09{n}") for n in range(1, 6)))
+    assert sorted(answer.status_code for answer in claims) == [200] + [422] * 4
 
 
 async def test_of_an_entry_told_twice_the_map_is_pointed_at(shop: httpx.AsyncClient) -> None:
