@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api.conftest import Stocked
+from tests.api.conftest import Stocked, stock_event
 from tests.api.test_reservations import cart, problem
 
 LINE = {"sku": "SKU-1", "location": "DC-1", "quantity": 1}
@@ -93,6 +93,24 @@ async def test_a_name_that_comes_twice_is_pointed_to_where_it_was_refused(
     method, path = call.split()
     document = problem(await shop.request(method, path, content=body), 422, "invalid")
     assert document["errors"][0]["pointer"].startswith(pointer)
+
+
+async def test_of_a_name_that_comes_twice_the_last_counts(
+    shop: httpx.AsyncClient, stocked: Stocked
+) -> None:
+    """To look for it would be a second reading of every body."""
+    await stocked(5)
+    for path in ("/v1/reservations", "/v1/reservations/"):
+        body = json.dumps({"lines": [LINE]}).replace(
+            '"quantity": 1', '"quantity": 1, "quantity": 2'
+        )
+        answer = await shop.post(path, content=body)
+        assert (answer.status_code, answer.json()["lines"][0]["quantity"]) == (201, 2)
+    event = json.dumps(stock_event("sale", sku="SKU-1", location="DC-1", quantity=4, unit="EA"))
+    answer = await shop.post("/v1/stock-events", content=event[:-2] + ', "quantity": 1}}')
+    assert answer.json()["results"][0]["status"] == "applied"
+    (item,) = (await shop.get("/v1/availability?sku=SKU-1")).json()["items"]
+    assert item["locations"][0]["on_hand"] == 4
 
 
 async def test_a_body_left_out_is_told_in_the_same_words_everywhere(

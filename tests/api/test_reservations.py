@@ -239,6 +239,28 @@ async def test_who_asks_again_hears_what_they_were_told_also_of_what_was_deleted
     assert confirmed.status_code == 200
 
 
+async def test_what_a_reservation_is_past_is_said_before_that_a_location_is_closed(
+    shop: httpx.AsyncClient, stocked: Stocked, service: Service
+) -> None:
+    await stocked(5)
+    await hold(shop)
+    await hold(shop, reservation_id="cart-2", quantity=1)
+    await shop.put("/v1/reservations/cart-1", json=cart(quantity=1))
+    await shop.post("/v1/reservations/cart-2/confirm", json={"order_id": "O-1"})
+    await service.catalog.put(Location(id="DC-1", kind="dc", status="closed"))
+    changed = cart(quantity=3)
+    stale = await shop.put("/v1/reservations/cart-1", json=changed | {"if_generation": 1})
+    problem(stale, 412, "generation-mismatch")
+    ordered = await shop.put("/v1/reservations/cart-2", json=changed | cart("cart-2", quantity=3))
+    problem(ordered, 409, "reservation-not-held")
+    for generation in (2, None):
+        answer = await shop.put(
+            "/v1/reservations/cart-1", json=changed | {"if_generation": generation}
+        )
+        problem(answer, 409, "location-unavailable")
+    problem(await shop.put("/v1/reservations/nobody", json=cart("nobody")), 404, "not-found")
+
+
 async def test_the_same_lines_on_a_channel_that_the_location_is_closed_for_are_no_repeat(
     shop: httpx.AsyncClient, stocked: Stocked, service: Service
 ) -> None:

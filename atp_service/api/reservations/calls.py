@@ -126,7 +126,12 @@ class Reservations:
         if known is None:
             return no_reservation(reservation_id)
         closed = self._closed(lines, channel)
-        if closed and not repeated:
+        # What the reservation itself is past comes first, and the script says it. Neither comes
+        # back, so the script takes nothing there meanwhile.
+        past = known.status not in ("held", "expired") or (
+            body.if_generation is not None and body.if_generation < known.generation
+        )
+        if closed and not repeated and not past:
             return _location_unavailable(closed)
         outcome = await self._apply(
             Replace(
