@@ -19,7 +19,7 @@ from atp_service.api.reading import (
     whole_body,
 )
 
-_RESERVATIONS = "/v1/reservations"
+_RESERVATIONS = "/v1/reservations/"
 RESERVATION_BYTES = 64 * 1024
 _OTHER_BYTES = 1024 * 1024
 _CHANGING = frozenset({"POST", "PUT", "DELETE"})
@@ -48,7 +48,8 @@ class Edge:
             if method in _CHANGING and is_from_a_foreign_page(headers):
                 raise Refused(problem("cross-origin", "A page of another origin sent this."))
             path = path_of(scope)
-            limit = RESERVATION_BYTES if path.startswith(_RESERVATIONS) else _OTHER_BYTES
+            of_reservations = f"{path}/".startswith(_RESERVATIONS)
+            limit = RESERVATION_BYTES if of_reservations else _OTHER_BYTES
             body = await whole_body(receive, headers.get(b"content-length"), limit)
             hot = self.lane.match(method, path)
             if hot is not None:

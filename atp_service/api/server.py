@@ -33,7 +33,7 @@ _NAMED = re.compile(
 ).findall
 _METHOD = re.compile(rb"([\w!#$%&'*+.^`|~-]+) /", re.ASCII).match
 _METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH"})
-_URL_BYTES = 64 * 1024 - 1  # as much as the parser takes
+_URL_BYTES = 64 * 1024 - 1  # as much as can be taken apart
 # Nor what a browser sends: whose page it is, the edge looks at.
 _NOT_PLAIN = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"origin", b"sec-fetch-site"})
 _LENGTH_DIGITS = 9
@@ -66,10 +66,10 @@ class LaneProtocol(HttpToolsProtocol):
         self._in_message = True
         super().on_message_begin()
 
-    def on_url(self, url: bytes) -> None:
-        super().on_url(url)
+    def on_headers_complete(self) -> None:
         if len(self.url) > _URL_BYTES:
-            raise ValueError("no more of it is read")  # the parser's end: what follows is a 400
+            raise ValueError("too long")  # ends the parser, which has the 400 below sent
+        super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         self._in_message = False

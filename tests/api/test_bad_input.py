@@ -154,6 +154,7 @@ async def test_a_body_over_the_limit_is_refused_unread(shop: httpx.AsyncClient) 
         fits = b" " * (limit - 2) + b"{}"
         assert (await shop.post(path, content=fits)).status_code in (200, 422)
         problem(await shop.post(path, content=fits + b" "), 413, "too-large")
+    problem(await shop.put("/v1/reservations-of-mine", content=b" " * 65_537), 404, "not-found")
 
 
 async def test_what_is_not_there_is_a_problem_too(shop: httpx.AsyncClient) -> None:

@@ -253,12 +253,16 @@ async def test_a_method_nobody_knows_hears_which_are_allowed(
     assert (await answer(reader))[0] == 201
 
 
-@pytest.mark.parametrize("path", ["/v1/skus/", "/v1/skus?cursor="])
-async def test_an_address_without_end_is_not_read_to_its_end(
-    connection: Connection, path: str
+@pytest.mark.parametrize("path", ["/v1/skus/", "/v1/skus?cursor=", "/v1/availability?sku="])
+@pytest.mark.parametrize("length", [65_536, 1_000_000])
+async def test_an_address_that_is_too_long_is_called_so(
+    connection: Connection, path: str, length: int
 ) -> None:
     reader, writer = connection
-    writer.write(b"GET " + path.encode() + b"a" * 65_536)
+    writer.write(b"GET " + path.encode() + b"a" * (length - len(path)))
+    await writer.drain()
+    await another_is_answered(writer)  # by then this has been read
+    writer.write(b" HTTP/1.1\r\nHost: atp\r\n\r\n")
     status, headers, problem = await answer(reader)
     assert (status, headers["connection"]) == (414, "close")
     assert problem["type"] == "urn:atp:problem:uri-too-long"
