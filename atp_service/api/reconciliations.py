@@ -90,7 +90,7 @@ def routes(ledger: Ledger, dedupe_hours: int) -> Router:
         # Who asks again must hear what they were told, whatever would be said to others by now.
         before = None if keyed is None else await reconciliations.asked_before(ledger, keyed)
         if before is not None:
-            return respond(_told(before, repeated=True))
+            return respond(_told(before, again=True))
         scope = Scope(skus=data.scope.skus, locations=data.scope.locations)
         unknown = await reconciliations.unknown(ledger, scope)
         if not unknown.whole:
@@ -99,11 +99,11 @@ def routes(ledger: Ledger, dedupe_hours: int) -> Router:
             return respond(problem("overloaded", "Too many reconciliations wait.", retry_after=5))
         if keyed is None:
             run = await reconciliations.request(ledger, scope, repair=data.repair, asked_by="api")
-            return respond(_told(run, repeated=False))
+            return respond(_told(run, again=False))
         run, was_asked = await reconciliations.request_under(
             ledger, keyed, scope, repair=data.repair, asked_by="api"
         )
-        return respond(_told(run, repeated=was_asked))
+        return respond(_told(run, again=was_asked))
 
     @get("/", summary="Reconciliations, newest first", responses=problems("invalid"))
     async def page(limit: Limit = 100, cursor: NumberCursor = None) -> Response[ReconciliationPage]:
@@ -123,9 +123,9 @@ def routes(ledger: Ledger, dedupe_hours: int) -> Router:
     return Router(_PATH, route_handlers=[ask, page, one], tags=["Reconciliations"])
 
 
-def _told(run: Reconciliation, *, repeated: bool) -> Answer:
+def _told(run: Reconciliation, *, again: bool) -> Answer:
     location = (b"location", f"{_PATH}/{run.id}".encode())
-    if repeated:
+    if again:
         return Answer(200, document_of(run), (*REPLAYED, location))
     return Answer(202, document_of(run), (*JSON, location))
 
