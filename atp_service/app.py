@@ -133,6 +133,7 @@ async def _serve_on(listener: socket.socket, settings: Settings) -> None:
             auto_create=bool(settings.auto_create),
             now_ms=_now_ms,
             durability=settings.durability,
+            dedupe_hours=settings.dedupe_hours,
             nats_connected=(lambda: parts.nats.is_connected) if settings.nats_url else None,
         )
         server = uvicorn.Server(

@@ -33,7 +33,7 @@ TEMPLATE = "migrated"
 EMPTY = """
 SET session_replication_role = replica;
 TRUNCATE positions, entries, movements, events, traces, levels, reservations, orders, parked,
-    exceptions, snapshot_lines, reconciliations, rebuilds, forks, streams_recorded;
+    exceptions, snapshot_lines, reconciliations, rebuilds, forks, streams_recorded, keyed_calls;
 """
 
 

@@ -28,7 +28,7 @@ from atp_service.api import (
     trace,
 )
 from atp_service.api.answers import Answer, Call
-from atp_service.api.contract import CALL, prepare, respond
+from atp_service.api.contract import DEPENDENCIES, prepare, respond
 from atp_service.api.edge import Edge
 from atp_service.api.lane import Lane
 from atp_service.api.problems import for_exception, invalid, no_body, problem
@@ -51,6 +51,7 @@ def create(
     auto_create: bool,
     now_ms: Callable[[], int],
     durability: Literal["redis", "ledger"] = "redis",
+    dedupe_hours: int = 24,
     ledger_timeout_seconds: float = 5.0,
     nats_connected: Callable[[], bool] | None = None,
 ) -> Edge:
@@ -76,14 +77,14 @@ def create(
             reservations.routes(promises),
             availability.routes(numbers),
             stock_events.routes(stock_events.StockEvents(facts, store, ledger, durability)),
-            *master_data.routes(catalog, store),
+            *master_data.routes(catalog, store, dedupe_hours),
             explain.routes(reasons),
             trace.routes(store, ledger),
             exceptions.routes(ledger),
-            reconciliations.routes(ledger),
+            reconciliations.routes(ledger, dedupe_hours),
             health.routes(states),
         ],
-        dependencies=CALL,
+        dependencies=DEPENDENCIES,
         before_request=prepare,
         exception_handlers={Exception: _problem_of},
         openapi_config=openapi_config(shapes, atp_service.__version__),
@@ -122,9 +123,10 @@ def _answer_for(request: Request[Any, Any, Any], error: Exception, request_id: s
 def _allowed(request: Request[Any, Any, Any]) -> Iterator[str]:
     """The methods that the path knows; Litestar doesn't say them. HEAD comes with GET."""
     route_to = request.app.asgi_router.handle_routing
+    path = request.scope["path"].rstrip("/")
     for method in ("GET", "POST", "PUT", "DELETE"):
         with suppress(MethodNotAllowedException, NotFoundException):
-            route_to(path=request.scope["path"], method=method)
+            route_to(path=path, method=method)
             yield from ("GET", "HEAD") if method == "GET" else (method,)
 
 

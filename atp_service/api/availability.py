@@ -9,13 +9,12 @@ from typing import Annotated, Any, NamedTuple, cast
 from urllib.parse import parse_qsl
 
 from litestar import Router, get, post
-from litestar.di import NamedDependency
 from litestar.params import JSONBody, QueryParameter
 from litestar.response import Response
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, structs
 from msgspec.json import encode
 
-from atp_service.api.answers import Answer, Call, Timestamp, timestamp
+from atp_service.api.answers import Answer, Timestamp, timestamp
 from atp_service.api.cells import (
     Cell,
     DayAvailability,
@@ -27,7 +26,7 @@ from atp_service.api.cells import (
     level_of_image,
 )
 from atp_service.api.channels import find_channel
-from atp_service.api.contract import ANY_QUERY, StrictBody, problems, respond
+from atp_service.api.contract import ANY_QUERY, StrictBody, bounds, problems, respond
 from atp_service.api.lane import Hot
 from atp_service.api.problems import Refused, invalid
 from atp_service.api.reading import body_reader, converted, query_of
@@ -97,7 +96,7 @@ class Availability:
         self._auto_create = auto_create
         self._now_ms = now_ms
 
-    async def look_up(self, _: Call, asked: AvailabilityRequest) -> Answer:
+    async def look_up(self, asked: AvailabilityRequest) -> Answer:
         channel = asked.channel or ""
         if channel and channel not in self._catalog.channels:
             await find_channel(self._catalog, channel, auto_create=self._auto_create)
@@ -148,7 +147,9 @@ class Availability:
         if asked.locations is None:
             places = iter(await self._store.locations_of([s for s in asked.skus if s in known]))
         else:
-            places = iter([asked.locations] * len(asked.skus))
+            # Units at a location asked for twice are there once.
+            once = list(dict.fromkeys(asked.locations))
+            places = iter([once] * len(asked.skus))
         cells = [(sku, next(places) if sku in known else ()) for sku in asked.skus]
         count = sum(len(locations) for _, locations in cells)
         if count > _MOST_CELLS:
@@ -321,12 +322,12 @@ def hot_routes(availability: Availability) -> list[Hot]:
         Hot(
             "GET",
             "/v1/availability",
-            lambda call, _, query: availability.look_up(call, _asked(query)),
+            lambda _, __, query: availability.look_up(_asked(query)),
         ),
         Hot(
             "POST",
             "/v1/availability",
-            lambda call, _, body: availability.look_up(call, read(body)),
+            lambda _, __, body: availability.look_up(read(body)),
         ),
     ]
 
@@ -337,15 +338,25 @@ _PROBLEMS = problems("invalid", "unknown-channel", "fenced", "too-large")
 def routes(availability: Availability) -> Router:
     @get("/", summary="What can be sold", responses=_PROBLEMS, opt={ANY_QUERY: True})
     async def read(
-        call: NamedDependency[Call],
-        sku: Annotated[list[str], QueryParameter(description="a SKU; repeatable")],
+        sku: Annotated[
+            list[str],
+            QueryParameter(
+                description="a SKU; repeatable",
+                schema_extra={"items": bounds(Id), "minItems": 1, "maxItems": 1000},
+            ),
+        ],
         location: Annotated[
-            list[str] | None, QueryParameter(description="a location; repeatable")
+            list[str] | None,
+            QueryParameter(
+                description="a location; repeatable", schema_extra={"items": bounds(LocationId)}
+            ),
         ] = None,
-        channel: Annotated[str | None, QueryParameter(description="whose view")] = None,
+        channel: Annotated[
+            str | None, QueryParameter(description="whose view", schema_extra=bounds(Id))
+        ] = None,
     ) -> Response[AvailabilityDocument]:
         asked = _request({"sku": sku, "location": location, "channel": channel and [channel]})
-        return respond(await availability.look_up(call, asked))
+        return respond(await availability.look_up(asked))
 
     @post(
         "/",
@@ -355,9 +366,7 @@ def routes(availability: Availability) -> Router:
         summary="What can be sold, also by day",
         responses=_PROBLEMS,
     )
-    async def look_up(
-        call: NamedDependency[Call], data: JSONBody[AvailabilityRequest]
-    ) -> Response[AvailabilityDocument]:
-        return respond(await availability.look_up(call, data))
+    async def look_up(data: JSONBody[AvailabilityRequest]) -> Response[AvailabilityDocument]:
+        return respond(await availability.look_up(data))
 
     return Router("/v1/availability", route_handlers=[read, look_up], tags=["Availability"])

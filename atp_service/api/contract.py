@@ -7,6 +7,7 @@ msgspec's own, so that it says exactly what is decoded and encoded (`schema.py`)
 from collections.abc import Callable, Generator
 from typing import Annotated, Any, TypeVar
 
+import msgspec
 from litestar import Request
 from litestar._openapi.schema_generation import SchemaCreator
 from litestar.di import Provide
@@ -14,7 +15,7 @@ from litestar.dto import AbstractDTO, DTOFieldDefinition
 from litestar.exceptions import MethodNotAllowedException
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Reference, Schema
-from litestar.params import HeaderParameter
+from litestar.params import HeaderParameter, ParameterKwarg, PathParameter
 from litestar.response import Response
 from litestar.types import Scope
 from litestar.typing import FieldDefinition
@@ -22,7 +23,8 @@ from msgspec.json import encode
 
 from atp_service.api.answers import Answer, Call
 from atp_service.api.problems import Problem, Refused, invalid, statuses
-from atp_service.api.reading import SLASH, body_reader
+from atp_service.api.reading import SLASH, body_reader, given
+from atp_service.catalog.words import Id
 
 T = TypeVar("T")
 
@@ -30,6 +32,17 @@ _ANYWHERE = ("malformed", "request-timeout", "internal", "unavailable")
 
 # An option of a route that shop pages call: what they add against caches is nothing to it.
 ANY_QUERY = "any_query"
+
+
+def bounds(kind: Any) -> dict[str, Any]:
+    """What a parameter of this kind may be, for the schema; it is checked where it is read."""
+    described = msgspec.json.schema(kind)
+    return {name: described[name] for name in ("type", "minLength", "maxLength", "pattern")}
+
+
+def path_parameter(description: str, kind: Any = Id) -> ParameterKwarg:
+    """An id in a path."""
+    return PathParameter(description=description, schema_extra=bounds(kind))
 
 
 class StrictBody(AbstractDTO[T]):
@@ -65,18 +78,21 @@ class StrictBody(AbstractDTO[T]):
         raise NotImplementedError("no transfer model is made")
 
 
+_IdempotencyKey = Annotated[
+    str | None,
+    HeaderParameter(
+        name="Idempotency-Key",
+        description="makes a repeat harmless, for 24 h",
+        min_length=1,
+        max_length=255,
+        pattern="^[ -~]+$",
+    ),
+]
+
+
 def _call(
     scope: Scope,
-    idempotency_key: Annotated[  # noqa: ARG001  # stands here for the schema, as the next
-        str | None,
-        HeaderParameter(
-            name="Idempotency-Key",
-            description="makes a repeat harmless, for 24 h",
-            min_length=1,
-            max_length=255,
-            pattern="^[ -~]+$",
-        ),
-    ] = None,
+    idempotency_key: _IdempotencyKey = None,  # noqa: ARG001  # stands here for the schema, as below
     traceparent: Annotated[  # noqa: ARG001
         str | None,
         HeaderParameter(
@@ -89,7 +105,19 @@ def _call(
     return call
 
 
-CALL = {"call": Provide(_call, sync_to_thread=False)}
+def _call_key(
+    scope: Scope,
+    idempotency_key: _IdempotencyKey = None,  # noqa: ARG001
+) -> str | None:
+    """The key alone, for calls that leave nothing in the journal."""
+    call: Call = scope["state"]["call"]
+    return call.key
+
+
+DEPENDENCIES = {
+    "call": Provide(_call, sync_to_thread=False),
+    "call_key": Provide(_call_key, sync_to_thread=False),
+}
 
 
 async def prepare(request: Request[Any, Any, Any]) -> None:
@@ -105,9 +133,11 @@ async def prepare(request: Request[Any, Any, Any]) -> None:
     for name, value in params.items():
         params[name] = value.replace(SLASH, "/")
     handler = request.route_handler
+    known = handler.parsed_fn_signature.parameters
+    if "cursor" in known:  # a list
+        request.scope["query_string"] = given(request.scope["query_string"])
     ours = request.method == "GET" and request.scope["path"].startswith("/v1/")
     if ours and not handler.opt.get(ANY_QUERY):
-        known = handler.parsed_fn_signature.parameters
         strange = [name for name in request.query_params if name not in known]
         if strange:
             raise Refused(invalid(*((f"/{name}", "not a parameter of this") for name in strange)))

@@ -8,12 +8,21 @@ from atp_service import metrics
 from atp_service.api.answers import Answer, Call
 from atp_service.api.asgi import Application, Message, Receive, Scope, Send
 from atp_service.api.lane import Hot, Lane
-from atp_service.api.problems import for_exception
-from atp_service.api.reading import Gone, call_of, check_key, path_of, query_of, whole_body
+from atp_service.api.problems import Refused, for_exception, problem
+from atp_service.api.reading import (
+    Gone,
+    call_of,
+    check_key,
+    is_from_a_foreign_page,
+    path_of,
+    query_of,
+    whole_body,
+)
 
-_RESERVATIONS = "/v1/reservations"
+_RESERVATIONS = "/v1/reservations/"
 RESERVATION_BYTES = 64 * 1024
 _OTHER_BYTES = 1024 * 1024
+_CHANGING = frozenset({"POST", "PUT", "DELETE"})
 
 
 class Edge:
@@ -36,8 +45,11 @@ class Edge:
         call = call_of(headers)
         template = "unmatched"
         try:
+            if method in _CHANGING and is_from_a_foreign_page(headers):
+                raise Refused(problem("cross-origin", "A page of another origin sent this."))
             path = path_of(scope)
-            limit = RESERVATION_BYTES if path.startswith(_RESERVATIONS) else _OTHER_BYTES
+            of_reservations = f"{path}/".startswith(_RESERVATIONS)
+            limit = RESERVATION_BYTES if of_reservations else _OTHER_BYTES
             body = await whole_body(receive, headers.get(b"content-length"), limit)
             hot = self.lane.match(method, path)
             if hot is not None:

@@ -10,8 +10,7 @@ from msgspec import Struct
 
 from atp_service.api.answers import Answer, Timestamp, timestamp
 from atp_service.api.contract import problems, respond
-from atp_service.api.pages import Cursor, Limit
-from atp_service.api.problems import invalid
+from atp_service.api.pages import Limit, NumberCursor, number_after
 from atp_service.ledger import ExceptionRow, Ledger
 
 
@@ -55,14 +54,13 @@ def routes(ledger: Ledger) -> Router:
         kind: Filter = None,
         status: Annotated[Literal["open", "settled", "resolved"] | None, QueryParameter()] = None,
         limit: Limit = 100,
-        cursor: Cursor = None,
+        cursor: NumberCursor = None,
     ) -> Response[ExceptionPage]:
-        if cursor is not None and not (cursor.isdecimal() and cursor.isascii()):
-            return respond(invalid(("/cursor", "not a cursor of this list")))
+        after = number_after(cursor) or 0
         if any("\x00" in (value or "") for value in (owner, kind)):
             return respond(Answer(200, ExceptionPage([], None)))
         rows = await ledger.exceptions(
-            owner=owner, kind=kind, status=status, limit=limit + 1, after=int(cursor or 0)
+            owner=owner, kind=kind, status=status, limit=limit + 1, after=after
         )
         shown = rows[:limit]
         return respond(

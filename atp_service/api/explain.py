@@ -16,7 +16,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from atp_service.api.answers import Answer, Timestamp, timestamp
 from atp_service.api.cells import Terms, terms_of
 from atp_service.api.channels import find_channel
-from atp_service.api.contract import problems, respond
+from atp_service.api.contract import bounds, problems, respond
 from atp_service.api.problems import Refused, invalid, problem
 from atp_service.api.reading import converted
 from atp_service.api.recorded import recorded_now
@@ -357,9 +357,13 @@ def routes(explain: Explain) -> Router:
     )
     async def read(
         request: Request[Any, Any, Any],
-        sku: Annotated[str, QueryParameter(description="a SKU")],
-        location: Annotated[str, QueryParameter(description="a location")],
-        channel: Annotated[str | None, QueryParameter(description="whose view")] = None,
+        sku: Annotated[str, QueryParameter(description="a SKU", schema_extra=bounds(Id))],
+        location: Annotated[
+            str, QueryParameter(description="a location", schema_extra=bounds(LocationId))
+        ],
+        channel: Annotated[
+            str | None, QueryParameter(description="whose view", schema_extra=bounds(Id))
+        ] = None,
         at: Annotated[
             str | None,
             QueryParameter(

@@ -6,23 +6,27 @@ from typing import Annotated, Any, TypeVar
 from litestar import Router, delete, get, put
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import FromPath, JSONBody, PathParameter
+from litestar.params import JSONBody
 from litestar.response import Response
 from msgspec import Struct, structs
 
-from atp_service.api.answers import REPLAYED, Answer, Call
-from atp_service.api.contract import StrictBody, problems, respond
+from atp_service.api.answers import JSON, REPLAYED, Answer, Call
+from atp_service.api.contract import StrictBody, path_parameter, problems, respond
 from atp_service.api.pages import Cursor, Limit
 from atp_service.api.problems import invalid, problem
 from atp_service.api.reading import path_id
-from atp_service.catalog import Catalog, Channel, Feed, Location, Record, Sku, Unavailable
+from atp_service.catalog import Catalog, Change, Channel, Feed, Location, Record, Sku, Unavailable
 from atp_service.catalog.records import SafetyUnits
 from atp_service.catalog.words import Id, LocationId
 from atp_service.inventory.commands import SafetyStock
 from atp_service.inventory.outcomes import Applied, Full, Unchanged
+from atp_service.repeats import Keyed
 from atp_service.store import Store
 
 R = TypeVar("R", bound=Record)
+
+_SkuInPath = Annotated[str, path_parameter("the SKU")]
+_LocationInPath = Annotated[str, path_parameter("the location", LocationId)]
 
 
 class LevelPolicyRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,13 +43,12 @@ class LevelPolicyDocument(Struct, frozen=True):
     safety_stock: int | None
 
 
-def routes(catalog: Catalog, store: Store) -> list[Router]:
+def routes(catalog: Catalog, store: Store, dedupe_hours: int) -> list[Router]:
     return [
-        _shelf(catalog, Location, catalog.locations, "/v1/locations", "str", LocationId),
-        _shelf(catalog, Channel, catalog.channels, "/v1/channels", "str", Id),
-        # The one kind whose ids usually hold a slash: it needn't be escaped.
-        _shelf(catalog, Feed, catalog.feeds, "/v1/feeds", "path", Id),
-        _shelf(catalog, Sku, catalog.skus, "/v1/skus", "str", Id),
+        _shelf(catalog, Location, catalog.locations, "/v1/locations", LocationId, dedupe_hours),
+        _shelf(catalog, Channel, catalog.channels, "/v1/channels", Id, dedupe_hours),
+        _shelf(catalog, Feed, catalog.feeds, "/v1/feeds", Id, dedupe_hours),
+        _shelf(catalog, Sku, catalog.skus, "/v1/skus", Id, dedupe_hours),
         _levels(catalog, store),
     ]
 
@@ -55,37 +58,42 @@ def _shelf(
     kind: type[R],
     records: dict[str, R],
     path: str,
-    converter: str,
     id_type: Any,
+    dedupe_hours: int,
 ) -> Router:
     """The four routes of one kind of record."""
     field = kind.id_field
-    one = f"/{{key:{converter}}}"
+    one = "/{key:str}"
     shown = {200: ResponseSpec(kind, generate_examples=False, description="The record")}
     noun = kind.__name__
-    key_type = Annotated[str, PathParameter(description=f"the {noun.lower()}'s id", max_length=200)]
+    key_type = Annotated[str, path_parameter(f"the {noun.lower()}'s id", id_type)]
+
+    def under(method: str, key: str, call_key: str | None) -> Keyed | None:
+        return None if call_key is None else Keyed(f"{method} {path}", key, call_key, dedupe_hours)
 
     @put(
         one,
         dto=StrictBody[kind],  # type: ignore[valid-type]  # a type, only known here
         return_dto=None,
         summary=f"Create or replace a {noun.lower()}",
-        responses=shown | problems("invalid", "too-large"),
+        responses=shown | problems("invalid", "not-found", "too-large"),
     )
-    async def write(key: key_type, data: JSONBody[Any]) -> Response[Any]:
-        key = _key(field, key, id_type)
+    async def write(
+        key: key_type, data: JSONBody[Any], call_key: NamedDependency[str | None]
+    ) -> Response[Any]:
+        key = path_id(field, key, id_type)
         if data.key not in ("", key):
             return respond(invalid((f"/{field}", "not the id in the path")))
         record: R = structs.replace(data, **{field: key})
         complaints = list(record.complaints())
         if complaints:
             return respond(invalid(*complaints))
-        await catalog.put(record)
-        return respond(Answer(200, record))
+        change = await catalog.put(record, under("PUT", key, call_key))
+        return respond(_answer(change, noun, key))
 
     @get(one, summary=f"A {noun.lower()}", responses=shown | problems("invalid", "not-found"))
     async def read(key: key_type) -> Response[Any]:
-        key = _key(field, key, id_type)
+        key = path_id(field, key, id_type)
         record = records.get(key)
         if record is None:
             catalog.check_loaded()
@@ -98,10 +106,10 @@ def _shelf(
         summary=f"Delete a {noun.lower()}",
         responses=shown | problems("invalid", "not-found"),
     )
-    async def remove(key: key_type) -> Response[Any]:
-        key = _key(field, key, id_type)
-        record = await catalog.delete(kind, key)
-        return respond(_absent(noun, key) if record is None else Answer(200, record))
+    async def remove(key: key_type, call_key: NamedDependency[str | None]) -> Response[Any]:
+        key = path_id(field, key, id_type)
+        change = await catalog.delete(kind, key, under("DELETE", key, call_key))
+        return respond(_answer(change, noun, key))
 
     @get("/", summary=f"All of kind {noun.lower()}, by id", responses=problems("invalid"))
     async def page(limit: Limit = 100, cursor: Cursor = None) -> Response[Any]:
@@ -142,8 +150,8 @@ def _levels(catalog: Catalog, store: Store) -> Router:
     )
     async def write(
         call: NamedDependency[Call],
-        sku: FromPath[str],
-        location: FromPath[str],
+        sku: _SkuInPath,
+        location: _LocationInPath,
         data: JSONBody[LevelPolicyRequest],
     ) -> Response[LevelPolicyDocument]:
         sku = path_id("sku", sku)
@@ -183,7 +191,7 @@ def _levels(catalog: Catalog, store: Store) -> Router:
         summary="A level's own safety stock",
         responses=problems("invalid", "not-found", "fenced"),
     )
-    async def read(sku: FromPath[str], location: FromPath[str]) -> Response[LevelPolicyDocument]:
+    async def read(sku: _SkuInPath, location: _LocationInPath) -> Response[LevelPolicyDocument]:
         sku = path_id("sku", sku)
         location = path_id("location", location, LocationId)
         unknown = stranger(sku, location)
@@ -196,8 +204,16 @@ def _levels(catalog: Catalog, store: Store) -> Router:
     return Router("/v1/skus", route_handlers=[write, read], tags=["Master data"])
 
 
-def _key(field: str, segment: str, id_type: Any) -> str:
-    return path_id(field, segment.removeprefix("/"), id_type)
+def _answer(change: Change[Any], noun: str, key: str) -> Answer:
+    """The record, as the change left it or took it away; a repeat of a put tells of it as it is."""
+    if change.complaints:
+        return invalid(*change.complaints)
+    if change.record is not None:
+        return Answer(200, change.record, REPLAYED if change.repeated else JSON)
+    absent = _absent(noun, key)
+    if not change.repeated:
+        return absent
+    return structs.replace(absent, headers=(*absent.headers, REPLAYED[-1]))
 
 
 def _absent(noun: str, key: str) -> Answer:

@@ -23,9 +23,12 @@ T = TypeVar("T")
 # Stands for a slash inside an id while the path is taken apart; no id may contain it.
 SLASH = "\x1f"
 
-# What follows is one id to the end of the path, slashes and all.
-_TO_THE_END = "/v1/trace/"
+# What follows is one id to the end of the path, slashes and all: those of feeds usually hold some.
+_TO_THE_END = ("/v1/feeds/", "/v1/trace/")
 
+_LOOPBACK_ORIGIN = re.compile(
+    rb"https?://((?:localhost|127\.\d+\.\d+\.\d+|\[::1\])(?::\d+)?)"
+).fullmatch
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}").fullmatch
 _KEY = re.compile("[ -~]{1,255}").fullmatch
 _OWN_PREFIX = f"{token_hex(8)}-"
@@ -83,16 +86,34 @@ def check_key(key: str) -> None:
         raise Refused(invalid(("/idempotency-key", "1–255 printable ASCII characters")))
 
 
+def is_from_a_foreign_page(headers: dict[bytes, bytes]) -> bool:
+    """Whether a web page of another origin sends this: browsers say so, and pages can't unsay it.
+
+    Browsers that don't name the site name the origin. It is believed of loopback names alone: of
+    others a page may own the name, and have it lead here (DNS rebinding).
+    """
+    site = headers.get(b"sec-fetch-site")
+    if site is not None:
+        return site not in (b"same-origin", b"none")
+    origin = headers.get(b"origin")
+    if origin is None:
+        return False
+    ours = _LOOPBACK_ORIGIN(origin)
+    return ours is None or ours[1] != headers.get(b"host")
+
+
 def path_of(scope: Scope) -> str:
     """The path with each segment decoded, and a slash inside a segment kept apart."""
-    raw_path: bytes = scope["raw_path"]
-    path: str = scope["path"]
-    if path.startswith(_TO_THE_END):
-        id_ = _decoded(raw_path.decode("latin-1").removeprefix(_TO_THE_END))
-        return _TO_THE_END + id_.replace("/", SLASH)
-    if b"%" not in raw_path:
-        return path
-    segments = (_decoded(segment) for segment in raw_path.decode("latin-1").split("/"))
+    escaped: str = scope["raw_path"].decode("latin-1")
+    for start in _TO_THE_END:
+        if escaped.startswith(start):
+            return start + _decoded(escaped.removeprefix(start)).replace("/", SLASH)
+    if "//" in escaped:
+        # Taken for one slash it would reach another record than that of an id left unescaped.
+        raise Refused(problem("not-found", f"There is nothing at {escaped}."))
+    if "%" not in escaped:
+        return escaped
+    segments = (_decoded(segment) for segment in escaped.split("/"))
     return "/".join(segment.replace("/", SLASH) for segment in segments)
 
 
@@ -113,6 +134,11 @@ def query_of(query: bytes) -> str:
         return query.decode()
     except UnicodeDecodeError:
         raise Refused(problem("malformed", "The query is not UTF-8.")) from None
+
+
+def given(query: bytes) -> bytes:
+    """The query without what has no value, which counts as left out: so forms mean it."""
+    return b"&".join(pair for pair in query.split(b"&") if pair.partition(b"=")[2])
 
 
 def path_id(name: str, segment: str, kind: Any = Id) -> str:

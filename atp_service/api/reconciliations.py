@@ -4,21 +4,22 @@ from datetime import datetime
 from typing import Annotated
 
 from litestar import Router, get, post
+from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import FromPath, JSONBody
+from litestar.params import JSONBody, PathParameter
 from litestar.response import Response
 from msgspec import Meta, Struct
 
-from atp_service.api.answers import JSON, Answer, Timestamp, timestamp
-from atp_service.api.contract import StrictBody, problems, respond
-from atp_service.api.pages import Cursor, Limit
-from atp_service.api.problems import FieldError, invalid, problem
+from atp_service.api.answers import JSON, REPLAYED, Answer, Timestamp, timestamp
+from atp_service.api.contract import StrictBody, problems, repeated, respond
+from atp_service.api.pages import NUMBER, Limit, NumberCursor, number, number_after
+from atp_service.api.problems import FieldError, problem
 from atp_service.catalog.words import Id, LocationId
 from atp_service.ledger import Ledger, reconciliations
 from atp_service.ledger.reconciliations import Reconciliation, Report, RunStatus, Scope
+from atp_service.repeats import Keyed
 
 _PATH = "/v1/reconciliations"
-_LARGEST = 2**63 - 1
 _MOST_WAITING = 100
 
 
@@ -35,6 +36,8 @@ class ReconciliationRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fi
     scope: ScopeRequest = ScopeRequest()
     repair: bool = True
 
+
+RunId = Annotated[str, PathParameter(description="the run's id", schema_extra={"pattern": NUMBER})]
 
 _EVERYTHING = ReconciliationRequest()
 
@@ -61,7 +64,7 @@ class ReconciliationPage(Struct, frozen=True):
     next_cursor: str | None
 
 
-def routes(ledger: Ledger) -> Router:
+def routes(ledger: Ledger, dedupe_hours: int) -> Router:
     @post(
         "/",
         status_code=202,
@@ -76,35 +79,43 @@ def routes(ledger: Ledger) -> Router:
                 generate_examples=False,
             )
         }
+        | repeated(ReconciliationDocument)
         | problems("invalid", "unknown-sku", "unknown-location", "overloaded", "too-large"),
     )
     async def ask(
+        call_key: NamedDependency[str | None],
         data: JSONBody[ReconciliationRequest] = _EVERYTHING,
     ) -> Response[ReconciliationDocument]:
+        keyed = None if call_key is None else Keyed(f"POST {_PATH}", "", call_key, dedupe_hours)
+        # Who asks again must hear what they were told, whatever would be said to others by now.
+        before = None if keyed is None else await reconciliations.asked_before(ledger, keyed)
+        if before is not None:
+            return respond(_told(before, again=True))
         scope = Scope(skus=data.scope.skus, locations=data.scope.locations)
         unknown = await reconciliations.unknown(ledger, scope)
         if not unknown.whole:
             return respond(_unknown(scope, unknown))
         if await reconciliations.waiting(ledger) >= _MOST_WAITING:
             return respond(problem("overloaded", "Too many reconciliations wait.", retry_after=5))
-        asked = await reconciliations.request(ledger, scope, repair=data.repair, asked_by="api")
-        location = f"{_PATH}/{asked.id}".encode()
-        return respond(Answer(202, document_of(asked), (*JSON, (b"location", location))))
+        if keyed is None:
+            run = await reconciliations.request(ledger, scope, repair=data.repair, asked_by="api")
+            return respond(_told(run, again=False))
+        run, was_asked = await reconciliations.request_under(
+            ledger, keyed, scope, repair=data.repair, asked_by="api"
+        )
+        return respond(_told(run, again=was_asked))
 
     @get("/", summary="Reconciliations, newest first", responses=problems("invalid"))
-    async def page(limit: Limit = 100, cursor: Cursor = None) -> Response[ReconciliationPage]:
-        before = None if cursor is None else _number(cursor)
-        if cursor is not None and before is None:
-            return respond(invalid(("/cursor", "not a cursor of this list")))
-        runs = await reconciliations.page(ledger, before=before, limit=limit + 1)
+    async def page(limit: Limit = 100, cursor: NumberCursor = None) -> Response[ReconciliationPage]:
+        runs = await reconciliations.page(ledger, before=number_after(cursor), limit=limit + 1)
         shown = [document_of(run) for run in runs[:limit]]
         next_cursor = shown[-1].id if len(runs) > limit else None
         return respond(Answer(200, ReconciliationPage(shown, next_cursor)))
 
     @get("/{run_id:str}", summary="A reconciliation", responses=problems("invalid", "not-found"))
-    async def one(run_id: FromPath[str]) -> Response[ReconciliationDocument]:
-        number = _number(run_id)
-        run = None if number is None else await reconciliations.get(ledger, number)
+    async def one(run_id: RunId) -> Response[ReconciliationDocument]:
+        asked = number(run_id)
+        run = None if asked is None else await reconciliations.get(ledger, asked)
         if run is None:
             return respond(problem("not-found", f"There is no reconciliation {run_id}."))
         return respond(Answer(200, document_of(run)))
@@ -112,10 +123,11 @@ def routes(ledger: Ledger) -> Router:
     return Router(_PATH, route_handlers=[ask, page, one], tags=["Reconciliations"])
 
 
-def _number(text: str) -> int | None:
-    """The id; None where it can be nobody's."""
-    number = int(text) if text.isdecimal() and text.isascii() and len(text) < 20 else _LARGEST + 1
-    return number if number <= _LARGEST else None
+def _told(run: Reconciliation, *, again: bool) -> Answer:
+    location = (b"location", f"{_PATH}/{run.id}".encode())
+    if again:
+        return Answer(200, document_of(run), (*REPLAYED, location))
+    return Answer(202, document_of(run), (*JSON, location))
 
 
 def _unknown(scope: Scope, unknown: Scope) -> Answer:

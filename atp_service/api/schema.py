@@ -110,6 +110,11 @@ _STOCK_EVENTS = {
 }
 
 
+# Said by the edge, before any route is asked.
+_CROSS_ORIGIN = {
+    "description": "`cross-origin`",
+    "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+}
 _BODY_OPTIONAL = (
     "/v1/reconciliations",
     "/v1/reservations/{reservation_id}/release",
@@ -159,6 +164,14 @@ class Document(OpenAPIRenderPlugin):
             openapi_schema["components"]["schemas"] = self._shapes.components()
             paths = openapi_schema["paths"]
             paths["/v1/stock-events"]["post"]["requestBody"] = _STOCK_EVENTS
+            for calls in paths.values():
+                asked = calls.get("get", {}).get("parameters", ())
+                if "cursor" in (parameter["name"] for parameter in asked):  # a list
+                    for parameter in asked:
+                        # It counts as left out.
+                        parameter |= {"allowEmptyValue": parameter["in"] == "query"}
+                for method in calls.keys() - {"get"}:
+                    calls[method]["responses"]["403"] = _CROSS_ORIGIN
             for path in _BODY_OPTIONAL:
                 paths[path]["post"]["requestBody"]["required"] = False
             self._document = msgspec.json.encode(openapi_schema)

@@ -28,10 +28,14 @@ _HEAD = re.compile(
 ).match
 _NAMED = re.compile(
     rb"^(content-length|transfer-encoding|connection|expect|upgrade"
-    rb"|x-request-id|idempotency-key|traceparent):[\t ]*(.*?)[\t ]*\r$",
+    rb"|origin|sec-fetch-site|x-request-id|idempotency-key|traceparent):[\t ]*(.*?)[\t ]*\r$",
     re.IGNORECASE | re.MULTILINE,
 ).findall
-_NOT_PLAIN = frozenset({b"transfer-encoding", b"expect", b"upgrade"})
+_METHOD = re.compile(rb"([\w!#$%&'*+.^`|~-]+) /", re.ASCII).match
+_METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH"})
+_URL_BYTES = 64 * 1024 - 1  # as much as can be taken apart
+# Nor what a browser sends: whose page it is, the edge looks at.
+_NOT_PLAIN = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"origin", b"sec-fetch-site"})
 _LENGTH_DIGITS = 9
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
@@ -53,12 +57,19 @@ class LaneProtocol(HttpToolsProtocol):
             self.flow.pause_reading()
             return
         between_requests = turn is None or turn.response_complete
-        if self._in_message or not between_requests or not self._take(data):
+        if self._in_message or not between_requests:
             super().data_received(data)
+        elif not self._take(data):
+            super().data_received(_with_a_known_method(data))
 
     def on_message_begin(self) -> None:
         self._in_message = True
         super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        if len(self.url) > _URL_BYTES:
+            raise ValueError("too long")  # ends the parser, which has the 400 below sent
+        super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         self._in_message = False
@@ -145,7 +156,10 @@ class LaneProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """What is no HTTP at all is answered as any other problem, and hung up on."""
         call = call_of({})
-        answer = problem("malformed", msg)
+        if self._in_message and len(self.url) > _URL_BYTES:
+            answer = problem("uri-too-long", f"A path and its query may have {_URL_BYTES} bytes.")
+        else:
+            answer = problem("malformed", msg)
         self.transport.write(self._response(answer, call, keep_alive=False))
         self.transport.close()
 
@@ -162,6 +176,15 @@ class LaneProtocol(HttpToolsProtocol):
         )
         parts.append(body)
         return b"".join(parts)
+
+
+def _with_a_known_method(data: bytes) -> bytes:
+    """The beginning of a request; for the parser what it doesn't know as a method is no HTTP. Like
+    PATCH it is allowed nowhere, and as such the caller hears what is."""
+    method = _METHOD(data)
+    if method is None or method[1] in _METHODS:
+        return data
+    return b"PATCH" + data[method.end(1) :]
 
 
 class _Turn:

@@ -5,13 +5,12 @@ from typing import Annotated, Any
 
 from litestar import Router, get
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import PathParameter
 from litestar.response import Response
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from atp_service import store as stock
 from atp_service.api.answers import Answer, Timestamp, timestamp
-from atp_service.api.contract import problems, respond
+from atp_service.api.contract import path_parameter, problems, respond
 from atp_service.api.exceptions import ExceptionDocument, document_of
 from atp_service.api.problems import problem
 from atp_service.api.reading import path_id
@@ -167,10 +166,7 @@ def routes(store: Store, ledger: Ledger) -> Router:
     async def read(
         key: Annotated[
             str,
-            PathParameter(
-                description="of a reservation, order, shipment, document or event",
-                schema_extra={"maxLength": _LONGEST},
-            ),
+            path_parameter("of a reservation, order, shipment, document or event", TracedId),
         ],
     ) -> Response[Any]:
         return respond(await traced(store, ledger, path_id("id", key, TracedId)))

@@ -6,8 +6,9 @@ time (`ensure`) is known at once and written when Postgres is there.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
-from typing import Any, Generic, TypeVar, get_args
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Generic, NamedTuple, TypeVar, get_args
 
 import psycopg
 import structlog
@@ -16,8 +17,17 @@ from msgspec.json import Decoder, encode
 from psycopg import AsyncConnection, sql
 from psycopg_pool import AsyncConnectionPool
 
-from atp_service.catalog.records import Channel, Feed, FeedKind, Location, Record, Sku
+from atp_service.catalog.records import (
+    Channel,
+    Complaint,
+    Feed,
+    FeedKind,
+    Location,
+    Record,
+    Sku,
+)
 from atp_service.postgres import Impatient
+from atp_service.repeats import Keyed, came_to, is_repeat, keep
 
 log = structlog.get_logger()
 
@@ -32,6 +42,15 @@ GTIN = "gtin"  # among the sources of aliases, the one that all of them share
 
 class Unavailable(Exception):
     """Postgres is away: master data can be read, but not changed."""
+
+
+class Change(NamedTuple, Generic[R]):
+    """What a change came to: the record, None where there is none; whether it was done before,
+    under the same key; and why it was not done, if so."""
+
+    record: R | None
+    repeated: bool = False
+    complaints: Sequence[Complaint] = ()
 
 
 class Shelf(Generic[R]):
@@ -105,22 +124,46 @@ class Catalog:
 
     # Changing.
 
-    async def put(self, record: Record) -> None:
-        """Create or replace; raises Unavailable while Postgres is away."""
-        shelf = self._shelves[record.table]
-        await self._run(
-            _upsert(shelf.table), {"id": record.key, "document": encode(record).decode()}
-        )
+    async def put(self, record: R, keyed: Keyed | None = None) -> Change[R]:
+        """Create or replace; the record as it is now. Nothing is done where a SKU's alias is
+        another's. Raises Unavailable while Postgres is away."""
+        shelf: Shelf[R] = self._shelves[record.table]
+        values = {"id": record.key, "document": encode(record).decode()}
+        async with self._connection() as connection:
+            repeated = await is_repeat(connection, keyed)
+            if not repeated:
+                await connection.execute(_upsert(shelf.table), values)
+                if isinstance(record, Sku):
+                    complaints = list(record.taken(await _claim_aliases(connection, record)))
+                    if complaints:
+                        await connection.rollback()
+                        return Change(None, complaints=complaints)
+        if repeated:
+            await self._refresh(shelf, [record.key])
+            return Change(shelf.records.get(record.key), repeated=True)
         shelf.unwritten.pop(record.key, None)
         self._learn(shelf, {record.key: record})
+        return Change(record)
 
-    async def delete(self, kind: type[R], key: str) -> R | None:
-        """What was deleted; None where there was none; raises Unavailable."""
+    async def delete(self, kind: type[R], key: str, keyed: Keyed | None = None) -> Change[R]:
+        """What was deleted, by this call or by the one it repeats; raises Unavailable."""
         shelf: Shelf[R] = self._shelves[kind.table]
-        rows = await self._run(_delete(shelf.table), {"id": key})
-        shelf.unwritten.pop(key, None)
-        self._forget(shelf, key)
-        return shelf.decode(rows[0][0]) if rows else None
+        async with self._connection() as connection:
+            repeated = await is_repeat(connection, keyed)
+            if repeated:
+                document = await came_to(connection, keyed)
+            else:
+                cursor = await connection.execute(_delete(shelf.table), {"id": key})
+                row = await cursor.fetchone()
+                document = row[0] if row else None
+                if document is None:
+                    await connection.rollback()  # nothing was done: a later one is no repeat
+                else:
+                    await keep(connection, keyed, document)
+        if not repeated:
+            shelf.unwritten.pop(key, None)
+            self._forget(shelf, key)
+        return Change(None if document is None else shelf.decode(document), repeated)
 
     async def ensure(
         self,
@@ -278,12 +321,34 @@ class Catalog:
         self._feeds_of_location = None
 
     async def _run(self, query: sql.Composed, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+        async with self._connection() as connection:
+            cursor = await connection.execute(query, values)
+            return await cursor.fetchall() if cursor.description else []
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection[Any]]:
+        """A connection; what was done on it is committed at the block's end."""
         try:
             async with self._postgres.connection() as connection:
-                cursor = await connection.execute(query, values)
-                return await cursor.fetchall() if cursor.description else []
+                yield connection
         except psycopg.OperationalError as error:
             raise Unavailable(str(error)) from error
+
+
+async def _claim_aliases(connection: AsyncConnection[Any], sku: Sku) -> dict[tuple[str, str], str]:
+    """Make the SKU's names its own; who else has some of them, by source and name."""
+    named = [(source, alias) for source, aliases in sku.aliases.items() for alias in aliases]
+    values = {
+        "sku": sku.sku,
+        "sources": [source for source, _ in named],
+        "aliases": [alias for _, alias in named],
+    }
+    await connection.execute("DELETE FROM sku_aliases WHERE sku = %(sku)s", values)
+    if not named:
+        return {}
+    await connection.execute(_CLAIM, values)
+    cursor = await connection.execute(_OWNERS, values)
+    return {(source, alias): owner for source, alias, owner in await cursor.fetchall()}
 
 
 def _decoded(shelf: Shelf[R], rows: Sequence[tuple[str, str]]) -> dict[str, R]:
@@ -302,6 +367,23 @@ def _first_seen(key: str) -> Feed:
     """A feed nobody described: its id's first part is its kind, where that is one."""
     kind = key.partition("/")[0]
     return Feed(id=key, kind=kind if kind in get_args(FeedKind) else None)  # type: ignore[arg-type]  # narrowed by get_args
+
+
+# In order, so that two who claim the same names wait for each other, and not in a circle.
+_CLAIM = """
+INSERT INTO sku_aliases (source, alias, sku)
+SELECT DISTINCT source, alias, %(sku)s
+FROM unnest(%(sources)s::text[], %(aliases)s::text[]) AS named (source, alias)
+ORDER BY source, alias
+ON CONFLICT (source, alias) DO NOTHING
+"""
+_OWNERS = """
+SELECT source, alias, sku
+FROM sku_aliases
+JOIN unnest(%(sources)s::text[], %(aliases)s::text[]) AS named (source, alias)
+    USING (source, alias)
+WHERE sku <> %(sku)s
+"""
 
 
 def _select_page(table: str) -> sql.Composed:

@@ -5,7 +5,7 @@ is checked by `complaints`, which names the field.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import time
 from fractions import Fraction
 from functools import cache
@@ -126,8 +126,17 @@ class Sku(Record, frozen=True, kw_only=True):
             exact = _exact(factor)
             if exact is None or exact <= 0:
                 yield f"/units/{_escaped(unit)}", "not a positive exact factor"
+            elif unit == self.base_unit and exact != 1:
+                yield f"/units/{_escaped(unit)}", "the base unit is 1 of itself"
         if any(component.sku == self.sku for component in self.components):
             yield "/components", "a kit can't be made of itself"
+
+    def taken(self, owners: Mapping[tuple[str, str], str]) -> Iterator[Complaint]:
+        """Its names that are another SKU's; `owners` are those others, by source and name."""
+        for source, aliases in self.aliases.items():
+            for place, alias in enumerate(aliases):
+                if owner := owners.get((source, alias)):
+                    yield f"/aliases/{_escaped(source)}/{place}", f"{owner} is called so"
 
     def in_base_units(self, quantity: int, unit: str | None) -> int | None:
         """The quantity in the base unit; None where the unit is unknown or it isn't whole."""

@@ -17,6 +17,7 @@ from atp_service.ledger.binary import as_json
 from atp_service.ledger.leases import SILENCE_SECONDS, leased
 from atp_service.ledger.queries import Ledger
 from atp_service.ledger.unavailable import Unavailable, unavailable_when_away
+from atp_service.repeats import Keyed, came_to, is_repeat, keep
 
 RunStatus = Literal["requested", "running", "done", "failed"]
 Kind = Literal["level", "locations", "reservation", "deadline", "order"]
@@ -147,13 +148,40 @@ _ONE = f"SELECT {_COLUMNS} FROM reconciliations WHERE id = %(id)s"  # noqa: S608
 async def request(ledger: Ledger, scope: Scope, *, repair: bool, asked_by: str) -> Reconciliation:
     """Ask for a run; a worker takes it up within a second or two. Where the same is asked for and
     waits already, it is that one."""
+    async with ledger.connection() as connection:
+        return await _requested(connection, scope, repair, asked_by)
+
+
+async def request_under(
+    ledger: Ledger, keyed: Keyed, scope: Scope, *, repair: bool, asked_by: str
+) -> tuple[Reconciliation, bool]:
+    """As `request`, once for a key: the run, and whether somebody has asked for it before."""
+    async with ledger.connection() as connection:
+        if not await is_repeat(connection, keyed):
+            run = await _requested(connection, scope, repair, asked_by)
+            await keep(connection, keyed, str(run.id))
+            return run, False
+    before = await asked_before(ledger, keyed)
+    assert before is not None  # noqa: S101  # a run is never deleted
+    return before, True
+
+
+async def _requested(
+    connection: AsyncConnection[Any], scope: Scope, repair: bool, asked_by: str
+) -> Reconciliation:
     same = Scope(skus=sorted(set(scope.skus)), locations=sorted(set(scope.locations)))
     asked = {"scope": _json(same), "repair": repair, "asked_by": asked_by}
-    async with ledger.connection() as connection:
-        cursor = await connection.execute(_REQUEST, asked)
-        row = await cursor.fetchone()
+    cursor = await connection.execute(_REQUEST, asked)
+    row = await cursor.fetchone()
     assert row is not None  # noqa: S101  # what was inserted is returned
     return _reconciliation(row)
+
+
+async def asked_before(ledger: Ledger, keyed: Keyed) -> Reconciliation | None:
+    """The run that was asked for under this key; None where none was."""
+    async with ledger.connection() as connection:
+        run_id = await came_to(connection, keyed)
+    return None if run_id is None else await get(ledger, int(run_id))
 
 
 async def waiting(ledger: Ledger) -> int:

@@ -120,6 +120,9 @@ class Reader:
                 try:
                     replies = await self._read(together)
                 except BaseException as fault:
+                    if _has_hung(fault):
+                        # Nobody waits longer than for one answer, whenever they came.
+                        asked, self._waiting = [*asked, *self._waiting], []
                     _fail(asked, fault)
                     if not isinstance(fault, Exception):
                         raise
@@ -133,16 +136,23 @@ class Reader:
             self._task = None
 
     async def _read(self, requests: Sequence[Request]) -> list[Any]:
-        """A connection that was idle while Redis restarted is found dead: reads may ask twice."""
+        """A connection that was idle while Redis restarted is found dead at once: reads may ask
+        twice. A Redis that hangs has been waited for."""
         try:
             return await self._wire.exchange(requests)
-        except Unavailable:
+        except Unavailable as fault:
+            if _has_hung(fault):
+                raise
             return await self._wire.exchange(requests)
 
     async def close(self) -> None:
         if self._task is not None:
             self._task.cancel()
         await self._wire.close()
+
+
+def _has_hung(fault: BaseException) -> bool:
+    return isinstance(fault.__cause__, TimeoutError)
 
 
 def _fail(

@@ -89,6 +89,27 @@ async def test_several_locations_add_up_and_a_level_that_never_was_is_zero(
     assert (never["version"], never["updated_at"], never["incoming"]) == (0, None, [])
 
 
+async def test_a_location_asked_for_twice_is_counted_once(
+    shop: httpx.AsyncClient, stocked: Stocked
+) -> None:
+    await stocked(3)
+    await stocked(2, location="store-042")
+    places = ["DC-1", "store-042", "DC-1"]
+    query = {"sku": ["SKU-1", "SKU-1"], "location": places}
+    for answer in (
+        await shop.get("/v1/availability", params=query),
+        await shop.get("/v1/availability/", params=query),
+        await shop.post("/v1/availability", json={"skus": query["sku"], "locations": places}),
+        await shop.post(
+            "/v1/availability", json={"skus": query["sku"], "locations": places, "days": 1}
+        ),
+    ):
+        items = answer.json()["items"]
+        assert [(item["sku"], item["ats"], item["atf"]) for item in items] == [("SKU-1", 5, 5)] * 2
+        assert [place["location"] for place in items[0]["locations"]] == ["DC-1", "store-042"]
+        assert {item["days"][0]["atp"] for item in items if "days" in item} <= {5}
+
+
 async def test_nothing_can_be_sold_where_a_hold_would_be_refused(
     shop: httpx.AsyncClient, stocked: Stocked, service: Service
 ) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api.conftest import Stocked
+from tests.api.conftest import Stocked, stock_event
 from tests.api.test_reservations import cart, problem
 
 LINE = {"sku": "SKU-1", "location": "DC-1", "quantity": 1}
@@ -95,6 +95,24 @@ async def test_a_name_that_comes_twice_is_pointed_to_where_it_was_refused(
     assert document["errors"][0]["pointer"].startswith(pointer)
 
 
+async def test_of_a_name_that_comes_twice_the_last_counts(
+    shop: httpx.AsyncClient, stocked: Stocked
+) -> None:
+    """To look for it would be a second reading of every body."""
+    await stocked(5)
+    for path in ("/v1/reservations", "/v1/reservations/"):
+        body = json.dumps({"lines": [LINE]}).replace(
+            '"quantity": 1', '"quantity": 1, "quantity": 2'
+        )
+        answer = await shop.post(path, content=body)
+        assert (answer.status_code, answer.json()["lines"][0]["quantity"]) == (201, 2)
+    event = json.dumps(stock_event("sale", sku="SKU-1", location="DC-1", quantity=4, unit="EA"))
+    answer = await shop.post("/v1/stock-events", content=event[:-2] + ', "quantity": 1}}')
+    assert answer.json()["results"][0]["status"] == "applied"
+    (item,) = (await shop.get("/v1/availability?sku=SKU-1")).json()["items"]
+    assert item["locations"][0]["on_hand"] == 4
+
+
 async def test_a_body_left_out_is_told_in_the_same_words_everywhere(
     shop: httpx.AsyncClient,
 ) -> None:
@@ -136,6 +154,7 @@ async def test_a_body_over_the_limit_is_refused_unread(shop: httpx.AsyncClient) 
         fits = b" " * (limit - 2) + b"{}"
         assert (await shop.post(path, content=fits)).status_code in (200, 422)
         problem(await shop.post(path, content=fits + b" "), 413, "too-large")
+    problem(await shop.put("/v1/reservations-of-mine", content=b" " * 65_537), 404, "not-found")
 
 
 async def test_what_is_not_there_is_a_problem_too(shop: httpx.AsyncClient) -> None:
@@ -148,6 +167,16 @@ async def test_a_wrong_method_hears_the_right_ones(shop: httpx.AsyncClient) -> N
     problem(answer, 405, "method-not-allowed")
     assert answer.headers["allow"] == "GET, HEAD, PUT"
     problem(await shop.get("/v1/reservations/cart-1/confirm"), 405, "method-not-allowed")
+    for method, path, allowed in (
+        ("GET", "/v1/reservations", "POST"),
+        ("PUT", "/v1/skus", "GET, HEAD"),
+        ("OPTIONS", "/v1/skus/SKU-1", "GET, HEAD, PUT, DELETE"),
+        ("PATCH", "/v1/feeds/pos/store-042", "GET, HEAD, PUT, DELETE"),
+    ):
+        for slash in ("", "/"):
+            answer = await shop.request(method, path + slash)
+            problem(answer, 405, "method-not-allowed")
+            assert answer.headers["allow"] == allowed
 
 
 async def test_a_sane_request_id_is_echoed_and_any_other_replaced(
@@ -206,6 +235,72 @@ async def test_a_mistyped_parameter_is_not_answered_as_another_question(
 ) -> None:
     document = problem(await shop.get(path), 422, "invalid")
     assert [error["pointer"] for error in document["errors"]] == [parameter]
+
+
+async def test_of_a_list_a_parameter_without_a_value_counts_as_left_out(
+    shop: httpx.AsyncClient,
+) -> None:
+    for path, empty in (
+        ("/v1/exceptions", "owner=&kind=&status="),
+        ("/v1/exceptions", "cursor=&limit=&status"),
+        ("/v1/reconciliations", "cursor=&limit="),
+        *((f"/v1/{kind}", "limit=&cursor=") for kind in ("skus", "locations", "channels", "feeds")),
+    ):
+        answer = await shop.get(f"{path}?{empty}")
+        assert (answer.status_code, answer.json()) == (200, (await shop.get(path)).json())
+    # Of a number it would be another question.
+    for path in ("/v1/availability", "/v1/availability/", "/v1/explain"):
+        query = "sku=SKU-1&location=DC-1&channel="
+        document = problem(await shop.get(f"{path}?{query}"), 422, "invalid")
+        assert document["errors"][0]["pointer"].startswith("/channel")
+
+
+async def test_a_cursor_of_another_list_is_refused(shop: httpx.AsyncClient) -> None:
+    for path in ("/v1/exceptions", "/v1/reconciliations"):
+        for cursor in ("last", "-1", "٣", "9" * 19, "0" * 64):
+            document = problem(await shop.get(path, params={"cursor": cursor}), 422, "invalid")
+            assert document["errors"][0]["pointer"] == "/cursor"
+
+
+@pytest.mark.parametrize(
+    ("headers", "foreign"),
+    [
+        ({"sec-fetch-site": "cross-site", "origin": "https://evil.example"}, True),
+        ({"sec-fetch-site": "same-site", "origin": "http://localhost:3000"}, True),
+        ({"origin": "https://evil.example"}, True),
+        ({"origin": "null"}, True),
+        ({"origin": "http://localhost:3000", "host": "localhost:8080"}, True),
+        # A name that was made to lead here.
+        ({"origin": "http://evil.example:8080", "host": "evil.example:8080"}, True),
+        ({"origin": "http://127.0.0.1.evil.example", "host": "127.0.0.1.evil.example"}, True),
+        ({"sec-fetch-site": "same-origin", "origin": "https://atp.example"}, False),
+        ({"sec-fetch-site": "none"}, False),
+        ({"origin": "http://localhost:8080", "host": "localhost:8080"}, False),
+        ({"origin": "http://127.0.0.1", "host": "127.0.0.1"}, False),
+        ({"origin": "http://[::1]:8080", "host": "[::1]:8080"}, False),
+        ({"content-type": "application/x-www-form-urlencoded"}, False),
+        ({"content-type": "text/plain"}, False),
+        ({}, False),
+    ],
+)
+async def test_a_web_page_of_another_origin_changes_nothing(
+    shop: httpx.AsyncClient, stocked: Stocked, headers: dict[str, str], foreign: bool
+) -> None:
+    await stocked(5)
+    for method, path, body in (
+        ("POST", "/v1/reservations", cart("lane")),
+        ("POST", "/v1/reservations/", cart("route")),
+        ("POST", "/v1/stock-events", []),
+        ("PUT", "/v1/channels/x", {}),
+        ("DELETE", "/v1/channels/x", None),
+    ):
+        content = None if body is None else json.dumps(body)
+        answer = await shop.request(method, path, content=content, headers=headers)
+        if foreign:
+            problem(answer, 403, "cross-origin")
+        else:
+            assert answer.is_success, answer.text
+    assert (await shop.get("/v1/availability?sku=SKU-1", headers=headers)).status_code == 200
 
 
 async def test_shop_pages_and_monitors_may_add_what_they_like(shop: httpx.AsyncClient) -> None:

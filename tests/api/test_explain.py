@@ -216,7 +216,7 @@ async def test_what_was_deleted_sells_nothing_and_says_since_when_until_it_is_ba
     document = await explained(shop)
     selling, ats = document["as_of"], document["ats"]
     await a_millisecond_passes()
-    record = await service.catalog.delete(kind, key)
+    record = (await service.catalog.delete(kind, key)).record
     assert record is not None
     document = await explained(shop)
     gone = document["as_of"]

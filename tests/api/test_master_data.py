@@ -1,6 +1,8 @@
 """Master data as people keep it: put, get, list, delete; and wrong values pointed at."""
 
+import asyncio
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -62,6 +64,81 @@ async def test_what_is_put_is_there_until_it_is_deleted(
     problem(await shop.delete(path), 404, "not-found")
 
 
+ODD_IDS = [
+    "/lead",
+    "trail/",
+    "//",
+    "a//b",
+    "a+b",
+    "a b",
+    " ",
+    "a%2Fb",
+    "50%",
+    "Zähler 日本",
+    "?#&;=",
+    "..",
+]
+
+
+def escaped(id_: str) -> str:
+    """The id as it stands in a path; two dots alone would lead elsewhere."""
+    return quote(id_, safe="").replace(".", "%2E")
+
+
+@pytest.mark.parametrize("kind", ["skus", "locations", "channels", "feeds"])
+async def test_an_id_reaches_its_own_record_whatever_stands_in_it(
+    shop: httpx.AsyncClient, kind: str
+) -> None:
+    """What cannot happen: a record is changed by the id of another. Those that a slip would reach
+    are there too: the id stripped, its escapes read twice or not at all."""
+    field = "sku" if kind == "skus" else "id"
+    collection = f"/v1/{kind}"
+    for other in ("lead", "trail", "a/b", "a", "b", "a%2Bb", "a%252Fb", "50%25", "locations"):
+        await shop.put(f"{collection}/{escaped(other)}", json={})
+    before = (await shop.get(collection)).json()["items"]
+    for odd in ODD_IDS:
+        path = f"{collection}/{escaped(odd)}"
+        problem(await shop.delete(path), 404, "not-found")
+        put = await shop.put(path, json={})
+        assert put.json()[field] == odd
+        assert (await shop.get(path)).json() == put.json()
+        assert (await shop.delete(path)).json() == put.json()
+        problem(await shop.get(path), 404, "not-found")
+    assert (await shop.get(collection)).json()["items"] == before
+
+
+async def test_a_level_is_found_by_odd_ids_too(shop: httpx.AsyncClient) -> None:
+    for odd in ODD_IDS:
+        await shop.put(f"/v1/skus/{escaped(odd)}", json={})
+        await shop.put(f"/v1/locations/{escaped(odd)}", json={})
+        path = f"/v1/skus/{escaped(odd)}/locations/{escaped(odd)}"
+        own = {"sku": odd, "location": odd, "safety_stock": 2}
+        assert (await shop.put(path, json={"safety_stock": 2})).json() == own
+        assert (await shop.get(path)).json() == own
+
+
+async def test_a_reservation_is_found_by_odd_ids_too(
+    shop: httpx.AsyncClient, stocked: Stocked
+) -> None:
+    await stocked(100)
+    for odd in ODD_IDS:
+        held = (await hold(shop, reservation_id=odd)).json()
+        path = f"/v1/reservations/{escaped(odd)}"
+        assert (await shop.get(path)).json() == held
+        assert (await shop.post(f"{path}/release")).json()["reservation_id"] == odd
+
+
+async def test_a_feeds_id_is_taken_as_it_is(shop: httpx.AsyncClient) -> None:
+    for id_ in ("pos/store-042", "pos/store-042/", "pos//store-042", "/pos/store-042"):
+        assert (await shop.put(f"/v1/feeds/{id_}", json={})).json()["id"] == id_
+
+
+async def test_an_id_left_unescaped_reaches_nobody_elses_record(shop: httpx.AsyncClient) -> None:
+    for path in ("/v1/skus//SKU-1", "//v1/skus/SKU-1", "/v1/skus//SKU-1/locations/DC-1"):
+        problem(await shop.delete(path), 404, "not-found")
+    assert (await shop.get("/v1/skus/SKU-1")).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("path", "unknown"),
     [("/v1/skus/SKU-1", "unknown-sku"), ("/v1/locations/DC-1", "unknown-location")],
@@ -108,6 +185,8 @@ async def test_who_deletes_what_has_stock_stops_promises_and_breaks_none(
         ("/v1/locations/" + "x" * 33, {}, "/id"),
         ("/v1/skus/x", {"units": {"CASE": 0}}, "/units/CASE"),
         ("/v1/skus/x", {"units": {"CASE": "twelve"}}, "/units/CASE"),
+        ("/v1/skus/x", {"units": {"CASE": 12, "EA": 5}}, "/units/EA"),
+        ("/v1/skus/x", {"base_unit": "KG", "units": {"EA": 5, "KG": "1/2"}}, "/units/KG"),
         ("/v1/skus/x", {"units": {"CASE": 12, "BOX": 1.5, "EACH": 1}}, "/units/BOX"),
         ("/v1/skus/x", {"units": {"CASE": 12, "": 1}}, "/units/"),
         ("/v1/skus/x", {"units": {"1/2 {": 1}}, "/units/1~12 {"),
@@ -145,6 +224,29 @@ async def test_of_a_map_of_thousands_the_one_wrong_entry_is_pointed_at(
         {"pointer": "/sku_map/theirs-777", "message": "Expected `str`, got `int`"}
     ]
     assert document["detail"] == "/sku_map/theirs-777: Expected `str`, got `int`"
+
+
+async def test_another_name_is_of_one_sku_alone(shop: httpx.AsyncClient) -> None:
+    async def named(sku: str, *gtins: str, **aliases: list[str]) -> httpx.Response:
+        body = {"units": {"EA": 1}, "aliases": {"gtin": list(gtins), **aliases}}
+        return await shop.put(f"/v1/skus/{sku}", json=body)
+
+    assert (await named("MUG", "050", "051", "050")).status_code == 200
+    assert (await named("CUP", "052", erp=["050"])).status_code == 200  # of another source
+    refused = problem(await named("CUP", "053", "051", erp=["050"]), 422, "invalid")
+    assert refused["errors"] == [{"pointer": "/aliases/gtin/1", "message": "MUG is called so"}]
+    assert (await shop.get("/v1/skus/CUP")).json()["aliases"] == {"gtin": ["052"], "erp": ["050"]}
+    problem(await named("NEW", "052"), 422, "invalid")
+    problem(await shop.get("/v1/skus/NEW"), 404, "not-found")
+
+    # What its SKU is called no longer, or is deleted with it, may be another's.
+    assert (await named("MUG", "050")).status_code == 200
+    assert (await named("CUP", "051")).status_code == 200
+    await shop.delete("/v1/skus/MUG")
+    assert (await named("CUP", "050", "051")).status_code == 200
+
+    claims = await asyncio.gather(*(named(f"SKU-{n}", "090", f"09{n}") for n in range(1, 6)))
+    assert sorted(answer.status_code for answer in claims) == [200] + [422] * 4
 
 
 async def test_of_an_entry_told_twice_the_map_is_pointed_at(shop: httpx.AsyncClient) -> None:

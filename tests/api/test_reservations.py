@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from atp_service import record
-from atp_service.catalog import Feed, Location, Sku
+from atp_service.catalog import Catalog, Channel, Feed, Location, Sku
 from atp_service.embedded.postgres import Postgres
 from atp_service.inventory.stock import level_field
 from atp_service.store.keys import keys_of
@@ -205,6 +205,75 @@ async def test_a_closed_location_sells_nothing_but_remembers(
     assert refused["lines"][0]["reason"] == "channel"
 
 
+@pytest.mark.parametrize(("kind", "key"), [(Sku, "SKU-1"), (Location, "DC-1"), (Channel, "web")])
+async def test_who_asks_again_hears_what_they_were_told_also_of_what_was_deleted_since(
+    shop: httpx.AsyncClient,
+    stocked: Stocked,
+    service: Service,
+    kind: type[Sku | Location | Channel],
+    key: str,
+) -> None:
+    await stocked(5)
+    held = await hold(shop)
+    await hold(shop, reservation_id="cart-2")
+    changed = cart("cart-2", quantity=1)
+    replaced = await shop.put("/v1/reservations/cart-2", json=changed)
+    await service.catalog.delete(kind, key)
+    unknown = f"unknown-{kind.__name__.lower()}"
+    for answer in (await hold(shop), await shop.post("/v1/reservations/", json=cart())):
+        assert (answer.status_code, answer.json()) == (200, held.json())
+        assert answer.headers["idempotent-replayed"] == "true"
+    again = await shop.put("/v1/reservations/cart-2", json=changed)
+    assert (again.status_code, again.json()) == (200, replaced.json())
+    # What nobody was told of is refused as of a stranger: unknown comes before reused.
+    for members in (
+        {"reservation_id": "new"},
+        {"quantity": 1},
+        {"customer_id": "c-7"},
+        {"reservation_id": "cart-2"},
+    ):
+        problem(await hold(shop, **members), 422, unknown)
+    confirmed = await shop.post("/v1/reservations/cart-1/confirm", json={"order_id": "O-1"})
+    again = await hold(shop)
+    assert (again.status_code, again.json()["status"]) == (200, "confirmed")
+    assert confirmed.status_code == 200
+
+
+async def test_what_a_reservation_is_past_is_said_before_that_a_location_is_closed(
+    shop: httpx.AsyncClient, stocked: Stocked, service: Service
+) -> None:
+    await stocked(5)
+    await hold(shop)
+    await hold(shop, reservation_id="cart-2", quantity=1)
+    await shop.put("/v1/reservations/cart-1", json=cart(quantity=1))
+    await shop.post("/v1/reservations/cart-2/confirm", json={"order_id": "O-1"})
+    await service.catalog.put(Location(id="DC-1", kind="dc", status="closed"))
+    changed = cart(quantity=3)
+    stale = await shop.put("/v1/reservations/cart-1", json=changed | {"if_generation": 1})
+    problem(stale, 412, "generation-mismatch")
+    ordered = await shop.put("/v1/reservations/cart-2", json=changed | cart("cart-2", quantity=3))
+    problem(ordered, 409, "reservation-not-held")
+    for generation in (2, None):
+        answer = await shop.put(
+            "/v1/reservations/cart-1", json=changed | {"if_generation": generation}
+        )
+        problem(answer, 409, "location-unavailable")
+    problem(await shop.put("/v1/reservations/nobody", json=cart("nobody")), 404, "not-found")
+
+
+async def test_the_same_lines_on_a_channel_that_the_location_is_closed_for_are_no_repeat(
+    shop: httpx.AsyncClient, stocked: Stocked, service: Service
+) -> None:
+    await stocked(5)
+    await service.catalog.put(Channel(id="store"))
+    await service.catalog.put(Location(id="DC-1", kind="dc", channels=["web"]))
+    await hold(shop)
+    for members in ({"channel": "store"}, {"channel": "store", "customer_id": "c-7"}):
+        answer = await shop.put("/v1/reservations/cart-1", json=cart() | members)
+        problem(answer, 409, "location-unavailable")
+    assert (await shop.get("/v1/reservations/cart-1")).json()["generation"] == 1
+
+
 async def test_a_changed_cart_replaces_its_lines_and_keeps_its_channel(
     shop: httpx.AsyncClient, stocked: Stocked
 ) -> None:
@@ -225,6 +294,16 @@ async def test_a_changed_cart_replaces_its_lines_and_keeps_its_channel(
     short = await shop.put("/v1/reservations/cart-1", json={"lines": lines})
     assert problem(short, 409, "insufficient-stock")["shortages"][0]["available"] == 5
     problem(await shop.put("/v1/reservations/cart-9", json={"lines": lines}), 404, "not-found")
+
+
+async def test_what_a_channel_withholds_is_minded_by_the_first_who_sells_on_it(
+    shop: httpx.AsyncClient, stocked: Stocked, service: Service
+) -> None:
+    """Also where another process has only just described it."""
+    await stocked(5)
+    await Catalog(service.pool).put(Channel(id="outlet", safety_stock=4))
+    refused = problem(await hold(shop, channel="outlet"), 409, "insufficient-stock")
+    assert refused["shortages"][0]["available"] == 1
 
 
 async def test_a_replace_that_comes_again_after_the_confirm_is_a_repeat(

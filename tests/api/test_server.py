@@ -147,6 +147,16 @@ async def test_headers_of_any_kind_change_nothing(connection: Connection, head: 
     assert (await answer(reader))[0] == 201
 
 
+async def test_a_page_of_another_origin_holds_nothing(connection: Connection) -> None:
+    reader, writer = connection
+    for head in ("Origin: https://evil.example\r\n", "Sec-Fetch-Site: cross-site\r\n"):
+        writer.write(request(cart("a"), head=head))
+        status, _, problem = await answer(reader)
+        assert (status, problem["type"]) == (403, "urn:atp:problem:cross-origin")
+    writer.write(request(cart("a"), head="Sec-Fetch-Site: same-origin\r\n"))
+    assert (await answer(reader))[0] == 201
+
+
 async def test_a_chunked_body_is_read_whole(connection: Connection) -> None:
     reader, writer = connection
     body = cart("a")
@@ -223,6 +233,39 @@ async def test_a_head_is_answered_as_a_get_without_the_body(
     # Where a body had come after all, it would be taken for the next answer.
     writer.write(request(cart("a")))
     assert (await answer(reader))[0] == 201
+
+
+@pytest.mark.parametrize("method", ["FOO", "TRACE", "post", "X-" + "Y" * 100])
+async def test_a_method_nobody_knows_hears_which_are_allowed(
+    connection: Connection, method: str
+) -> None:
+    reader, writer = connection
+    for path, allowed in (
+        ("/v1/reservations", "post"),
+        ("/v1/skus/SKU-1", "get, head, put, delete"),
+        ("/v1/availability", "get, head, post"),
+    ):
+        writer.write(request(b"{}", path).replace(b"POST", method.encode(), 1))
+        status, headers, problem = await answer(reader)
+        assert (status, headers["allow"]) == (405, allowed)
+        assert problem["type"] == "urn:atp:problem:method-not-allowed"
+    writer.write(request(cart("a")))
+    assert (await answer(reader))[0] == 201
+
+
+@pytest.mark.parametrize("path", ["/v1/skus/", "/v1/skus?cursor=", "/v1/availability?sku="])
+@pytest.mark.parametrize("length", [65_536, 1_000_000])
+async def test_an_address_that_is_too_long_is_called_so(
+    connection: Connection, path: str, length: int
+) -> None:
+    reader, writer = connection
+    writer.write(b"GET " + path.encode() + b"a" * (length - len(path)))
+    await writer.drain()
+    await another_is_answered(writer)  # by then this has been read
+    writer.write(b" HTTP/1.1\r\nHost: atp\r\n\r\n")
+    status, headers, problem = await answer(reader)
+    assert (status, headers["connection"]) == (414, "close")
+    assert problem["type"] == "urn:atp:problem:uri-too-long"
 
 
 async def test_a_body_over_the_limit_is_refused(connection: Connection) -> None:

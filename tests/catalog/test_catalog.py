@@ -16,9 +16,9 @@ async def test_what_one_process_changes_the_others_know(catalog: Catalog, other:
     await until(lambda: other.safety_stock("web") == 3)
     await catalog.put(Channel(id="web", safety_stock=5))
     await until(lambda: other.safety_stock("web") == 5)
-    assert await catalog.delete(Channel, "web") == Channel(id="web", safety_stock=5)
+    assert (await catalog.delete(Channel, "web")).record == Channel(id="web", safety_stock=5)
     await until(lambda: "web" not in other.channels)
-    assert await catalog.delete(Channel, "web") is None
+    assert (await catalog.delete(Channel, "web")).record is None
 
 
 async def test_a_feed_is_found_by_its_locations(catalog: Catalog) -> None:

@@ -105,3 +105,22 @@ async def test_what_waited_twice_before_the_migration_waits_once_after_it(bare: 
         ("failed",),
         ("requested",),
     ]
+
+
+async def test_a_name_that_two_skus_had_before_the_migration_is_the_later_ones_after_it(
+    bare: Bare,
+) -> None:
+    upgrade(bare.owner, "0006")
+    with psycopg.connect(bare.owner, autocommit=True) as connection:
+        for sku, aliases in (
+            ("CUP", '{"aliases": {"gtin": ["050", "051"]}}'),
+            ("MUG", '{"aliases": {"gtin": ["050"], "erp": ["7"]}}'),
+            ("OLD", "{}"),
+        ):
+            connection.execute("INSERT INTO skus (id, document) VALUES (%s, %s)", (sku, aliases))
+    migrate(bare.owner)
+    assert rows(bare.owner, "SELECT source, alias, sku FROM sku_aliases ORDER BY 1, 2") == [
+        ("erp", "7", "MUG"),
+        ("gtin", "050", "MUG"),
+        ("gtin", "051", "CUP"),
+    ]

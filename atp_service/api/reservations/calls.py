@@ -9,6 +9,8 @@ from contextlib import suppress
 from hashlib import blake2b
 from secrets import token_hex
 
+from msgspec import structs
+
 from atp_service.api.answers import Answer, Call
 from atp_service.api.channels import sell_on
 from atp_service.api.problems import ProblemLine, Refused, invalid, problem
@@ -42,6 +44,7 @@ from atp_service.inventory.commands import (
     fingerprint,
 )
 from atp_service.inventory.outcomes import Changed, Confirmed, Held, Outcome, Repeated
+from atp_service.inventory.reservations import Reservation
 from atp_service.ledger import Ledger
 from atp_service.store import Store, Unreadable, as_of
 
@@ -67,21 +70,28 @@ class Reservations:
         self._ledger_timeout_seconds = ledger_timeout_seconds
 
     async def hold(self, call: Call, body: HoldRequest) -> Answer:
-        channel = body.channel or ""
-        lines = await self._known_lines(body.lines, channel)
+        channel, customer_id = body.channel or "", body.customer_id or ""
+        lines = self._lines(body.lines, channel)
+        content = fingerprint(lines)
         reservation_id = body.reservation_id or _own_id(call.key)
+        # Who asks again must hear what they were told, whoever is unknown or closed by now.
+        try:
+            lines = await self._known(lines, channel)
+        except (Refused, MasterDataUnavailable):
+            held = await self._store.reservation(reservation_id)
+            if not _has(held, content, channel, customer_id):
+                raise
         closed = self._closed(lines, channel)
-        # Who asks again must hear what they were told: only a new id is refused.
         if closed and await self._store.reservation(reservation_id) is None:
             return _location_unavailable(closed)
         outcome = await self._apply(
             Hold(
                 reservation_id=reservation_id,
                 lines=lines,
-                fingerprint=fingerprint(lines),
+                fingerprint=content,
                 ttl_ms=body.ttl_seconds * 1000,
                 channel=channel,
-                customer_id=body.customer_id or "",
+                customer_id=customer_id,
                 allow_partial=body.allow_partial,
                 traceparent=call.traceparent,
             ),
@@ -105,13 +115,25 @@ class Reservations:
             return invalid(("/reservation_id", "not the id in the path"))
         known = await self._store.reservation(reservation_id)
         channel = body.channel or (known.channel if known else "")
-        lines = await self._known_lines(body.lines, channel)
+        customer_id = body.customer_id or (known.customer_id if known else "")
+        lines = self._lines(body.lines, channel)
+        content = fingerprint(lines)
+        repeated = known is not None and known.status in ("held", "confirmed")
+        repeated = repeated and _has(known, content, channel, customer_id)
+        try:
+            lines = await self._known(lines, channel)
+        except (Refused, MasterDataUnavailable):
+            if not repeated:
+                raise
         if known is None:
             return no_reservation(reservation_id)
-        content = fingerprint(lines)
         closed = self._closed(lines, channel)
-        repeated = known.status == "held" and content == known.fingerprint
-        if closed and not repeated:
+        # What the reservation itself is past comes first, and the script says it. Neither comes
+        # back, so the script takes nothing there meanwhile.
+        past = known.status not in ("held", "expired") or (
+            body.if_generation is not None and body.if_generation < known.generation
+        )
+        if closed and not repeated and not past:
             return _location_unavailable(closed)
         outcome = await self._apply(
             Replace(
@@ -120,7 +142,7 @@ class Reservations:
                 fingerprint=content,
                 ttl_ms=body.ttl_seconds * 1000,
                 channel=channel,
-                customer_id=body.customer_id or known.customer_id,
+                customer_id=customer_id,
                 allow_partial=body.allow_partial,
                 if_generation=body.if_generation,
                 key=call.key,
@@ -202,8 +224,8 @@ class Reservations:
         )
         return answer(reservation_id, outcome, wrong_status="reservation-not-confirmed")
 
-    async def _known_lines(self, asked: Sequence[LineRequest], channel: str) -> list[HoldLine]:
-        """The lines of a command; refuses what is invalid or unknown, in that order."""
+    def _lines(self, asked: Sequence[LineRequest], channel: str) -> list[HoldLine]:
+        """The lines of a command; refuses what is invalid."""
         safety_stock = self._catalog.safety_stock(channel)
         lines = [
             HoldLine(
@@ -217,16 +239,23 @@ class Reservations:
         ]
         if len(lines) > 1:
             _check_distinct([line.line_id for line in lines])
+        return lines
+
+    async def _known(self, lines: list[HoldLine], channel: str) -> list[HoldLine]:
+        """The lines, with what the channel withholds; refuses who is unknown: SKU, location,
+        channel, in that order."""
         skus, locations = self._catalog.skus, self._catalog.locations
         for line in lines:
             if line.sku not in skus or line.location not in locations:
-                await self._check_known(lines)
+                await self._look_for(lines)
                 break
         if channel and channel not in self._catalog.channels:
             await sell_on(self._catalog, channel, auto_create=self._auto_create)
+            safety_stock = self._catalog.safety_stock(channel)
+            return [structs.replace(line, safety_stock=safety_stock) for line in lines]
         return lines
 
-    async def _check_known(self, lines: Sequence[HoldLine]) -> None:
+    async def _look_for(self, lines: Sequence[HoldLine]) -> None:
         catalog = self._catalog
         asked = await catalog.look_again(
             skus={line.sku for line in lines}, locations={line.location for line in lines}
@@ -285,6 +314,15 @@ class Reservations:
                 epoch, outcome.reservation, self._ledger_timeout_seconds
             )
         return outcome
+
+
+def _has(known: Reservation | None, content: str, channel: str, customer_id: str) -> bool:
+    """Whether the reservation is there, of this content."""
+    return known is not None and (known.fingerprint, known.channel, known.customer_id) == (
+        content,
+        channel,
+        customer_id,
+    )
 
 
 def _own_id(key: str | None) -> str:

@@ -4,11 +4,11 @@ from typing import Annotated
 
 from litestar import Router, get, post, put
 from litestar.di import NamedDependency
-from litestar.params import JSONBody, PathParameter
+from litestar.params import JSONBody
 from litestar.response import Response
 
 from atp_service.api.answers import Call
-from atp_service.api.contract import StrictBody, problems, repeated, respond
+from atp_service.api.contract import StrictBody, path_parameter, problems, repeated, respond
 from atp_service.api.lane import Hot
 from atp_service.api.reading import body_reader, path_id
 from atp_service.api.reservations.calls import Reservations
@@ -23,9 +23,7 @@ from atp_service.api.reservations.requests import (
     ReplaceRequest,
 )
 
-ReservationId = Annotated[
-    str, PathParameter(description="the cart's or the order's id", min_length=1, max_length=64)
-]
+ReservationId = Annotated[str, path_parameter("the cart's or the order's id")]
 Reservation = Response[ReservationDocument]
 
 _UNKNOWN = ("invalid", "unknown-sku", "unknown-location", "unknown-channel")
