@@ -22,10 +22,10 @@ class Document(Struct, omit_defaults=True, gc=False):
 
     @property
     def incoming(self) -> int:
-        return max(0, (self.due or 0) - self.received)
+        return max(0, (self.in_all or 0) - self.received)
 
     @property
-    def due(self) -> int | None:
+    def in_all(self) -> int | None:
         """What it brings in all: as announced, or as sent off, whichever is more; None where
         neither is known. One may be told both ways, in any order.
         """

@@ -26,7 +26,7 @@ end
 
 -- What a document brings in all: as announced, or as sent off, whichever is more; nil where neither
 -- is known. One may be told both ways, in any order.
-local function due(document)
+local function in_all(document)
   if document.expected or document.shipped then
     return max(document.expected or 0, document.shipped or 0)
   end
@@ -35,7 +35,7 @@ end
 -- A document is settled when all that is expected has come, or nothing is known to be expected;
 -- the latest few settled ones are kept, for news that comes late.
 local function settle_document(level, document)
-  local expected = due(document)
+  local expected = in_all(document)
   document.settled_at = (not expected or document.received >= expected) and now or nil
   local settled_ids = {}
   for id, other in pairs(level[EXTRAS].documents) do

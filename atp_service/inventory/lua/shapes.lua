@@ -98,8 +98,8 @@ local check_numbers = row_of(whole, whole, whole, whole, whole, whole)
 local check_extras = struct_of({
   counted_at = whole, safety_stock = whole, repaired_at = whole, states = map_of(whole),
   documents = map_of(struct_of({
-    expected = whole, shipped = whole, received = whole, eta = text, expected_at = whole, settled_at = whole,
-    transfer = one_of(true),
+    expected = whole, expected_at = whole, shipped = whole, received = whole, settled_at = whole,
+    eta = text, transfer = one_of(true),
   })),
 })
 

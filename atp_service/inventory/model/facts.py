@@ -68,7 +68,7 @@ def settle_document(b: Batch, level: StockLevel, document: Document) -> None:
     """A document is settled when all that is expected has come, or nothing is known to be
     expected; the latest few settled ones are kept, for news that comes late.
     """
-    settled = document.due is None or document.received >= document.due
+    settled = document.in_all is None or document.received >= document.in_all
     document.settled_at = b.now if settled else 0
     documents = level.extras.documents
     names = sorted(
