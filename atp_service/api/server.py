@@ -66,6 +66,10 @@ class LaneProtocol(HttpToolsProtocol):
         self._in_message = True
         super().on_message_begin()
 
+    def on_url(self, url: bytes) -> None:
+        if len(self.url) <= _URL_BYTES:  # what is more is read, and not kept
+            super().on_url(url)
+
     def on_headers_complete(self) -> None:
         if len(self.url) > _URL_BYTES:
             raise ValueError("too long")  # ends the parser, which has the 400 below sent

@@ -17,6 +17,7 @@ from msgspec.json import Decoder, encode
 from psycopg import AsyncConnection, sql
 from psycopg_pool import AsyncConnectionPool
 
+from atp_service.catalog.aliases import claim_aliases, lock_aliases
 from atp_service.catalog.records import (
     Channel,
     Complaint,
@@ -132,9 +133,11 @@ class Catalog:
         async with self._connection() as connection:
             repeated = await is_repeat(connection, keyed)
             if not repeated:
+                if isinstance(record, Sku):
+                    await lock_aliases(connection)
                 await connection.execute(_upsert(shelf.table), values)
                 if isinstance(record, Sku):
-                    complaints = list(record.taken(await _claim_aliases(connection, record)))
+                    complaints = list(record.taken(await claim_aliases(connection, record)))
                     if complaints:
                         await connection.rollback()
                         return Change(None, complaints=complaints)
@@ -153,6 +156,8 @@ class Catalog:
             if repeated:
                 document = await came_to(connection, keyed)
             else:
+                if kind is Sku:
+                    await lock_aliases(connection)
                 cursor = await connection.execute(_delete(shelf.table), {"id": key})
                 row = await cursor.fetchone()
                 document = row[0] if row else None
@@ -335,22 +340,6 @@ class Catalog:
             raise Unavailable(str(error)) from error
 
 
-async def _claim_aliases(connection: AsyncConnection[Any], sku: Sku) -> dict[tuple[str, str], str]:
-    """Make the SKU's names its own; who else has some of them, by source and name."""
-    named = [(source, alias) for source, aliases in sku.aliases.items() for alias in aliases]
-    values = {
-        "sku": sku.sku,
-        "sources": [source for source, _ in named],
-        "aliases": [alias for _, alias in named],
-    }
-    await connection.execute("DELETE FROM sku_aliases WHERE sku = %(sku)s", values)
-    if not named:
-        return {}
-    await connection.execute(_CLAIM, values)
-    cursor = await connection.execute(_OWNERS, values)
-    return {(source, alias): owner for source, alias, owner in await cursor.fetchall()}
-
-
 def _decoded(shelf: Shelf[R], rows: Sequence[tuple[str, str]]) -> dict[str, R]:
     """The records, by id. One that can't be read – a newer version's, or somebody's by hand – is
     left as memory has it, and no other suffers for it."""
@@ -367,23 +356,6 @@ def _first_seen(key: str) -> Feed:
     """A feed nobody described: its id's first part is its kind, where that is one."""
     kind = key.partition("/")[0]
     return Feed(id=key, kind=kind if kind in get_args(FeedKind) else None)  # type: ignore[arg-type]  # narrowed by get_args
-
-
-# In order, so that two who claim the same names wait for each other, and not in a circle.
-_CLAIM = """
-INSERT INTO sku_aliases (source, alias, sku)
-SELECT DISTINCT source, alias, %(sku)s
-FROM unnest(%(sources)s::text[], %(aliases)s::text[]) AS named (source, alias)
-ORDER BY source, alias
-ON CONFLICT (source, alias) DO NOTHING
-"""
-_OWNERS = """
-SELECT source, alias, sku
-FROM sku_aliases
-JOIN unnest(%(sources)s::text[], %(aliases)s::text[]) AS named (source, alias)
-    USING (source, alias)
-WHERE sku <> %(sku)s
-"""
 
 
 def _select_page(table: str) -> sql.Composed:

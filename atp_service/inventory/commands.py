@@ -379,6 +379,11 @@ def fingerprint(lines: list[HoldLine]) -> str:
     return blake2b("\x1f".join(content).encode(), digest_size=8).hexdigest()
 
 
+_OF_A_WHOLE_CART = frozenset({Confirm, Release, Fulfil})
+LINES_OF_A_CART = 8  # where nobody says how many: most have fewer, and a call must bear the most
+
+
 def weight(command: Command) -> int:
     """Lines of work in a command: what a batch's cap counts."""
-    return len(getattr(command, "lines", None) or ()) or 1
+    named = len(getattr(command, "lines", None) or ())
+    return named or (LINES_OF_A_CART if type(command) in _OF_A_WHOLE_CART else 1)

@@ -162,8 +162,10 @@ async def request_under(
             await keep(connection, keyed, str(run.id))
             return run, False
     before = await asked_before(ledger, keyed)
-    assert before is not None  # noqa: S101  # a run is never deleted
-    return before, True
+    if before is not None:
+        return before, True
+    # The key has been forgotten in between.
+    return await request_under(ledger, keyed, scope, repair=repair, asked_by=asked_by)
 
 
 async def _requested(

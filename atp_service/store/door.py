@@ -244,7 +244,7 @@ class Door:
             self._opening.doubt()
             await self._wire.close()
             return True
-        if any(isinstance(error, ReadOnlyError) for error in errors):
+        if any(is_read_only(error) for error in errors):
             # A master no longer: whoever is it now answers on a new connection.
             await self._wire.close()
             raise Unavailable(str(errors[0]))
@@ -291,6 +291,11 @@ class Door:
 
 def is_fenced(error: ResponseError) -> bool:
     return str(error).startswith("FENCED")
+
+
+def is_read_only(error: ResponseError) -> bool:
+    """Redis 6.2 has what a script ran into in the middle of its own words."""
+    return isinstance(error, ReadOnlyError) or "-READONLY" in str(error)
 
 
 def nearly_full(report: Any) -> bool:

@@ -1,5 +1,6 @@
 -- Which SKU each other name is of: one alone, else a fact would be told of whichever was read last.
--- Where two had a name, the one that was described last keeps it.
+-- Where two had a name, it is of the one that was described last; the other one's record still says
+-- otherwise, and is refused when it is described so again.
 
 CREATE TABLE sku_aliases (
     source text NOT NULL COLLATE "C",

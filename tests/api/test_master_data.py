@@ -248,6 +248,10 @@ async def test_another_name_is_of_one_sku_alone(shop: httpx.AsyncClient) -> None
     claims = await asyncio.gather(*(named(f"SKU-{n}", "090", f"09{n}") for n in range(1, 6)))
     assert sorted(answer.status_code for answer in claims) == [200] + [422] * 4
 
+    swapped = [("LEFT", "060"), ("RIGHT", "061"), ("LEFT", "061"), ("RIGHT", "060")] * 5
+    answers = await asyncio.gather(*(named(sku, gtin, "06" + sku) for sku, gtin in swapped))
+    assert {answer.status_code for answer in answers} <= {200, 422}
+
 
 async def test_of_an_entry_told_twice_the_map_is_pointed_at(shop: httpx.AsyncClient) -> None:
     body = b'{"units": {"CASE": 1.5, "CASE": 12}}'

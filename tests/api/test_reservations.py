@@ -322,6 +322,30 @@ async def test_a_replace_that_comes_again_after_the_confirm_is_a_repeat(
     problem(await shop.put(cart_url, json=body), 409, "reservation-not-held")
 
 
+@pytest.mark.parametrize("kind", [Location, Sku])
+async def test_a_part_that_was_held_is_no_way_around_who_is_closed_or_unknown(
+    shop: httpx.AsyncClient,
+    stocked: Stocked,
+    service: Service,
+    kind: type[Location | Sku],
+) -> None:
+    await stocked(2)
+    await hold(shop, quantity=5, allow_partial=True)
+    await stocked(5)
+    if kind is Location:
+        await service.catalog.put(Location(id="DC-1", status="closed"))
+    else:
+        await service.catalog.delete(Sku, "SKU-1")
+    body = {"channel": "web", "lines": cart(quantity=5)["lines"]}
+    refused = await shop.put("/v1/reservations/cart-1", json=body)
+    if kind is Location:
+        problem(refused, 409, "location-unavailable")
+    else:
+        problem(refused, 422, "unknown-sku")
+    again = await shop.put("/v1/reservations/cart-1", json=body | {"allow_partial": True})
+    assert (again.status_code, again.headers["idempotent-replayed"]) == (200, "true")
+
+
 async def test_a_cart_of_which_units_have_left_is_not_replaced_and_told_why(
     shop: httpx.AsyncClient, stocked: Stocked
 ) -> None:

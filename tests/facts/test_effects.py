@@ -1,5 +1,6 @@
 """Each type of event does what the contract says, with the data that its type needs."""
 
+from itertools import permutations
 from typing import Any
 
 import msgspec
@@ -7,7 +8,7 @@ import pytest
 
 from atp_service.facts import Arrival
 from atp_service.inventory.commands import Adjustment, decode_command
-from tests.facts.trade import DC, STORE, TILL, Retailer, event
+from tests.facts.trade import DC, STORE, TILL, Retailer, event, now_ms
 
 
 async def test_a_sale_takes_units_even_below_zero(shop: Retailer) -> None:
@@ -58,6 +59,36 @@ async def test_what_is_expected_is_incoming_until_cancelled(shop: Retailer) -> N
     assert (await shop.level()).extras.documents["PO-1"].eta == "2026-12-01"
     await shop.tell(event("incoming", quantity=0, document="PO-1"))
     assert await shop.incoming("PO-1") == 0
+
+
+@pytest.mark.parametrize("in_order", list(permutations(range(3))))
+async def test_a_transfer_that_is_announced_and_sent_off_is_waited_for_once(
+    shop: Retailer, in_order: tuple[int, ...]
+) -> None:
+    moved: dict[str, Any] = {"from": STORE, "to": DC, "document": "T-1"}
+    told = [
+        event("incoming", quantity=10, document="T-1"),
+        event("transfer_shipped", quantity=4, **moved),
+        event("transfer_shipped", quantity=6, **moved),
+    ]
+    await shop.tell(*(told[place] for place in in_order))
+    assert await shop.incoming("T-1") == 10
+    await shop.tell(event("transfer_received", quantity=10, **moved))
+    assert (await shop.on_hand(), await shop.incoming("T-1")) == (10, 0)
+
+
+@pytest.mark.parametrize("in_order", [(0, 1), (1, 0)])
+async def test_what_was_cancelled_on_its_way_is_not_waited_for(
+    shop: Retailer, in_order: tuple[int, ...]
+) -> None:
+    moved: dict[str, Any] = {"from": STORE, "to": DC, "document": "T-1"}
+    then = now_ms()
+    told = [
+        event("transfer_shipped", quantity=10, at_ms=then - 2_000, **moved),
+        event("incoming", quantity=0, document="T-1", at_ms=then - 1_000),
+    ]
+    await shop.tell(*(told[place] for place in in_order))
+    assert await shop.incoming("T-1") == 0
 
 
 async def test_a_heartbeat_needs_no_data_and_leaves_no_entry(shop: Retailer) -> None:

@@ -10,15 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from redis import Redis
 
 from atp_service.inventory.commands import (
-    AnyCommand,
-    Confirm,
     Expire,
     Hold,
     HoldLine,
     Receipt,
     fingerprint,
 )
-from atp_service.inventory.outcomes import Again, Confirmed, Swept
+from atp_service.inventory.outcomes import Again, Swept
 from tests.inventory.agreement import START, Pair, Step, play, script_in_hand
 from tests.inventory.histories import damaged_histories, histories
 
@@ -45,25 +43,20 @@ def test_they_agree_on_what_becomes_of_damage_and_on_every_repair(
     play(unsynced_redis, script_in_hand(), history)
 
 
-def test_a_call_that_has_done_enough_leaves_the_rest_for_the_next(unsynced_redis: Redis) -> None:
-    """However many lines the carts have that are confirmed, or lapse, together."""
+def test_a_call_that_has_done_enough_reaps_no_more(unsynced_redis: Redis) -> None:
+    """However many lines the carts have that lapse together."""
     pair = Pair(unsynced_redis, script_in_hand())
     skus = [f"SKU-{n}" for n in range(100)]
     pair.run(Step("stay", False, [_received(sku) for sku in skus]))
-    carts = [f"cart-{n}" for n in range(30)]
-    for cart in carts:
-        pair.run(Step("stay", False, [_hold_of_all(cart, skus)]))
-    confirms: list[AnyCommand] = [
-        Confirm(reservation_id=cart, order_id=f"order-{cart}") for cart in carts[:15]
-    ]
-    outcomes = pair.run(Step("stay", False, confirms))
-    done = sum(isinstance(outcome, Confirmed) for outcome in outcomes)
-    assert 0 < done < len(confirms)
-    assert outcomes[done:] == [Again()] * (len(confirms) - done)
+    for n in range(30):
+        pair.run(Step("stay", False, [_hold_of_all(f"cart-{n}", skus)]))
     (swept,) = pair.run(Step("last", False, [Expire(limit=100)]))
     assert isinstance(swept, Swept)
-    assert 0 < swept.reaped < len(carts) - done
+    assert 0 < swept.reaped < 30
     assert swept.more
+    # Who wants the units is not told that there are none.
+    (wanted,) = pair.run(Step("stay", False, [_hold_of_all("late", skus, quantity=30)]))
+    assert wanted == Again()
 
 
 def _received(sku: str) -> Receipt:
@@ -72,6 +65,6 @@ def _received(sku: str) -> Receipt:
     )
 
 
-def _hold_of_all(cart: str, skus: list[str]) -> Hold:
-    lines = [HoldLine(line_id=sku, sku=sku, location="DC", quantity=1) for sku in skus]
+def _hold_of_all(cart: str, skus: list[str], quantity: int = 1) -> Hold:
+    lines = [HoldLine(line_id=sku, sku=sku, location="DC", quantity=quantity) for sku in skus]
     return Hold(reservation_id=cart, lines=lines, fingerprint=fingerprint(lines), ttl_ms=5_000)

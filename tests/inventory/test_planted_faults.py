@@ -109,8 +109,8 @@ FAULTS = [
     ),
     Fault(
         "a shipment told before its confirm leaves again when it is fulfilled",
-        "{ command.reservation_id, reservation[ORDER] }",
-        "{ command.reservation_id }",
+        "or line[FULFILLED] > 0 and is_seen(",
+        "or false and is_seen(",
     ),
     Fault(
         "a truck's goods for two carts that nobody knows count once",
@@ -156,6 +156,16 @@ FAULTS = [
         "older news of a purchase order overrules newer",
         "local newer = told_at >= (document.expected_at or 0)",
         "local newer = true",
+    ),
+    Fault(
+        "what was cancelled on its way is waited for",
+        "    if command.quantity == 0 and document.shipped then",
+        "    if false then",
+    ),
+    Fault(
+        "what was sent off before it was cancelled is waited for",
+        "document.expected == 0 and min(command.occurred_at_ms, now)",
+        "false and min(command.occurred_at_ms, now)",
     ),
     Fault(
         "a transfer that was announced too is waited for twice",

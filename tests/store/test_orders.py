@@ -143,6 +143,18 @@ async def test_a_shipment_told_before_its_confirm_is_known_again_when_it_is_fulf
     assert (level.on_hand, level.allocated) == (10 - units, 5 - units)
 
 
+async def test_the_second_cart_of_an_order_leaves_on_the_truck_that_the_first_left_on_early(
+    store: Store,
+) -> None:
+    early = sale("wms", 2, Shipment, order_id="o", shipment_id="truck")
+    await store.apply_all([hold("a", 2), hold("b", 3), early])
+    await store.apply_all([Confirm(reservation_id=name, order_id="o") for name in ("a", "b")])
+    assert isinstance(await store.apply(Fulfil(reservation_id="b", shipment_id="truck")), Changed)
+    assert isinstance(await store.apply(Fulfil(reservation_id="a", shipment_id="truck")), Repeated)
+    level = await level_of(store)
+    assert (level.on_hand, level.allocated) == (5, 0)
+
+
 async def test_one_order_id_on_every_sale_stays_small(store: Store, redis: Redis) -> None:
     await store.apply_all([sale(str(i), 1, order_id="WALKIN") for i in range(2_000)])
     blob = await redis.hget("{0}orders", "WALKIN")

@@ -43,6 +43,7 @@ from atp_service.inventory.commands import (
     Replace,
     fingerprint,
 )
+from atp_service.inventory.model.reservations import is_short
 from atp_service.inventory.outcomes import Changed, Confirmed, Held, Outcome, Repeated
 from atp_service.inventory.reservations import Reservation
 from atp_service.ledger import Ledger
@@ -118,8 +119,12 @@ class Reservations:
         customer_id = body.customer_id or (known.customer_id if known else "")
         lines = self._lines(body.lines, channel)
         content = fingerprint(lines)
-        repeated = known is not None and known.status in ("held", "confirmed")
-        repeated = repeated and _has(known, content, channel, customer_id)
+        repeated = (
+            known is not None
+            and known.status in ("held", "confirmed")
+            and _has(known, content, channel, customer_id)
+            and (body.allow_partial or not is_short(known))
+        )
         try:
             lines = await self._known(lines, channel)
         except (Refused, MasterDataUnavailable):

@@ -201,16 +201,12 @@ end
 begin()
 read_ahead(commands)
 for i = 1, #commands do
-  if work < WORK_A_CALL then
-    local succeeded, reply = pcall(apply, commands[i], ARGV[i + 3])
-    if not succeeded then
-      begin()
-      reply = { 'faulted', 0, type(reply) == 'table' and reply.err or tostring(reply) }
-    end
-    replies[i] = reply
-  else
-    replies[i] = { 'again' }
+  local succeeded, reply = pcall(apply, commands[i], ARGV[i + 3])
+  if not succeeded then
+    begin()
+    reply = { 'faulted', 0, type(reply) == 'table' and reply.err or tostring(reply) }
   end
+  replies[i] = reply
 end
 write()
 return replies

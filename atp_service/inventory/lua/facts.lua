@@ -32,6 +32,11 @@ local function in_all(document)
   end
 end
 
+-- A document that was cancelled later than this was sent off: nothing more comes of it.
+local function is_cancelled(document, command)
+  return document.expected == 0 and min(command.occurred_at_ms, now) <= document.expected_at
+end
+
 -- A document is settled when all that is expected has come, or nothing is known to be expected;
 -- the latest few settled ones are kept, for news that comes late.
 local function settle_document(level, document)
@@ -77,7 +82,9 @@ local function customer_return(command, blob)
   local disposition = command.disposition or 'restock'
   if disposition == 'in_transit' or disposition == 'to_dc' then
     local document = document_of(level, command.document)
-    document.shipped = (document.shipped or 0) + command.quantity
+    if not is_cancelled(document, command) then
+      document.shipped = (document.shipped or 0) + command.quantity
+    end
     settle_document(level, document)
     return settle_fact(command, blob, true)
   end
@@ -113,7 +120,9 @@ local function transfer_shipped(command, blob)
   local from = touch_level(level_name(command.sku, command.from_location))
   local to = touch_level(level_name(command.sku, command.to_location))
   local document = document_of(to, command.document)
-  document.shipped = (document.shipped or 0) + command.quantity
+  if not is_cancelled(document, command) then
+    document.shipped = (document.shipped or 0) + command.quantity
+  end
   document.eta = command.eta or document.eta
   document.transfer = true
   settle_document(to, document)
@@ -236,7 +245,8 @@ local function state_change(command, blob)
   return settle_fact(command, blob, true)
 end
 
--- What a document is expected to bring; older news than what is known changes nothing.
+-- What a document is expected to bring; older news than what is known changes nothing. 0 cancels
+-- what is on its way, too.
 local function incoming(command, blob)
   if is_known(command) then
     return { 'duplicate' }
@@ -247,6 +257,9 @@ local function incoming(command, blob)
   local newer = told_at >= (document.expected_at or 0)
   if newer then
     document.expected, document.expected_at = command.quantity, told_at
+    if command.quantity == 0 and document.shipped then
+      document.shipped = min(document.shipped, document.received)
+    end
     document.eta = command.eta or document.eta
   end
   settle_document(level, document)

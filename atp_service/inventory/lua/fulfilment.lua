@@ -1,16 +1,15 @@
 -- Units of reservations leave: fulfil, no-pick, and sales and shipments that name what they fulfil.
 
 -- The lines a fulfil means. A shipment leaves once: what it has taken before is not meant again,
--- nor what was told of it before the confirm, when only the order was known.
+-- nor what was told of it before the confirm, when only the order was known: that has left already.
 local function lines_to_fulfil(command, reservation)
   local shipped, wanted = {}, {}
   for _, line in ipairs(reservation[LINES]) do
     local from = command.location or line[LOCATION]
-    for _, holder in ipairs(command.shipment_id and { command.reservation_id, reservation[ORDER] }
-      or NOTHING) do
-      shipped[line[LINE_ID]] = shipped[line[LINE_ID]]
-        or is_seen(shipment_key(command.shipment_id, line[SKU], from, holder))
-    end
+    local id = command.shipment_id
+    shipped[line[LINE_ID]] = id
+      and (is_seen(shipment_key(id, line[SKU], from, command.reservation_id))
+        or line[FULFILLED] > 0 and is_seen(shipment_key(id, line[SKU], from, reservation[ORDER])))
     if not command.lines and line[ALLOCATED] > 0 and not shipped[line[LINE_ID]] then
       wanted[#wanted + 1] = { line_id = line[LINE_ID], quantity = line[ALLOCATED] }
     end

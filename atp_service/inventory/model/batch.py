@@ -5,15 +5,8 @@ from typing import Any
 
 from atp_service.inventory.commands import AnyCommand
 from atp_service.inventory.model import facts, fulfilment, lapses, repair, reservations
-from atp_service.inventory.model.stock import (
-    WORK_A_CALL,
-    Batch,
-    Partition,
-    Refuse,
-    caller_key,
-    is_seen,
-)
-from atp_service.inventory.outcomes import Again, Faulted, NotFound, Outcome, Repeated, Unchanged
+from atp_service.inventory.model.stock import Batch, Partition, Refuse, caller_key, is_seen
+from atp_service.inventory.outcomes import Faulted, NotFound, Outcome, Repeated, Unchanged
 
 HANDLERS: dict[str, Callable[[Batch, Any], Outcome]] = {
     "hold": reservations.hold,
@@ -86,9 +79,6 @@ def apply_batch(
     seq = partition.seq
     outcomes: list[Outcome] = []
     for command in commands:
-        if b.work >= WORK_A_CALL:
-            outcomes.append(Again())
-            continue
         try:
             outcomes.append(apply(b, command))
         except Refuse as refusal:

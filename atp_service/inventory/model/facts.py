@@ -64,6 +64,11 @@ def document_of(level: StockLevel, name: str) -> Document:
     return level.extras.documents.setdefault(name, Document())
 
 
+def is_cancelled(b: Batch, document: Document, command: TransferShipped | Return) -> bool:
+    """A document that was cancelled later than this was sent off: nothing more comes of it."""
+    return document.expected == 0 and min(command.occurred_at_ms, b.now) <= document.expected_at
+
+
 def settle_document(b: Batch, level: StockLevel, document: Document) -> None:
     """A document is settled when all that is expected has come, or nothing is known to be
     expected; the latest few settled ones are kept, for news that comes late.
@@ -107,7 +112,8 @@ def customer_return(b: Batch, command: Return) -> Outcome:
     level = touch_level(b, name)
     if command.disposition in ("in_transit", "to_dc"):
         document = document_of(level, command.document or "")
-        document.shipped = (document.shipped or 0) + command.quantity
+        if not is_cancelled(b, document, command):
+            document.shipped = (document.shipped or 0) + command.quantity
         settle_document(b, level, document)
         return settle_fact(b, command, True)
     if command.disposition in RETURN_STATES:
@@ -136,7 +142,8 @@ def transfer_shipped(b: Batch, command: TransferShipped) -> Outcome:
     origin = touch_level(b, level_field(command.sku, command.from_location))
     to = touch_level(b, level_field(command.sku, command.to_location))
     document = document_of(to, command.document)
-    document.shipped = (document.shipped or 0) + command.quantity
+    if not is_cancelled(b, document, command):
+        document.shipped = (document.shipped or 0) + command.quantity
     document.eta = command.eta or document.eta
     document.transfer = True
     settle_document(b, to, document)
@@ -246,7 +253,9 @@ def state_change(b: Batch, command: StateChange) -> Outcome:
 
 
 def incoming(b: Batch, command: Incoming) -> Outcome:
-    """What a document is expected to bring; older news than what is known changes nothing."""
+    """What a document is expected to bring; older news than what is known changes nothing. 0
+    cancels what is on its way, too.
+    """
     if is_known(b, command):
         return Duplicate()
     level = touch_level(b, level_field(command.sku, command.location))
@@ -255,6 +264,8 @@ def incoming(b: Batch, command: Incoming) -> Outcome:
     newer = told_at >= document.expected_at
     if newer:
         document.expected, document.expected_at = command.quantity, told_at
+        if command.quantity == 0 and document.shipped is not None:
+            document.shipped = min(document.shipped, document.received)
         document.eta = command.eta or document.eta
     settle_document(b, level, document)
     return settle_fact(b, command, newer)

@@ -51,13 +51,16 @@ from atp_service.inventory.stock import level_field
 
 def lines_to_fulfil(b: Batch, command: Fulfil, reservation: Reservation) -> list[LineUnits]:
     """The lines a fulfil means. A shipment leaves once: what it has taken before is not meant
-    again, nor what was told of it before the confirm, when only the order was known.
+    again, nor what was told of it before the confirm, when only the order was known: that has left
+    already.
     """
     shipped = set()
     for line in reservation.lines:
         origin = command.location or line.location
-        for holder in (command.reservation_id, reservation.order_id) if command.shipment_id else ():
-            if is_seen(b, shipment_key(command.shipment_id or "", line.sku, origin, holder)):
+        if command.shipment_id:
+            known = command.shipment_id, line.sku, origin
+            early = line.fulfilled > 0 and is_seen(b, shipment_key(*known, reservation.order_id))
+            if early or is_seen(b, shipment_key(*known, command.reservation_id)):
                 shipped.add(line.line_id)
     wanted = command.lines
     if wanted is None:
