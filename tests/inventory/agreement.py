@@ -362,7 +362,8 @@ def with_what_was_read(command: AnyCommand, model: Partition) -> AnyCommand:
 
 def unreadable(blob: bytes, way: int) -> bytes:
     """Nothing that was ever packed: cut off, more than one value, no value, another value."""
-    ways = [blob[:-1], blob + b"\x01", b"", b"*", b"\x97" + 7 * b"\xa1x", b"\x92\xc0\x90", b"\xc1"]
+    texts = b"\x97" + 6 * b"\xa1x" + b"\x01"  # and a number, or a list of locations might be so
+    ways = [blob[:-1], blob + b"\x01", b"", b"*", texts, b"\x92\xc0\x90", b"\xc1"]
     return ways[way % len(ways)]
 
 

@@ -375,6 +375,35 @@ _counting: st.SearchStrategy[AnyCommand] = st.one_of(
     _fact(Receipt, **_of_one_document, quantity=st.integers(1, 3)),
 )
 
+_on_its_way: st.SearchStrategy[AnyCommand] = st.one_of(
+    _fact(
+        Incoming,
+        **_of_one_document,
+        quantity=st.sampled_from([0, 0, 2, 5]),
+        eta=st.just("2026-12-02"),
+    ),
+    _fact(
+        TransferShipped,
+        sku=st.just("A"),
+        from_location=st.just("S1"),
+        to_location=st.just("DC"),
+        quantity=st.integers(1, 3),
+        document=st.just("PO1"),
+    ),
+    _fact(
+        TransferReceived,
+        sku=st.just("A"),
+        to_location=st.just("DC"),
+        quantity=st.integers(1, 3),
+        document=st.just("PO1"),
+    ),
+    _fact(
+        Return,
+        **_of_one_document,
+        quantity=st.integers(1, 2),
+        disposition=st.sampled_from(["in_transit", "restock"]),
+    ),
+)
 _hand_over = st.builds(
     Fulfil,
     reservation_id=st.just("r1"),
@@ -443,7 +472,7 @@ def _asked_again(draw: st.DrawFn) -> list[AnyCommand]:
 histories = st.one_of(
     _histories(steps, 14),
     _histories(steps, 14),
-    *(_histories(_steps(theme), 8) for theme in (_selling, _shipping, _counting)),
+    *(_histories(_steps(theme), 8) for theme in (_selling, _shipping, _counting, _on_its_way)),
     _histories(st.builds(Step, aims, st.just(False), _at_the_counter() | _asked_again()), 4),
 )
 
