@@ -12,7 +12,7 @@ _SEPARATORS = frozenset(" :")  # the loader ends a name at either
 
 
 @cache
-def library() -> str | None:
+def mimalloc() -> str | None:
     """The path of mimalloc's shared library; None where the wheel isn't made for the system, or
     the loader couldn't be told the path."""
     try:
@@ -25,7 +25,7 @@ def library() -> str | None:
 
 def environment() -> Mapping[str, str]:
     """What a server is started with. What somebody has chosen to preload stays as it is."""
-    found = library()
+    found = mimalloc()
     if found is None or _PRELOAD in os.environ:
         return os.environ
     return {**os.environ, _PRELOAD: found}

@@ -86,7 +86,7 @@ def bench(
     board = Board(
         quick=quick,
         cores=os.cpu_count() or 1,
-        allocator="mimalloc" if allocator.library() else "libc's malloc",
+        allocator="mimalloc" if allocator.mimalloc() else "libc's malloc",
         started_at=started_at,
         rows=done,
     )
