@@ -12,7 +12,14 @@ export UV_LINK_MODE ?= copy
 # Wherever it is set: every process would compile all it imports, and the tests start hundreds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: up test check fmt year bench rehearse lock clean env
+.PHONY: help up test check fmt year bench rehearse lock clean env
+
+help:
+	@echo "make up        start everything, with a demo retailer (DEMO=0: without)"
+	@echo "make test      run the tests (REDIS=6.2: on the oldest Redis; ARGS='tests/store -n0')"
+	@echo "make check     lint, types, layers"
+	@echo "make bench     speed and memory (ARGS='script ingest')"
+	@echo "make rehearse  a flash sale (ARGS='--scale 0.02')"
 
 up: .venv/.runtime
 	@exec $(BIN)/atp up --with-parent $(if $(filter 0,$(DEMO)),--no-demo) $(ARGS)

@@ -8,31 +8,35 @@ NOW=$(date -u +%Y-%m-%dT%H:%M:%S.000Z)
 RUN=$(date +%s)-$$ # ids of this run: nothing of an earlier one is in the way
 SKU=KETTLE-$RUN
 
-call() {
+say() {
     echo
+    echo "$*"
+}
+
+call() {
     echo "> $*"
     curl --silent --show-error --fail-with-body --header 'content-type: application/json' "$@"
     echo
 }
 
-echo "A location and a SKU, as master data"
+say "A location and a SKU, as master data"
 call -X PUT "$API/v1/locations/corner-shop" --data '{"name": "Corner shop", "kind": "store"}'
 call -X PUT "$API/v1/skus/$SKU" --data '{"name": "Kettle"}'
 
-echo "A delivery of 5: a fact, sent over HTTP here, over NATS as a rule"
+say "A delivery of 5: a fact, sent over HTTP here, over NATS as a rule"
 call "$API/v1/stock-events" --data "{
     \"specversion\": \"1.0\", \"id\": \"delivery-$RUN\", \"source\": \"wms/corner-shop\",
     \"type\": \"atp.stock.receipt.v1\", \"time\": \"$NOW\",
     \"data\": {\"sku\": \"$SKU\", \"location\": \"corner-shop\", \"quantity\": 5}}"
 
-echo "A cart holds 2 of them for a quarter of an hour"
+say "A cart holds 2 of them for a quarter of an hour"
 call "$API/v1/reservations" --data "{
     \"reservation_id\": \"cart-$RUN\", \"ttl_seconds\": 900,
     \"lines\": [{\"line_id\": \"1\", \"sku\": \"$SKU\", \"location\": \"corner-shop\", \"quantity\": 2}]}"
 
-echo "It is paid for, and handed over"
+say "It is paid for, and handed over"
 call "$API/v1/reservations/cart-$RUN/confirm" --data "{\"order_id\": \"order-$RUN\"}"
 call -X POST "$API/v1/reservations/cart-$RUN/fulfil" --data "{\"shipment_id\": \"parcel-$RUN\"}"
 
-echo "3 are left to sell"
+say "3 are left to sell"
 call "$API/v1/availability?sku=$SKU"

@@ -32,12 +32,21 @@ def ask(api: str | None, path: str, query: dict[str, str] | None = None) -> dict
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as fault:
         raise SettingsError(
             f"No API answers at {url}: {str(fault) or type(fault).__name__}\n"
-            "Start one with `atp up` or `atp serve`, or name another with --api."
+            "Start one with `atp up` or `atp serve`, name another with --api, or set ATP_DATA to\n"
+            "the folder of the one that runs."
         ) from None
     if answer.is_success:
         return document
-    click.echo(f"atp: {document.get('detail') or answer.status_code}", err=True)
+    click.echo(f"atp: {_why(document, query or {}) or answer.status_code}", err=True)
     sys.exit(1 if answer.status_code == httpx.codes.NOT_FOUND else 2)
+
+
+def _why(document: dict[str, Any], query: dict[str, str]) -> str:
+    """What the API says; of a parameter, as the command calls it."""
+    told = [(error["pointer"], error["message"]) for error in document.get("errors", ())]
+    if told and all(pointer[1:] in query for pointer, _ in told):
+        return "; ".join(f"--{pointer[1:]}: {message}" for pointer, message in told)
+    return str(document.get("detail", ""))
 
 
 def _url(settings: Settings) -> str:

@@ -87,7 +87,10 @@ def _grounds(term: dict[str, Any]) -> Iterator[str]:
 def _line(entry: dict[str, Any]) -> str:
     source = f" {entry['source']} {entry['event_id']}" if "source" in entry else ""
     whose = "".join(f" {entry[name]}" for name in _WHOSE if name in entry)
-    return f"{entry['at']} {entry['units']:+,} {_kind(entry)}{source}{whose} (entry {entry['seq']})"
+    happened = entry.get("occurred_at", entry["at"])
+    of = "" if happened == entry["at"] else f" of {happened}"
+    told = f"{entry['at']} {entry['units']:+,} {_kind(entry)}{of}"
+    return f"{told}{source}{whose} (entry {entry['seq']})"
 
 
 def _kind(entry: dict[str, Any]) -> str:

@@ -49,7 +49,12 @@ def test_a_shop_asks_why_and_what_became_of_an_order(instance: Instance) -> None
         (same["ats"], same["terms"]) == (answer["ats"], answer["terms"]) == (1_198, same["terms"])
     )
     table = said(instance, *number)
-    for shown in ("SKU [1] at DC-1 on web", "1,198", "wms/dc-1 delivery-1", "shop/eu/cart-1"):
+    for shown in (
+        "SKU [1] at DC-1 on web",
+        "1,198",
+        "receipt of 2026-11-23T10:00:00.000Z wms/dc-1 delivery-1",
+        "shop/eu/cart-1",
+    ):
         assert shown in table
     before = said(instance, *number, "--at", answer["terms"][0]["entries"][0]["at"], "--json")
     assert json.loads(before)["ats"] == 1_200
@@ -65,7 +70,7 @@ def test_a_shop_asks_why_and_what_became_of_an_order(instance: Instance) -> None
 
     assert "nothing of who-knows" in said(instance, "trace", "who-knows", code=1)
     assert "no sku NOPE" in said(instance, "explain", "NOPE", "DC-1", code=1)
-    assert "/at: the ledger reaches from" in said(
+    assert "--at: the ledger reaches from" in said(
         instance, *number, "--at", "2020-01-01T00:00:00Z", code=2
     )
     nowhere = said(instance, "trace", "cart-1", "--api", "http://127.0.0.1:1", code=2)
