@@ -22,12 +22,14 @@ from psycopg import AsyncConnection
 from psycopg.errors import UndefinedTable
 from psycopg_pool import AsyncConnectionPool
 
-from atp_service import api, catalog, expire, ingest, metrics, rebuild, reconcile, record, store
+from atp_service import api, catalog, metrics, store
 from atp_service.catalog import Catalog
 from atp_service.config import Settings, SettingsError, missing, unusable, variable
 from atp_service.facts import Facts
+from atp_service.jetstream.stream import CONSUMER, STREAM
 from atp_service.ledger import Ledger
 from atp_service.store import Store
+from atp_service.workers import expire, ingest, rebuild, reconcile, record
 
 log = structlog.get_logger()
 
@@ -100,8 +102,8 @@ def rebuild_tools(settings: Settings, parts: Connections) -> rebuild.Tools:
         ledger=parts.ledger,
         facts_on=lambda stock: _facts(settings, stock, parts.ledger, parts.catalog),
         nats=parts.nats if settings.nats_url is not None else None,
-        stream=ingest.STREAM,
-        consumer=ingest.CONSUMER,
+        stream=STREAM,
+        consumer=CONSUMER,
         window_ms=settings.dedupe_hours * 3_600_000,
     )
 

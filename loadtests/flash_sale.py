@@ -31,9 +31,9 @@ from locust.runners import WorkerRunner
 
 from atp_service.rehearse.calls import Request, click_request, fact_request
 from atp_service.rehearse.errors import CannotRehearse
-from atp_service.rehearse.goods import Goods, goods, run_name
 from atp_service.rehearse.journey import Ask, journey
 from atp_service.rehearse.operations import Operations
+from atp_service.rehearse.run_names import Goods, goods, run_name
 from atp_service.rehearse.scenario import Scenario, ScenarioError, load_scenario
 from atp_service.rehearse.schedule import multiple_at, phase_at
 from atp_service.rehearse.seeding import seed

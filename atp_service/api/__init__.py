@@ -2,7 +2,7 @@
 
 from atp_service.api.application import create
 from atp_service.api.edge import Edge
-from atp_service.api.server import LaneProtocol
-from atp_service.api.slow_callers import cut_off_slow_callers
+from atp_service.api.fast_path.http_protocol import LaneProtocol
+from atp_service.api.fast_path.slow_callers import cut_off_slow_callers
 
 __all__ = ["Edge", "LaneProtocol", "create", "cut_off_slow_callers"]

@@ -27,12 +27,12 @@ from atp_service.api import (
     stock_events,
     trace,
 )
-from atp_service.api.answers import Answer, Call
-from atp_service.api.contract import DEPENDENCIES, prepare, respond
 from atp_service.api.edge import Edge
-from atp_service.api.lane import Lane
+from atp_service.api.fast_path.hot_routes import Lane
+from atp_service.api.litestar_routes import DEPENDENCIES, prepare, respond
 from atp_service.api.problems import for_exception, invalid, no_body, problem
-from atp_service.api.reading import SLASH
+from atp_service.api.request_decoding import SLASH
+from atp_service.api.responses import Answer, Call
 from atp_service.api.schema import Shapes, openapi_config
 from atp_service.catalog import Catalog
 from atp_service.facts import Facts

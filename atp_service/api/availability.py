@@ -14,8 +14,9 @@ from litestar.response import Response
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, structs
 from msgspec.json import encode
 
-from atp_service.api.answers import Answer, Timestamp, timestamp
-from atp_service.api.cells import (
+from atp_service.api.channels import find_channel
+from atp_service.api.fast_path.hot_routes import Hot
+from atp_service.api.level_json import (
     Cell,
     DayAvailability,
     FeedAge,
@@ -25,13 +26,12 @@ from atp_service.api.cells import (
     incoming_of,
     level_of_image,
 )
-from atp_service.api.channels import find_channel
-from atp_service.api.contract import ANY_QUERY, StrictBody, bounds, problems, respond
-from atp_service.api.lane import Hot
+from atp_service.api.litestar_routes import ANY_QUERY, StrictBody, bounds, problems, respond
 from atp_service.api.problems import Refused, invalid
-from atp_service.api.reading import body_reader, converted, query_of
+from atp_service.api.request_decoding import body_reader, converted, query_of
+from atp_service.api.responses import Answer, Timestamp, timestamp
 from atp_service.catalog import Catalog, Feed, Location
-from atp_service.catalog.words import Id, LocationId
+from atp_service.identifiers import Id, LocationId
 from atp_service.inventory.stock import StockLevel
 from atp_service.store import FeedSeen, Store, Unreadable
 

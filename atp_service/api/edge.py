@@ -5,11 +5,10 @@ from time import perf_counter
 from msgspec.json import encode
 
 from atp_service import metrics
-from atp_service.api.answers import Answer, Call
 from atp_service.api.asgi import Application, Message, Receive, Scope, Send
-from atp_service.api.lane import Hot, Lane
+from atp_service.api.fast_path.hot_routes import Hot, Lane
 from atp_service.api.problems import Refused, for_exception, problem
-from atp_service.api.reading import (
+from atp_service.api.request_decoding import (
     Gone,
     call_of,
     check_key,
@@ -18,6 +17,7 @@ from atp_service.api.reading import (
     query_of,
     whole_body,
 )
+from atp_service.api.responses import Answer, Call
 
 _RESERVATIONS = "/v1/reservations/"
 RESERVATION_BYTES = 64 * 1024

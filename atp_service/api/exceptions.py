@@ -8,9 +8,9 @@ from litestar.params import QueryParameter
 from litestar.response import Response
 from msgspec import Struct
 
-from atp_service.api.answers import Answer, Timestamp, timestamp
-from atp_service.api.contract import problems, respond
-from atp_service.api.pages import Limit, NumberCursor, number_after
+from atp_service.api.litestar_routes import problems, respond
+from atp_service.api.pagination import Limit, NumberCursor, number_after
+from atp_service.api.responses import Answer, Timestamp, timestamp
 from atp_service.ledger import ExceptionRow, Ledger
 
 

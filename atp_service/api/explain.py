@@ -13,19 +13,20 @@ from litestar.params import QueryParameter
 from litestar.response import Response
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from atp_service.api.answers import Answer, Timestamp, timestamp
-from atp_service.api.cells import Terms, terms_of
 from atp_service.api.channels import find_channel
-from atp_service.api.contract import bounds, problems, respond
+from atp_service.api.level_json import Terms, terms_of
+from atp_service.api.litestar_routes import bounds, problems, respond
 from atp_service.api.problems import Refused, invalid, problem
-from atp_service.api.reading import converted
-from atp_service.api.recorded import recorded_now
+from atp_service.api.request_decoding import converted
+from atp_service.api.responses import Answer, Timestamp, timestamp
+from atp_service.api.wait_recorded import recorded_now
 from atp_service.catalog import Catalog, Channel, Location, Sku, Unavailable
-from atp_service.catalog.words import Id, LocationId
+from atp_service.identifiers import Id, LocationId
 from atp_service.inventory.stock import StockLevel
-from atp_service.ledger import Ledger, history
-from atp_service.ledger.entries import milliseconds
-from atp_service.ledger.history import Change, Moment, Then
+from atp_service.ledger import Ledger
+from atp_service.ledger.read import level_history
+from atp_service.ledger.read.entries import milliseconds
+from atp_service.ledger.read.level_history import Change, Moment, Then
 from atp_service.store import Store
 
 R = TypeVar("R", Channel, Sku, Location)
@@ -173,7 +174,7 @@ class Explain:
         level = scene.level or _NO_LEVEL
         refusal = scene.refusal(asked.channel or "")
         terms = terms_of(level, refusal.reason if refusal else None, of_channel)
-        changes = await history.changes(
+        changes = await level_history.changes(
             self._ledger,
             asked.sku,
             asked.location,
@@ -221,32 +222,32 @@ class Explain:
         ledger, location = self._ledger, asked.location
         channel = None
         if asked.channel is not None:
-            channel = await history.master_data_at(ledger, Channel, asked.channel, at_ms)
+            channel = await level_history.master_data_at(ledger, Channel, asked.channel, at_ms)
             if channel is None or channel.record is None:
                 await find_channel(self._catalog, asked.channel, auto_create=self._auto_create)
-        found = await history.level_at(ledger, asked.sku, location, at_ms)
+        found = await level_history.level_at(ledger, asked.sku, location, at_ms)
         level, seq = found or (None, 0)
         return _Scene(
             at_ms,
             Moment(at_ms, seq),
             level,
             channel,
-            await history.master_data_at(ledger, Sku, asked.sku, at_ms),
-            await history.master_data_at(ledger, Location, location, at_ms),
+            await level_history.master_data_at(ledger, Sku, asked.sku, at_ms),
+            await level_history.master_data_at(ledger, Location, location, at_ms),
         )
 
     async def _since_known(self, kind: type[R], record: R | None, key: str, at_ms: int) -> Then[R]:
         """What memory has, which is what availability answers from, and since when it was so."""
-        known = await history.master_data_at(self._ledger, kind, key, at_ms)
+        known = await level_history.master_data_at(self._ledger, kind, key, at_ms)
         return Then(record, None if known is None else known.since_ms)
 
     async def _check_reached(self, at_ms: int) -> None:
         """Refuses a moment that the ledger has nothing of; waits for it to have all of it."""
         now_ms = self._now_ms()
-        span = await history.span(self._ledger)
+        span = await level_history.span(self._ledger)
         if span is None or span.last_ms <= at_ms <= now_ms:
             await recorded_now(self._store, self._ledger)
-            span = await history.span(self._ledger)
+            span = await level_history.span(self._ledger)
         if span is None:
             raise Refused(invalid(("/at", "the ledger has no entries yet")))
         last_ms = max(now_ms, span.last_ms)  # clocks differ
@@ -262,7 +263,7 @@ class Explain:
     async def _check_known(self, asked: ExplainQuery) -> None:
         """What was never heard of is refused; what is known and has no level is just zero."""
         await self._look_for(asked)
-        anywhere, here = await history.stocked(self._ledger, asked.sku, asked.location)
+        anywhere, here = await level_history.stocked(self._ledger, asked.sku, asked.location)
         if asked.sku not in self._catalog.skus and not anywhere:
             raise Refused(problem("not-found", f"There is no sku {asked.sku}."))
         if asked.location not in self._catalog.locations and not here:

@@ -11,9 +11,9 @@ from msgspec import Struct
 from atp_service import ledger as ledgers
 from atp_service import metrics
 from atp_service import store as stores
-from atp_service.api.answers import Answer
-from atp_service.api.contract import problems, respond
+from atp_service.api.litestar_routes import problems, respond
 from atp_service.api.problems import problem
+from atp_service.api.responses import Answer
 from atp_service.ledger import Ledger
 from atp_service.store import Store
 

@@ -12,8 +12,8 @@ from msgspec import UNSET, DecodeError, Struct, UnsetType
 from msgspec.json import decode
 
 from atp_service import catalog, ledger, store
-from atp_service.api.answers import PROBLEM, Answer, Headers
-from atp_service.api.pointing import located_in
+from atp_service.api.error_pointers import located_in
+from atp_service.api.responses import PROBLEM, Answer, Headers
 
 log = structlog.get_logger()
 

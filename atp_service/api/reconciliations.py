@@ -10,14 +10,14 @@ from litestar.params import JSONBody, PathParameter
 from litestar.response import Response
 from msgspec import Meta, Struct
 
-from atp_service.api.answers import JSON, REPLAYED, Answer, Timestamp, timestamp
-from atp_service.api.contract import StrictBody, problems, repeated, respond
-from atp_service.api.pages import NUMBER, Limit, NumberCursor, number, number_after
+from atp_service.api.litestar_routes import StrictBody, problems, repeated, respond
+from atp_service.api.pagination import NUMBER, Limit, NumberCursor, number, number_after
 from atp_service.api.problems import FieldError, problem
-from atp_service.catalog.words import Id, LocationId
+from atp_service.api.responses import JSON, REPLAYED, Answer, Timestamp, timestamp
+from atp_service.identifiers import Id, LocationId
 from atp_service.ledger import Ledger, reconciliations
 from atp_service.ledger.reconciliations import Reconciliation, Report, RunStatus, Scope
-from atp_service.repeats import Keyed
+from atp_service.postgres.idempotency import Keyed
 
 _PATH = "/v1/reconciliations"
 _MOST_WAITING = 100

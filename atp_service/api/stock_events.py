@@ -9,11 +9,11 @@ from litestar.di import NamedDependency
 from litestar.response import Response
 from msgspec import UNSET, DecodeError, Raw, Struct, UnsetType
 
-from atp_service.api.answers import Answer, Call, Timestamp
-from atp_service.api.contract import problems, respond
+from atp_service.api.litestar_routes import problems, respond
 from atp_service.api.problems import invalid, problem, unreadable
-from atp_service.catalog.words import Id
+from atp_service.api.responses import Answer, Call, Timestamp
 from atp_service.facts import Arrival, EventResult, Facts
+from atp_service.identifiers import Id
 from atp_service.ledger import Ledger
 from atp_service.store import Store
 

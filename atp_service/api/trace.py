@@ -9,17 +9,17 @@ from litestar.response import Response
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from atp_service import store as stock
-from atp_service.api.answers import Answer, Timestamp, timestamp
-from atp_service.api.contract import path_parameter, problems, respond
 from atp_service.api.exceptions import ExceptionDocument, document_of
+from atp_service.api.litestar_routes import path_parameter, problems, respond
 from atp_service.api.problems import problem
-from atp_service.api.reading import path_id
-from atp_service.api.recorded import recorded_now
-from atp_service.catalog.words import PRINTABLE
+from atp_service.api.request_decoding import path_id
+from atp_service.api.responses import Answer, Timestamp, timestamp
+from atp_service.api.wait_recorded import recorded_now
+from atp_service.identifiers import PRINTABLE
 from atp_service.inventory.reservations import ConfirmOutcome, Status
 from atp_service.ledger import Ledger
-from atp_service.ledger.entries import Account, Touched
-from atp_service.ledger.trace import FoundAs, Trace, trace
+from atp_service.ledger.read.entries import Account, Touched
+from atp_service.ledger.read.trace import FoundAs, Trace, trace
 from atp_service.store import Store
 
 # Of two ids and what stands between them: the end of a snapshot is known by its event and the SKU.

@@ -27,8 +27,8 @@ from atp_service.catalog.records import (
     Record,
     Sku,
 )
-from atp_service.postgres import Impatient
-from atp_service.repeats import Keyed, came_to, is_repeat, keep
+from atp_service.postgres.idempotency import Keyed, came_to, is_repeat, keep
+from atp_service.postgres.pool import Impatient
 
 log = structlog.get_logger()
 

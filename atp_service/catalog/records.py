@@ -14,7 +14,7 @@ from zoneinfo import available_timezones
 
 from msgspec import Meta, Struct
 
-from atp_service.catalog.words import Id, LocationId, Quantity, Text
+from atp_service.identifiers import Id, LocationId, Quantity, Text
 
 LocationKind = Literal["store", "dc", "3pl", "supplier", "in_transit"]
 LocationStatus = Literal["active", "inactive", "closed"]

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import rich_click as click
 
-from atp_service.cli.surroundings import settings_here
+from atp_service.cli.settings import settings_here
 
 
 @click.command("demo")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from atp_service.cli.asking import api_option, ask, json_option
+from atp_service.cli.api_client import api_option, ask, json_option
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -4,7 +4,7 @@ import os
 
 import rich_click as click
 
-from atp_service.cli.surroundings import settings_here
+from atp_service.cli.settings import settings_here
 from atp_service.config import SettingsError
 
 

@@ -5,7 +5,7 @@ import sys
 
 import rich_click as click
 
-from atp_service.cli.surroundings import settings_here
+from atp_service.cli.settings import settings_here
 
 
 @click.command("rebuild")
@@ -23,9 +23,10 @@ def command(yes: bool, as_json: bool) -> None:
     import uvloop
     from rich.console import Console
 
-    from atp_service import app, ledger, log, rebuild, store
-    from atp_service.rebuild.progress import table, view
-    from atp_service.store.rebuilding import Site, Superseded
+    from atp_service import app, ledger, log, store
+    from atp_service.store.raw_partition import Site, Superseded
+    from atp_service.workers import rebuild
+    from atp_service.workers.rebuild.progress import table, view
 
     log.configure("error", "rebuild")
     console = Console(stderr=True)

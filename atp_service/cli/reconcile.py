@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from atp_service.cli.surroundings import settings_here
+from atp_service.cli.settings import settings_here
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -38,9 +38,10 @@ def command(
     import uvloop
     from rich.console import Console
 
-    from atp_service import app, log, reconcile
+    from atp_service import app, log
     from atp_service.api.reconciliations import document_of
     from atp_service.ledger import Unavailable, reconciliations
+    from atp_service.workers import reconcile
 
     log.configure("error", "reconcile")
     console = Console(stderr=True)
@@ -124,7 +125,7 @@ def _which(drift: "Drift") -> str:
 
 
 def _difference(drift: "Drift") -> str:
-    from atp_service.ledger.difference import in_words
+    from atp_service.ledger.write.repair_words import in_words
 
     found, right = drift.found, drift.expected
     if drift.kind == "deadline":

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import rich_click as click
 
-from atp_service.cli.files import file_argument, json_option, map_option, told
-from atp_service.cli.surroundings import settings_here
+from atp_service.cli.file_options import file_argument, json_option, map_option, told
+from atp_service.cli.settings import settings_here
 
 
 @click.command("replay")
@@ -26,7 +26,7 @@ def command(file: Path, map_path: Path, as_json: bool) -> None:
     from rich.console import Console
 
     from atp_service import app, log
-    from atp_service.replay.mapping import load_mapping
+    from atp_service.adapters.mapping.config import load_mapping
     from atp_service.replay.progress import view
     from atp_service.replay.run import replay
     from atp_service.replay.summary import Summary, table

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import rich_click as click
 
-from atp_service.cli.files import file_argument, json_option, map_option, told
-from atp_service.cli.surroundings import settings_here
+from atp_service.cli.file_options import file_argument, json_option, map_option, told
+from atp_service.cli.settings import settings_here
 
 
 @click.command("snapshot")
@@ -32,7 +32,7 @@ def command(file: Path, map_path: Path, at: str | None, as_json: bool) -> None:
     from rich.console import Console
 
     from atp_service import app, log
-    from atp_service.replay.mapping import load_mapping, read_time
+    from atp_service.adapters.mapping.config import load_mapping, read_time
     from atp_service.replay.progress import view
     from atp_service.replay.snapshot import compare
     from atp_service.replay.summary import SnapshotSummary, largest_differences, table

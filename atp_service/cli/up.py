@@ -20,8 +20,8 @@ def command(demo: bool, with_parent: bool) -> None:
 
     from atp_service import log
     from atp_service.embedded.child import die_with_parent
+    from atp_service.embedded.panel import View
     from atp_service.embedded.supervisor import up
-    from atp_service.embedded.view import View
 
     log.configure(settings.log_level, "up")
     if with_parent:

@@ -5,7 +5,7 @@ import sys
 
 import rich_click as click
 
-from atp_service.cli.surroundings import settings_here
+from atp_service.cli.settings import settings_here
 from atp_service.config import SettingsError
 
 ROLES = ("ingest", "record", "expire", "reconcile", "rebuild")

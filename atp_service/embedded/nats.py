@@ -7,7 +7,7 @@ from pathlib import Path
 
 from atp_service.embedded import binaries
 from atp_service.embedded.child import Child
-from atp_service.embedded.leftovers import end_leftovers
+from atp_service.embedded.orphans import end_leftovers
 
 WANTED = binaries.Wanted(
     name="nats-server",

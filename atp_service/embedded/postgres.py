@@ -16,7 +16,7 @@ from psycopg import sql
 from atp_service.embedded import binaries
 from atp_service.embedded.child import Child
 from atp_service.embedded.errors import CannotStart
-from atp_service.embedded.leftovers import end_leftovers
+from atp_service.embedded.orphans import end_leftovers
 from atp_service.embedded.privileges import Unprivileged
 
 WANTED = binaries.Wanted(

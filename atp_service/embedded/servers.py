@@ -12,7 +12,7 @@ from typing import Protocol
 
 from atp_service.embedded.child import Child
 from atp_service.embedded.errors import CannotStart
-from atp_service.embedded.kept import Kept
+from atp_service.embedded.restarting_child import Kept
 
 # A socket's path has 107 bytes; the longest name of ours is `.s.PGSQL.5432.lock`.
 _SOCKET_FOLDER_BYTES = 107 - len("/.s.PGSQL.5432.lock")

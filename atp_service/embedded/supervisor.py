@@ -19,12 +19,12 @@ from atp_service.embedded.child import Child
 from atp_service.embedded.errors import CannotStart
 from atp_service.embedded.fetch import fetch
 from atp_service.embedded.instance import Instance, announced, only_one, started_at
-from atp_service.embedded.kept import Kept
 from atp_service.embedded.nats import Nats
+from atp_service.embedded.panel import View
 from atp_service.embedded.postgres import OWNER, SERVICE, Postgres
+from atp_service.embedded.restarting_child import Kept
 from atp_service.embedded.servers import running, socket_folder
 from atp_service.embedded.valkey import Valkey
-from atp_service.embedded.view import View
 from atp_service.ledger import migrate
 
 _LOOK_EVERY_SECONDS = 0.25

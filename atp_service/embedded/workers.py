@@ -23,7 +23,7 @@ from atp_service import metrics
 from atp_service.config import Settings, unusable, variable
 from atp_service.embedded.child import Child
 from atp_service.embedded.instance import started_at
-from atp_service.embedded.kept import Kept
+from atp_service.embedded.restarting_child import Kept
 
 log = structlog.get_logger()
 

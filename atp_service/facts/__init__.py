@@ -1,6 +1,6 @@
 """Where an event becomes commands, whether it came by HTTP, by NATS or from a file."""
 
-from atp_service.facts.delivery import arrival_of, delivery_of
-from atp_service.facts.facts import Arrival, EventResult, Facts, Status
+from atp_service.facts.apply import Arrival, EventResult, Facts, Status
+from atp_service.facts.arrival import arrival_of
 
-__all__ = ["Arrival", "EventResult", "Facts", "Status", "arrival_of", "delivery_of"]
+__all__ = ["Arrival", "EventResult", "Facts", "Status", "arrival_of"]

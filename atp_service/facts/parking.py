@@ -8,7 +8,7 @@ from base64 import b64encode
 from hashlib import blake2b
 from typing import Final
 
-from atp_service.facts.events import Unfit, is_id, tidy
+from atp_service.facts.canonical_events import Unfit, is_id, tidy
 from atp_service.inventory.commands import Park
 
 # Who can mend it, where that isn't the feed's owner.

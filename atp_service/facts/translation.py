@@ -6,8 +6,8 @@ from typing import Any
 from msgspec import Struct
 
 from atp_service.catalog import Catalog, Feed
-from atp_service.facts import events
-from atp_service.facts.events import AnyEvent, StockEvent, Unfit
+from atp_service.facts import canonical_events
+from atp_service.facts.canonical_events import AnyEvent, StockEvent, Unfit
 from atp_service.inventory import commands
 from atp_service.inventory.commands import Fact
 
@@ -34,7 +34,7 @@ class Names(Struct, frozen=True):
 
 
 def names_of(event: AnyEvent, catalog: Catalog) -> Names:
-    if isinstance(event, events.Heartbeat):
+    if isinstance(event, canonical_events.Heartbeat):
         return Names(event.source, None, ())
     feed = catalog.feeds.get(event.source) or Feed(id=event.source)
     told = event.data.sku
@@ -56,12 +56,12 @@ def our_location(told: str, feed: Feed) -> str:
 
 def places_told(event: AnyEvent) -> Places:
     """The event's locations in the feed's words, first the one whose on_hand changes."""
-    if isinstance(event, events.Heartbeat):
+    if isinstance(event, canonical_events.Heartbeat):
         return ()
     data = event.data
-    if isinstance(data, events.TransferShippedData):
+    if isinstance(data, canonical_events.TransferShippedData):
         return (data.origin, data.to)
-    if isinstance(data, events.TransferReceivedData):
+    if isinstance(data, canonical_events.TransferReceivedData):
         return (data.to, data.origin) if data.origin else (data.to,)
     return (data.location,)
 
@@ -74,7 +74,7 @@ def translate(event: AnyEvent, catalog: Catalog) -> Fact | Closing | Unfit:
     feed = catalog.feeds.get(event.source)
     if feed is None:
         return _unknown(event, "feed", event.source)
-    if isinstance(event, events.Heartbeat):
+    if isinstance(event, canonical_events.Heartbeat):
         return commands.Heartbeat(
             source=event.source,
             event_id=event.id,
@@ -85,7 +85,7 @@ def translate(event: AnyEvent, catalog: Catalog) -> Fact | Closing | Unfit:
     for place in places:
         if place not in catalog.locations:
             return _unknown(event, "location", place)
-    if isinstance(event, events.Snapshot):
+    if isinstance(event, canonical_events.Snapshot):
         return _snapshot(event, places, feed, catalog)
     goods = _goods(event, event.data.sku, event.data.quantity, feed, catalog)
     if isinstance(goods, Unfit):
@@ -137,9 +137,12 @@ def _unfit(event: AnyEvent, reason: str, subject: str, detail: str) -> Unfit:
 
 
 def _sale(
-    event: events.Sale | events.Shipment, sku: str, places: Places, quantity: int
+    event: canonical_events.Sale | canonical_events.Shipment,
+    sku: str,
+    places: Places,
+    quantity: int,
 ) -> commands.Sale:
-    command = commands.Shipment if isinstance(event, events.Shipment) else commands.Sale
+    command = commands.Shipment if isinstance(event, canonical_events.Shipment) else commands.Sale
     return command(
         source=event.source,
         event_id=event.id,
@@ -155,7 +158,9 @@ def _sale(
     )
 
 
-def _return(event: events.Return, sku: str, places: Places, quantity: int) -> commands.Return:
+def _return(
+    event: canonical_events.Return, sku: str, places: Places, quantity: int
+) -> commands.Return:
     disposition = event.data.disposition or "restock"
     document = event.data.document
     if document is None and disposition in ("in_transit", "to_dc"):
@@ -175,7 +180,9 @@ def _return(event: events.Return, sku: str, places: Places, quantity: int) -> co
     )
 
 
-def _receipt(event: events.Receipt, sku: str, places: Places, quantity: int) -> commands.Receipt:
+def _receipt(
+    event: canonical_events.Receipt, sku: str, places: Places, quantity: int
+) -> commands.Receipt:
     return commands.Receipt(
         source=event.source,
         event_id=event.id,
@@ -189,7 +196,7 @@ def _receipt(event: events.Receipt, sku: str, places: Places, quantity: int) -> 
 
 
 def _transfer_shipped(
-    event: events.TransferShipped, sku: str, places: Places, quantity: int
+    event: canonical_events.TransferShipped, sku: str, places: Places, quantity: int
 ) -> commands.TransferShipped:
     return commands.TransferShipped(
         source=event.source,
@@ -201,12 +208,12 @@ def _transfer_shipped(
         to_location=places[1],
         quantity=quantity,
         document=event.data.document,
-        eta=event.data.eta and events.eta_in_utc(event.data.eta),
+        eta=event.data.eta and canonical_events.eta_in_utc(event.data.eta),
     )
 
 
 def _transfer_received(
-    event: events.TransferReceived, sku: str, places: Places, quantity: int
+    event: canonical_events.TransferReceived, sku: str, places: Places, quantity: int
 ) -> commands.TransferReceived:
     return commands.TransferReceived(
         source=event.source,
@@ -222,7 +229,7 @@ def _transfer_received(
 
 
 def _adjustment(
-    event: events.Adjustment, sku: str, places: Places, quantity: int
+    event: canonical_events.Adjustment, sku: str, places: Places, quantity: int
 ) -> commands.Adjustment:
     return commands.Adjustment(
         source=event.source,
@@ -241,7 +248,9 @@ def _kept_of(reason: str) -> str:
     return reason if len(reason) <= MOST_WORDS else f"{reason[: MOST_WORDS - 1]}…"
 
 
-def _count(event: events.Count, sku: str, places: Places, quantity: int) -> commands.Count:
+def _count(
+    event: canonical_events.Count, sku: str, places: Places, quantity: int
+) -> commands.Count:
     return commands.Count(
         source=event.source,
         event_id=event.id,
@@ -256,7 +265,7 @@ def _count(event: events.Count, sku: str, places: Places, quantity: int) -> comm
 
 
 def _snapshot(
-    event: events.Snapshot, places: Places, feed: Feed, catalog: Catalog
+    event: canonical_events.Snapshot, places: Places, feed: Feed, catalog: Catalog
 ) -> commands.Snapshot | Closing | Unfit:
     data = event.data
     closed = _closed(event, places)
@@ -280,7 +289,7 @@ def _snapshot(
     return Closing(closed, line) if data.final else line
 
 
-def _closed(event: events.Snapshot, places: Places) -> commands.SnapshotClosed:
+def _closed(event: canonical_events.Snapshot, places: Places) -> commands.SnapshotClosed:
     return commands.SnapshotClosed(
         source=event.source,
         event_id=event.id,
@@ -296,7 +305,7 @@ def part_id(closed: commands.SnapshotClosed, sku: str) -> str:
 
 
 def _state_change(
-    event: events.StateChange, sku: str, places: Places, quantity: int
+    event: canonical_events.StateChange, sku: str, places: Places, quantity: int
 ) -> commands.StateChange:
     return commands.StateChange(
         source=event.source,
@@ -311,7 +320,9 @@ def _state_change(
     )
 
 
-def _incoming(event: events.Incoming, sku: str, places: Places, quantity: int) -> commands.Incoming:
+def _incoming(
+    event: canonical_events.Incoming, sku: str, places: Places, quantity: int
+) -> commands.Incoming:
     return commands.Incoming(
         source=event.source,
         event_id=event.id,
@@ -321,19 +332,19 @@ def _incoming(event: events.Incoming, sku: str, places: Places, quantity: int) -
         location=places[0],
         quantity=quantity,
         document=event.data.document,
-        eta=event.data.eta and events.eta_in_utc(event.data.eta),
+        eta=event.data.eta and canonical_events.eta_in_utc(event.data.eta),
     )
 
 
 _COMMANDS: dict[type[AnyEvent], Callable[[Any, str, Places, int], Fact]] = {
-    events.Sale: _sale,
-    events.Shipment: _sale,
-    events.Return: _return,
-    events.Receipt: _receipt,
-    events.TransferShipped: _transfer_shipped,
-    events.TransferReceived: _transfer_received,
-    events.Adjustment: _adjustment,
-    events.Count: _count,
-    events.StateChange: _state_change,
-    events.Incoming: _incoming,
+    canonical_events.Sale: _sale,
+    canonical_events.Shipment: _sale,
+    canonical_events.Return: _return,
+    canonical_events.Receipt: _receipt,
+    canonical_events.TransferShipped: _transfer_shipped,
+    canonical_events.TransferReceived: _transfer_received,
+    canonical_events.Adjustment: _adjustment,
+    canonical_events.Count: _count,
+    canonical_events.StateChange: _state_change,
+    canonical_events.Incoming: _incoming,
 }

@@ -13,11 +13,11 @@ from psycopg import AsyncConnection, AsyncCursor
 from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
 
-from atp_service.ledger.binary import as_json
-from atp_service.ledger.leases import SILENCE_SECONDS, leased
-from atp_service.ledger.queries import Ledger
-from atp_service.ledger.unavailable import Unavailable, unavailable_when_away
-from atp_service.repeats import Keyed, came_to, is_repeat, keep
+from atp_service.ledger.ledger import Ledger
+from atp_service.postgres.binary import as_json
+from atp_service.postgres.idempotency import Keyed, came_to, is_repeat, keep
+from atp_service.postgres.leases import SILENCE_SECONDS, leased
+from atp_service.postgres.unavailable import Unavailable, unavailable_when_away
 
 RunStatus = Literal["requested", "running", "done", "failed"]
 Kind = Literal["level", "locations", "reservation", "deadline", "order"]

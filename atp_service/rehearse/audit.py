@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
-from atp_service.rehearse.books import Books, Place, Promise, units_of
-from atp_service.rehearse.goods import Goods
+from atp_service.rehearse.client_oversell import promised_beyond
 from atp_service.rehearse.history import FACTS, Call, History
-from atp_service.rehearse.reading import Numbers, Projections
-from atp_service.rehearse.witness import promised_beyond
+from atp_service.rehearse.ledger_fold import Books, Place, Promise, units_of
+from atp_service.rehearse.ledger_reader import Numbers, Projections
+from atp_service.rehearse.run_names import Goods
 
 _EXAMPLES = 10
 _TAKEN_IN = ("applied", "duplicate", "published")

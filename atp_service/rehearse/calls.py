@@ -4,8 +4,8 @@ from typing import Any
 
 import msgspec
 
-from atp_service.rehearse.goods import Goods
 from atp_service.rehearse.journey import Ask, Cart
+from atp_service.rehearse.run_names import Goods
 
 encode = msgspec.json.Encoder().encode
 

@@ -26,13 +26,13 @@ import uvloop
 from msgspec import Struct
 
 from atp_service.embedded.child import die_with_parent
-from atp_service.rehearse.bus import TAKEN, Bus
 from atp_service.rehearse.calls import click_request, encode, fact_request
-from atp_service.rehearse.goods import Goods
 from atp_service.rehearse.history import Call, CallKind, History, Second, write_history
 from atp_service.rehearse.journey import Ask, Cart, Line, journey
+from atp_service.rehearse.nats_client import TAKEN, Bus
 from atp_service.rehearse.operations import Fact, Operations
-from atp_service.rehearse.patience import Asked, Patient
+from atp_service.rehearse.retrying_client import Asked, Patient
+from atp_service.rehearse.run_names import Goods
 from atp_service.rehearse.scenario import Phase, Scenario
 from atp_service.rehearse.schedule import arrivals, multiple_at, phase_at
 from atp_service.rehearse.wire import Address

@@ -6,8 +6,8 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from atp_service.rehearse.goods import Goods
 from atp_service.rehearse.journey import Cart
+from atp_service.rehearse.run_names import Goods
 
 CallKind = Literal["browse", "hold", "change", "confirm", "sale", "receipt", "shipment"]
 FACTS = ("sale", "receipt", "shipment")

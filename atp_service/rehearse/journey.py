@@ -9,7 +9,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from atp_service.rehearse.goods import Goods
+from atp_service.rehearse.run_names import Goods
 from atp_service.rehearse.scenario import Scenario
 
 Click = Literal["browse", "hold", "change", "confirm"]

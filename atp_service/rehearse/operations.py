@@ -11,8 +11,8 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from atp_service.rehearse.calls import event, order_id
-from atp_service.rehearse.goods import Goods
 from atp_service.rehearse.journey import Cart
+from atp_service.rehearse.run_names import Goods
 
 FactKind = Literal["sale", "receipt", "shipment"]
 

@@ -16,16 +16,16 @@ import msgspec
 from msgspec import Struct
 
 from atp_service.rehearse.audit import Audit, Finding, audit, differing
-from atp_service.rehearse.books import Books, Place
 from atp_service.rehearse.errors import CannotRehearse
 from atp_service.rehearse.faults import Fault, Victim
 from atp_service.rehearse.generator import Plan, Told
-from atp_service.rehearse.goods import Goods, goods, run_name
 from atp_service.rehearse.history import Call, History, read_history
 from atp_service.rehearse.journey import Line
+from atp_service.rehearse.ledger_fold import Books, Place
+from atp_service.rehearse.ledger_reader import LedgerReader, Numbers
 from atp_service.rehearse.measures import Measures, Window, measure
 from atp_service.rehearse.progress import View
-from atp_service.rehearse.reading import LedgerReader, Numbers
+from atp_service.rehearse.run_names import Goods, goods, run_name
 from atp_service.rehearse.scenario import Scenario
 from atp_service.rehearse.seeding import called, mark, seed
 from atp_service.rehearse.target import Target

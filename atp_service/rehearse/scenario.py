@@ -13,7 +13,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct, field, structs
 
-from atp_service.rehearse.lines import Lines, Path
+from atp_service.rehearse.toml_lines import Lines, Path
 
 Count = Annotated[int, Meta(ge=1, le=10_000_000)]
 Skus = Annotated[int, Meta(ge=1, le=1_000)]

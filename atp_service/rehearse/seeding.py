@@ -9,7 +9,7 @@ import httpx
 
 from atp_service.rehearse.calls import event
 from atp_service.rehearse.errors import CannotRehearse
-from atp_service.rehearse.goods import Goods
+from atp_service.rehearse.run_names import Goods
 from atp_service.rehearse.scenario import Scenario
 
 _EVENTS_AT_ONCE = 500

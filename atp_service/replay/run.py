@@ -6,17 +6,17 @@ from pathlib import Path
 
 from nats.aio.client import Client
 
-from atp_service.ingest import ensure_stream
+from atp_service.adapters.mapping.config import Mapping
+from atp_service.adapters.mapping.csv_file import Rows
+from atp_service.adapters.mapping.rows import Reading, RowError, encode_event
+from atp_service.jetstream.publisher import Publisher
+from atp_service.jetstream.stream import ensure_stream
 from atp_service.ledger import Ledger
-from atp_service.ledger.snapshots import statuses_of
-from atp_service.replay.arrival import Arrival, connected, patiently
-from atp_service.replay.events import Reading, RowError, encode_event
-from atp_service.replay.mapping import Mapping
-from atp_service.replay.parts import Parts
+from atp_service.ledger.read.snapshots import statuses_of
 from atp_service.replay.progress import View
-from atp_service.replay.publish import Publisher
-from atp_service.replay.rows import Rows
+from atp_service.replay.snapshot_parts import Parts
 from atp_service.replay.summary import Summary
+from atp_service.replay.wait_recorded import Arrival, connected, patiently
 from atp_service.store import Store
 
 LOOK_EVERY_ROWS = 2_000

@@ -6,15 +6,15 @@ from pathlib import Path
 import msgspec
 from nats.aio.client import Client
 
+from atp_service.adapters.mapping.config import Mapping, MappingError
 from atp_service.catalog import Feed
 from atp_service.ledger import Ledger
-from atp_service.ledger.snapshots import compared, differing
-from atp_service.replay.arrival import patiently
-from atp_service.replay.mapping import Mapping, MappingError
-from atp_service.replay.parts import Parts
+from atp_service.ledger.read.snapshots import compared, differing
 from atp_service.replay.progress import View
 from atp_service.replay.run import replay
+from atp_service.replay.snapshot_parts import Parts
 from atp_service.replay.summary import SnapshotSummary
+from atp_service.replay.wait_recorded import patiently
 from atp_service.store import Store
 
 LARGEST = 20

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from msgspec import Struct
 from rich.table import Table
 
-from atp_service.ledger.snapshots import Comparison, DifferingLine
+from atp_service.ledger.read.snapshots import Comparison, DifferingLine
 
 
 class Summary(Struct, kw_only=True):

@@ -1,6 +1,6 @@
 """Stock in Redis. One round trip per batch; the decisions are in inventory/lua."""
 
-from atp_service.store.faults import Fenced, Overloaded, Unavailable, Unreadable
+from atp_service.store.errors import Fenced, Overloaded, Unavailable, Unreadable
 from atp_service.store.store import (
     FEED_PREFIX,
     FeedSeen,

@@ -28,11 +28,11 @@ from atp_service.inventory.commands import (
     weight,
 )
 from atp_service.inventory.outcomes import Outcome, decode_outcome
-from atp_service.store.faults import Fenced, Overloaded, Unavailable
+from atp_service.store.connection import Wire
+from atp_service.store.epoch_guard import Opening
+from atp_service.store.errors import Fenced, Overloaded, Unavailable
 from atp_service.store.keys import Keys
-from atp_service.store.opening import Opening
 from atp_service.store.script import Script
-from atp_service.store.wire import Wire
 
 LINES_PER_CALL = 128  # a call stays within a few ms
 CALLS_PER_PIPELINE = 16

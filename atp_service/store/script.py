@@ -7,16 +7,16 @@ from importlib.resources import files
 
 CLOCK = "clock"
 PARTS = (
-    "shapes",
+    "validation",
     "stock",
-    "lapses",
+    "deadlines",
     "reservations",
     "fulfilment",
     "facts",
     "repair",
     "batch",
 )
-FAMILIES = ("shapes", "fulfilment", "facts", "repair")
+FAMILIES = ("validation", "fulfilment", "facts", "repair")
 """Parts that are a function each: called when the first of what they answer is needed."""
 
 
@@ -25,14 +25,14 @@ def part(name: str) -> str:
 
 
 @cache
-def places() -> dict[str, str]:
-    """The numbers that have names, from places.lua."""
-    return dict(re.findall(r"^([A-Z_]+) = (\d+)", part("places"), flags=re.MULTILINE))
+def constants() -> dict[str, str]:
+    """The numbers that have names, from constants.lua."""
+    return dict(re.findall(r"^([A-Z_]+) = (\d+)", part("constants"), flags=re.MULTILINE))
 
 
 def with_numbers(source: str) -> str:
     """The source with numbers in the stead of their names."""
-    return re.sub(r"\b[A-Z][A-Z_]+\b", lambda word: places().get(word[0], word[0]), source)
+    return re.sub(r"\b[A-Z][A-Z_]+\b", lambda word: constants().get(word[0], word[0]), source)
 
 
 def joined(name: str) -> str:

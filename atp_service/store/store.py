@@ -14,15 +14,15 @@ from atp_service.inventory.journal import Entry
 from atp_service.inventory.outcomes import Outcome
 from atp_service.inventory.reservations import Reservation, decode_reservation
 from atp_service.inventory.stock import StockLevel, decode_level, level_field
+from atp_service.store.connection import Reader, Request, Wire
 from atp_service.store.door import BatchObserver, Door
-from atp_service.store.faults import Fenced, Unavailable, Unreadable
+from atp_service.store.epoch_guard import Opening, Witness
+from atp_service.store.errors import Fenced, Unavailable, Unreadable
 from atp_service.store.journal import entry_of
 from atp_service.store.keys import Keys, keys_of
-from atp_service.store.opening import Opening, Witness
-from atp_service.store.rebuilding import Site
+from atp_service.store.raw_partition import Site
+from atp_service.store.scan import Walk
 from atp_service.store.script import Script, production_script
-from atp_service.store.walk import Walk
-from atp_service.store.wire import Reader, Request, Wire
 
 log = structlog.get_logger()
 

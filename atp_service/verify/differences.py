@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from atp_service.inventory.model import ModelEntry
-from atp_service.verify.reading import Reading, subject
+from atp_service.verify.decoded_entry import Reading, subject
 
 Difference = tuple[str, str]  # the name of an image, "" where it is none; and the words
 

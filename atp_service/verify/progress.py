@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from atp_service.verify.ranges import Progress as Watching
+from atp_service.verify.parallel import Progress as Watching
 
 LINE_EVERY_SECONDS = 5.0
 

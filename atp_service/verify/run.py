@@ -10,15 +10,22 @@ from typing import Self
 
 from psycopg import Connection
 
-from atp_service.ledger import Ledger, Position, Unavailable, chain
-from atp_service.ledger.unavailable import unavailable_when_away
+from atp_service.ledger import Ledger, Position, Unavailable
+from atp_service.ledger.read import raw_entries
+from atp_service.postgres.unavailable import unavailable_when_away
 from atp_service.store import Fenced, Store
 from atp_service.store import Unavailable as RedisUnavailable
-from atp_service.verify import live, noticed, projected, promised, strays
-from atp_service.verify.digest import digest
+from atp_service.verify import (
+    exception_rows,
+    orphan_rows,
+    projection_tables,
+    promise_totals,
+    redis_comparison,
+)
+from atp_service.verify.entry_walk import Range, Walk
+from atp_service.verify.fast_fold import Fold
 from atp_service.verify.findings import Findings
-from atp_service.verify.fold import Fold
-from atp_service.verify.ranges import (
+from atp_service.verify.parallel import (
     Apart,
     Progress,
     Promises,
@@ -28,8 +35,8 @@ from atp_service.verify.ranges import (
     walked,
     without_collector,
 )
+from atp_service.verify.state_digest import digest
 from atp_service.verify.verdict import Verdict
-from atp_service.verify.walk import Range, Walk
 
 FIRST_SHARE = 0.48  # whoever walks the first range also joins both, and makes the digest
 FIRST_SHARE_EXECUTED = 0.55  # the second process folds the first range before its own
@@ -74,11 +81,11 @@ class Verification:
         self._seconds = time.monotonic() - self._began
 
     def _walk_with(self, other: Apart) -> None:
-        connection = self._closing.enter_context(chain.connect(self._database_url))
+        connection = self._closing.enter_context(raw_entries.connect(self._database_url))
         self._connection = connection
-        snapshot = chain.export_snapshot(connection)
-        positions = chain.positions(connection)
-        partitions = chain.partitions(connection)
+        snapshot = raw_entries.export_snapshot(connection)
+        positions = raw_entries.positions(connection)
+        partitions = raw_entries.partitions(connection)
         for partition in partitions:
             if partition not in positions:
                 self._findings.add("position", f"partition {partition} has entries and none")
@@ -88,7 +95,7 @@ class Verification:
                 self._walked[partition] = self._walk(
                     connection, other, snapshot, partition, position
                 )
-            strays.find(connection, [*positions, *partitions], self._findings)
+            orphan_rows.find(connection, [*positions, *partitions], self._findings)
             connection.execute("COMMIT")
 
     async def compare_redis(self, store: Store, ledger: Ledger) -> None:
@@ -99,7 +106,9 @@ class Verification:
             for partition, whole in self._walked.items():
                 assert self._connection is not None  # noqa: S101  # something was walked
                 tail = self._tails[partition] = self._tail(partition, whole)
-                comparison = live.Comparison(tail, self._connection, store, ledger, partition)
+                comparison = redis_comparison.Comparison(
+                    tail, self._connection, store, ledger, partition
+                )
                 self._values += await comparison.run(self._findings)
         except (Fenced, RedisUnavailable, Unavailable) as fault:
             self._not_compared = str(fault) or type(fault).__name__
@@ -160,7 +169,7 @@ class Verification:
         """All of a partition, as of the snapshot."""
         if position.seq < self._worth_two:
             whole, _ = walked(connection, self._range(partition, 0, _LAST), self._progress.walked)
-            rows = projected.Rows(partition, None, _LAST)
+            rows = projection_tables.Rows(partition, None, _LAST)
             promises = [promises_of(connection, rows, whole.images)]
         else:
             share = FIRST_SHARE_EXECUTED if self._execute else FIRST_SHARE
@@ -184,7 +193,7 @@ class Verification:
             walker.join(rest.firsts)
         # What no later entry has touched.
         own = {name: of for name, of in whole.images.items() if name not in rest.images}
-        promises = promises_of(connection, projected.Rows(partition, None, middle), own)
+        promises = promises_of(connection, projection_tables.Rows(partition, None, middle), own)
         _join(whole, rest)
         return whole, [promises, other.promises()]
 
@@ -207,9 +216,11 @@ class Verification:
             findings.take(part.findings)
             for name in part.unreadable:  # who goes on from here would stumble over it
                 del images[name]
-        whole.rows += projected.compare_levels(connection, partition, images, whole.drift, findings)
-        promised.compare(images, [part.units for part in promises], findings)
-        whole.rows += noticed.compare(connection, partition, whole.told, findings)
+        whole.rows += projection_tables.compare_levels(
+            connection, partition, images, whole.drift, findings
+        )
+        promise_totals.compare(images, [part.units for part in promises], findings)
+        whole.rows += exception_rows.compare(connection, partition, whole.told, findings)
 
     def _range(self, partition: int, after: int, through: int) -> Range:
         return Range(

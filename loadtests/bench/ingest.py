@@ -19,9 +19,8 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from atp_service import app
 from atp_service.embedded.child import Child
-from atp_service.ingest import STREAM, ensure_stream
-from atp_service.ingest.stream import CONSUMER
-from atp_service.replay.publish import Publisher
+from atp_service.jetstream.publisher import Publisher
+from atp_service.jetstream.stream import CONSUMER, STREAM, ensure_stream
 from loadtests.bench import shop
 from loadtests.bench.board import Check, Result, around, ratios
 from loadtests.bench.machine import Instance, cpu_seconds, instance

@@ -11,8 +11,9 @@ from itertools import islice
 import uvloop
 from redis import Redis
 
-from atp_service import app, rebuild
+from atp_service import app
 from atp_service.inventory.commands import Command, Hold, HoldLine, Receipt, fingerprint
+from atp_service.workers import rebuild
 from loadtests.bench import shop
 from loadtests.bench.board import Check, Result, number
 from loadtests.bench.machine import Instance, instance

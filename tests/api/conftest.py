@@ -10,12 +10,13 @@ import httpx
 import pytest
 from psycopg_pool import AsyncConnectionPool
 
-from atp_service import api, record
+from atp_service import api
 from atp_service.catalog import Catalog, Channel, Feed, Location, Sku
 from atp_service.embedded.postgres import Postgres
 from atp_service.facts import Facts
 from atp_service.ledger import Ledger
 from atp_service.store import Store
+from atp_service.workers import record
 from tests.facts.trade import fresh_database
 
 Stocked = Callable[..., Awaitable[None]]

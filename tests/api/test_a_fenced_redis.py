@@ -4,9 +4,9 @@ import asyncio
 
 from redis.asyncio import Redis
 
-from atp_service import record
 from atp_service.catalog import Feed, Location, Sku
 from atp_service.embedded.postgres import Postgres
+from atp_service.workers import record
 from tests.api.conftest import caller, serving, stock_event
 from tests.api.test_reservations import problem
 from tests.facts.trade import fresh_database

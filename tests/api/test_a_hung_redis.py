@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import httpx
 from redis.asyncio import Redis
 
-from atp_service.store.wire import ANSWER_SECONDS
+from atp_service.store.connection import ANSWER_SECONDS
 from tests.api.conftest import Stocked
 from tests.api.test_reservations import cart, problem
 from tests.facts.trade import until

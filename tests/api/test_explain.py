@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 from redis.asyncio import Redis
 
-from atp_service.api.answers import timestamp
+from atp_service.api.responses import timestamp
 from atp_service.catalog import Channel, Location, Sku
 from atp_service.embedded.postgres import Postgres
 from atp_service.inventory.commands import RepairLevel

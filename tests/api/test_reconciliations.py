@@ -6,14 +6,14 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from atp_service import reconcile, record
 from atp_service.embedded.postgres import Postgres
 from atp_service.ledger import reconciliations
 from atp_service.store.keys import keys_of
+from atp_service.workers import reconcile, record
 from tests.api.conftest import Service, Stocked
 from tests.api.test_reservations import problem
 from tests.facts.trade import away, fresh_database
-from tests.reconcile.trade import level_name
+from tests.workers.reconcile.trade import level_name
 
 PATH = "/v1/reconciliations"
 

@@ -8,11 +8,11 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from atp_service import record
 from atp_service.catalog import Catalog, Channel, Feed, Location, Sku
 from atp_service.embedded.postgres import Postgres
 from atp_service.inventory.stock import level_field
 from atp_service.store.keys import keys_of
+from atp_service.workers import record
 from tests.api.conftest import Service, Stocked, caller, serving, stock_event
 from tests.facts.trade import fresh_database, until
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from atp_service import api, record
+from atp_service import api
+from atp_service.workers import record
 from tests.api.conftest import Service, Stocked
 
 EXAMPLES = 12

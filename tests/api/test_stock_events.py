@@ -3,7 +3,7 @@
 import httpx
 import msgspec
 
-from atp_service.api.answers import Call
+from atp_service.api.responses import Call
 from atp_service.api.stock_events import StockEvents
 from atp_service.inventory.commands import decode_command
 from tests.api.conftest import Service, stock_event

@@ -14,7 +14,7 @@ from psycopg_pool import AsyncConnectionPool
 from atp_service import api
 from atp_service.catalog import Catalog
 from atp_service.facts import Facts
-from atp_service.postgres import PATIENCE_SECONDS
+from atp_service.postgres.pool import PATIENCE_SECONDS
 from tests.api.conftest import Service, Stocked, now_ms
 from tests.api.test_reservations import cart, problem
 from tests.facts.trade import hung, until

@@ -9,7 +9,7 @@ from redis import Redis
 
 from atp_service.store.keys import keys_of
 from tests.instance import Instance, instance
-from tests.reconcile.trade import level_name
+from tests.workers.reconcile.trade import level_name
 
 __all__ = ["instance"]
 

@@ -10,9 +10,10 @@ from psycopg.conninfo import conninfo_to_dict
 
 from atp_service.catalog import Feed, Sku
 from atp_service.embedded.postgres import Postgres
-from atp_service.facts import closing, facts
-from atp_service.ledger import ExceptionRow, snapshots
-from atp_service.ledger.snapshots import Comparison, Part
+from atp_service.facts import apply, snapshot_end
+from atp_service.ledger import ExceptionRow
+from atp_service.ledger.read import snapshots
+from atp_service.ledger.read.snapshots import Comparison, Part
 from tests.facts.trade import (
     DC,
     ERP,
@@ -300,7 +301,7 @@ async def test_an_end_waits_until_the_ledger_has_the_lines_before_it(
     shop: Retailer, ten: int, ledger_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await believes(shop, "correct")
-    monkeypatch.setattr(facts, "RECORDING_SECONDS", 0.05)
+    monkeypatch.setattr(apply, "RECORDING_SECONDS", 0.05)
     end = final(ten)
     assert await shop.statuses(line(10, ten), end) == ["applied", "waiting"]
     assert await shop.on_hand() == 10
@@ -320,7 +321,7 @@ async def test_an_end_that_was_broken_off_goes_on_where_it_was(
 ) -> None:
     await believes(shop, "correct")
     await stocked(shop, ten, A=5, B=6, C=7)
-    monkeypatch.setattr(closing, "PAGE", 1)
+    monkeypatch.setattr(snapshot_end, "PAGE", 1)
     await shop.recorded()
     end = final(ten)
     async with turnstile(postgres, ledger_url) as let_one_pass:
@@ -349,8 +350,8 @@ async def test_an_end_with_much_left_out_goes_on_when_it_comes_again(
 ) -> None:
     await believes(shop, "correct")
     await stocked(shop, ten, A=5, B=6, C=7)
-    monkeypatch.setattr(closing, "PAGE", 1)
-    monkeypatch.setattr(facts, "CLOSING_PAGES", 2)
+    monkeypatch.setattr(snapshot_end, "PAGE", 1)
+    monkeypatch.setattr(apply, "CLOSING_PAGES", 2)
     end = final(ten)
     (result,) = await shop.tell(end)
     assert (result.status, result.reason) == ("waiting", "closing")

@@ -9,9 +9,9 @@ from redis.asyncio import Redis
 from atp_service.catalog import Catalog, Sku
 from atp_service.embedded.postgres import Postgres
 from atp_service.facts import Arrival, Facts
-from atp_service.facts.merging import LONGEST_TAIL, PAGE
+from atp_service.facts.count_merge import LONGEST_TAIL, PAGE
 from atp_service.inventory.commands import Adjustment
-from atp_service.postgres import PATIENCE_SECONDS
+from atp_service.postgres.pool import PATIENCE_SECONDS
 from tests.facts.trade import DC, Retailer, away, event, hung, now_ms, until
 
 DAY = 86_400_000

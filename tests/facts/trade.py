@@ -17,7 +17,6 @@ import psycopg.conninfo
 from psycopg_pool import AsyncConnectionPool
 from redis.asyncio import Redis
 
-from atp_service import record
 from atp_service.catalog import Catalog, Feed, Location, Sku
 from atp_service.embedded.postgres import SERVICE, Postgres, create_database
 from atp_service.facts import Arrival, EventResult, Facts
@@ -25,6 +24,7 @@ from atp_service.inventory.stock import StockLevel
 from atp_service.ledger import Ledger
 from atp_service.store import Store
 from atp_service.store.keys import keys_of
+from atp_service.workers import record
 
 TILL, WAREHOUSE, ERP = "pos/store-042", "wms/dc-1", "erp"
 STORE, DC = "store-042", "DC-1"

@@ -15,10 +15,10 @@ from atp_service.inventory.journal import Entry, Notice, decode_head
 from atp_service.inventory.reservations import Line, Order, Reservation
 from atp_service.inventory.stock import Document, Extras, StockLevel
 from atp_service.ledger import Batch, Forked, Ledger, Refused, Stale, lease
-from atp_service.ledger.append import Appender
 from atp_service.ledger.position import GENESIS
-from atp_service.ledger.rows import entry_values
-from tests.ledger.by_hand import NOON, Writer
+from atp_service.ledger.write.appender import Appender
+from atp_service.ledger.write.batch import entry_values
+from tests.ledger.forged_rows import NOON, Writer
 
 SLICE_SIZE = 10
 # Nothing, no msgpack, and a level with a state that is no text.

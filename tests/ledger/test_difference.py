@@ -13,7 +13,7 @@ from atp_service.inventory.commands import (
 )
 from atp_service.inventory.reservations import Line, Order, Reservation
 from atp_service.inventory.stock import Document, Extras, StockLevel
-from atp_service.ledger.difference import in_words, named, of_repair
+from atp_service.ledger.write.repair_words import in_words, named, of_repair
 
 TEN = StockLevel(on_hand=10, reserved=2, version=7, moves=3, updated_at=1_764_000_000_000)
 HELD = Reservation(

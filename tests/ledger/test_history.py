@@ -14,9 +14,10 @@ from atp_service.inventory.commands import Hold, HoldLine, RepairLevel, SafetySt
 from atp_service.inventory.journal import Entry, Head
 from atp_service.inventory.reservations import Reservation
 from atp_service.inventory.stock import Extras, StockLevel
-from atp_service.ledger import Ledger, history
-from atp_service.ledger.history import Moment, Span
-from tests.ledger.by_hand import NOON, Writer
+from atp_service.ledger import Ledger
+from atp_service.ledger.read import level_history
+from atp_service.ledger.read.level_history import Moment, Span
+from tests.ledger.forged_rows import NOON, Writer
 from tests.ledger.test_append import append
 
 VERSIONS = 100_000
@@ -72,10 +73,10 @@ def rows_looked_at(scan: dict[str, Any]) -> int:
 
 
 QUERIES: dict[str, tuple[set[str], int]] = {
-    history.IMAGES_AT: ({"movements_pkey"}, 100),
-    history.CHANGES: ({"movements_pkey"}, history.REACH + 1),
-    history.EARLIER_MOVES: ({"movements_of_on_hand"}, 5),
-    history.SPAN: (set(), 5),
+    level_history.IMAGES_AT: ({"movements_pkey"}, 100),
+    level_history.CHANGES: ({"movements_pkey"}, level_history.REACH + 1),
+    level_history.EARLIER_MOVES: ({"movements_of_on_hand"}, 5),
+    level_history.SPAN: (set(), 5),
 }
 
 
@@ -89,7 +90,7 @@ async def test_a_hot_level_is_asked_by_its_index_and_answers(
         "before": datetime.fromtimestamp(NOON / 1000, UTC) + timedelta(milliseconds=50_000),
         "version": VERSIONS,
         "seq": VERSIONS,
-        "reach": history.REACH,
+        "reach": level_history.REACH,
         "of_channel": 0,
         "limit": 5,
         "until": datetime.max.replace(tzinfo=UTC),
@@ -111,9 +112,12 @@ async def test_a_hot_level_is_asked_by_its_index_and_answers(
         assert "Seq Scan" not in [look["Node Type"] for look in looks], row
         assert sum(map(rows_looked_at, looks)) <= most, row
 
-    assert await history.level_at(ledger, "HOT", "DC-1", NOON + 50_000) == (StockLevel(15), 50_000)
-    assert await history.level_at(ledger, "HOT", "DC-1", NOON) is None
-    found = await history.changes(ledger, "HOT", "DC-1", VERSIONS, of_channel=0, limit=5)
+    assert await level_history.level_at(ledger, "HOT", "DC-1", NOON + 50_000) == (
+        StockLevel(15),
+        50_000,
+    )
+    assert await level_history.level_at(ledger, "HOT", "DC-1", NOON) is None
+    found = await level_history.changes(ledger, "HOT", "DC-1", VERSIONS, of_channel=0, limit=5)
     assert [(change.version, change.units, change.after) for change in found["on_hand"]] == [
         (3, 5, 15),
         (2, 5, 10),
@@ -121,7 +125,7 @@ async def test_a_hot_level_is_asked_by_its_index_and_answers(
     ]
     newest = [VERSIONS - back for back in range(5)]
     assert [change.version for change in found["reserved"]] == newest
-    then = await history.changes(
+    then = await level_history.changes(
         ledger, "HOT", "DC-1", 1_500, of_channel=0, limit=2, moment=Moment(NOON + 1_500, 1_500)
     )
     assert [change.version for change in then["on_hand"]] == [3, 2]
@@ -135,8 +139,10 @@ async def test_at_every_moment_the_level_is_what_its_last_entry_left(
     await append(empty_ledger, *told)
     for at_ms in range(NOON - 1, NOON + 43):
         for sku in ("SKU-1", "SKU-2"):
-            assert await history.level_at(ledger, sku, "DC-1", at_ms) == last_of(told, sku, at_ms)
-    assert await history.level_at(ledger, "SKU-3", "DC-1", NOON + 10) is None
+            assert await level_history.level_at(ledger, sku, "DC-1", at_ms) == last_of(
+                told, sku, at_ms
+            )
+    assert await level_history.level_at(ledger, "SKU-3", "DC-1", NOON + 10) is None
 
 
 @pytest.mark.parametrize("by_hand", [5_000, 0])
@@ -153,10 +159,10 @@ async def test_a_version_that_somebody_set_by_hand_hides_no_moment(
         told.append(writer.sale("SKU-1"))
     await append(empty_ledger, *told)
     for at_ms in range(NOON, NOON + 14):
-        found = await history.level_at(ledger, "SKU-1", "DC-1", at_ms)
+        found = await level_history.level_at(ledger, "SKU-1", "DC-1", at_ms)
         assert found == last_of(told, "SKU-1", at_ms)
     last = told[-1].levels()[0][2].version
-    changes = await history.changes(ledger, "SKU-1", "DC-1", last, of_channel=0, limit=100)
+    changes = await level_history.changes(ledger, "SKU-1", "DC-1", last, of_channel=0, limit=100)
     assert set(changes) == {"on_hand"}
 
 
@@ -174,10 +180,10 @@ def last_of(told: list[Entry], sku: str, at_ms: int) -> tuple[StockLevel, int] |
 async def test_the_range_is_from_the_first_entry_to_the_last(
     empty_ledger: str, ledger: Ledger
 ) -> None:
-    assert await history.span(ledger) is None
+    assert await level_history.span(ledger) is None
     writer = Writer()
     await append(empty_ledger, *[writer.sale("SKU-1") for _ in range(3)])
-    assert await history.span(ledger) == Span(NOON + 1, NOON + 3)
+    assert await level_history.span(ledger) == Span(NOON + 1, NOON + 3)
 
 
 async def test_a_change_is_the_difference_to_the_version_before(
@@ -199,7 +205,7 @@ async def test_a_change_is_the_difference_to_the_version_before(
         ),
         writer.write(policy, levels=[("SKU-1", "DC-1", StockLevel(-3, 2, 0, 3, 1, NOON, own))]),
     )
-    found = await history.changes(ledger, "SKU-1", "DC-1", 3, of_channel=1, limit=5)
+    found = await level_history.changes(ledger, "SKU-1", "DC-1", 3, of_channel=1, limit=5)
     assert {
         term: [(change.units, change.after, change.version) for change in changes]
         for term, changes in found.items()
@@ -212,7 +218,7 @@ async def test_a_change_is_the_difference_to_the_version_before(
     (reserved,) = found["reserved"]
     assert reserved.account.reservation_ids == ["cart-1"]
     assert reserved.account.said.traceparent == "t"
-    before = await history.changes(ledger, "SKU-1", "DC-1", 1, of_channel=1, limit=5)
+    before = await level_history.changes(ledger, "SKU-1", "DC-1", 1, of_channel=1, limit=5)
     assert set(before) == {"on_hand"}
 
 
@@ -229,7 +235,7 @@ async def test_a_repair_shows_by_how_much_it_set_the_number_right(
     await append(
         empty_ledger, bought, sold, writer.write(repair, levels=[("SKU-1", "DC-1", right)])
     )
-    found = await history.changes(ledger, "SKU-1", "DC-1", 3, of_channel=0, limit=5)
+    found = await level_history.changes(ledger, "SKU-1", "DC-1", 3, of_channel=0, limit=5)
     assert [
         (change.account.head.kind, change.units, change.after) for change in found["on_hand"]
     ] == [("repair_level", -40, 9), ("sale", -1, 49), ("sale", 10, 10)]
@@ -255,7 +261,7 @@ async def test_a_repair_shows_what_it_found_where_no_entry_has_come_over_it(
         for found, right in repairs
     ]
     await append(empty_ledger, bought, *written)
-    found = await history.changes(ledger, "SKU-1", "DC-1", 4, of_channel=1, limit=5)
+    found = await level_history.changes(ledger, "SKU-1", "DC-1", 4, of_channel=1, limit=5)
     assert {
         term: [(change.units, change.after, change.found) for change in changes]
         for term, changes in found.items()
@@ -267,7 +273,7 @@ async def test_a_repair_shows_what_it_found_where_no_entry_has_come_over_it(
         "unavailable": [(-2, 0, 2)],
     }
     # Repairs of other terms take nobody's place.
-    latest = await history.changes(ledger, "SKU-1", "DC-1", 4, of_channel=1, limit=1)
+    latest = await level_history.changes(ledger, "SKU-1", "DC-1", 4, of_channel=1, limit=1)
     assert [change.units for change in latest["on_hand"]] == [10]
 
 
@@ -283,13 +289,13 @@ async def test_master_data_is_remembered_as_it_was(database_url: str, ledger: Le
         ):
             await change
             moments.append(await _next_millisecond(pool))
-    found = [await history.master_data_at(ledger, Channel, "web", at) for at in moments]
+    found = [await level_history.master_data_at(ledger, Channel, "web", at) for at in moments]
     assert [then and then.record and then.record.safety_stock for then in found] == [1, 2, None, 3]
     since = [then.since_ms for then in found if then and then.since_ms]
     assert all(began <= at for began, at in zip(since, moments, strict=True))
     assert since == sorted(set(since))
-    assert await history.master_data_at(ledger, Channel, "web", since[0] - 1) is None
-    assert await history.master_data_at(ledger, Location, "web", moments[-1]) is None
+    assert await level_history.master_data_at(ledger, Channel, "web", since[0] - 1) is None
+    assert await level_history.master_data_at(ledger, Location, "web", moments[-1]) is None
 
 
 async def _next_millisecond(pool: AsyncConnectionPool[Any]) -> int:

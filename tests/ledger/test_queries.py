@@ -10,8 +10,8 @@ from atp_service.inventory.commands import Hold, HoldLine
 from atp_service.inventory.reservations import Reservation
 from atp_service.inventory.stock import StockLevel
 from atp_service.ledger import Ledger, Unavailable, lease
-from atp_service.ledger.append import Appender
-from tests.ledger.by_hand import NOON, Writer
+from atp_service.ledger.write.appender import Appender
+from tests.ledger.forged_rows import NOON, Writer
 from tests.ledger.test_append import append, batch_of
 
 

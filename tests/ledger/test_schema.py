@@ -12,7 +12,7 @@ from atp_service.embedded.postgres import OWNER, SERVICE, Postgres, create_datab
 from atp_service.ledger import Unavailable, lease, migrate
 from atp_service.ledger.position import GENESIS
 from atp_service.ledger.schema import upgrade
-from tests.ledger.by_hand import Writer
+from tests.ledger.forged_rows import Writer
 from tests.ledger.test_append import append, rows
 
 

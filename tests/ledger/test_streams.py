@@ -5,9 +5,9 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from atp_service.ledger import Ledger, streams
-from atp_service.ledger.streams import Due, Mark
-from tests.ledger.by_hand import Writer
+from atp_service.ledger import Ledger, stream_checkpoints
+from atp_service.ledger.stream_checkpoints import Due, Mark
+from tests.ledger.forged_rows import Writer
 from tests.ledger.test_append import append
 
 MADE = datetime(2026, 11, 23, tzinfo=UTC)
@@ -15,11 +15,11 @@ MADE = datetime(2026, 11, 23, tzinfo=UTC)
 
 async def due(ledger: Ledger) -> Due | None:
     async with ledger.connection() as connection:
-        return await streams.to_replay_for(connection, 0)
+        return await stream_checkpoints.to_replay_for(connection, 0)
 
 
 async def place(connection: AsyncConnection[Any]) -> int:
-    return await streams.recorded_through(connection, 0, "EVENTS", MADE)
+    return await stream_checkpoints.recorded_through(connection, 0, "EVENTS", MADE)
 
 
 async def test_another_redis_than_the_last_is_a_doubt_and_the_first_is_none(ledger: Ledger) -> None:
@@ -37,7 +37,7 @@ async def test_another_redis_than_the_last_is_a_doubt_and_the_first_is_none(ledg
     await ledger.begin(1, partition=1)
     await ledger.open(1, "the-redis", partition=1)
     async with ledger.connection() as connection:
-        assert await streams.to_replay_for(connection, 1) is None
+        assert await stream_checkpoints.to_replay_for(connection, 1) is None
 
 
 async def test_while_there_is_a_doubt_no_place_is_noted(ledger: Ledger, empty_ledger: str) -> None:
@@ -45,12 +45,12 @@ async def test_while_there_is_a_doubt_no_place_is_noted(ledger: Ledger, empty_le
     await append(empty_ledger, writer.sale("SKU-1"))
     seen = Mark("EVENTS", MADE, 7, writer.seq, writer.digest)
     async with ledger.connection() as connection:
-        assert await streams.acknowledged(connection, 0, seen)
+        assert await stream_checkpoints.acknowledged(connection, 0, seen)
         assert await place(connection) == 7
     await ledger.doubt()
     later = Mark("EVENTS", MADE, 9, writer.seq, writer.digest)
     async with ledger.connection() as connection:
-        assert await streams.acknowledged(connection, 0, later)
+        assert await stream_checkpoints.acknowledged(connection, 0, later)
         assert await place(connection) == 7
 
 
@@ -65,17 +65,17 @@ async def test_a_replay_settles_the_doubts_it_began_after(
     sale = writer.sale("SKU-1")
     given = Mark("EVENTS", MADE, 9, writer.seq, writer.digest)
     async with ledger.connection() as connection:
-        assert not await streams.replayed(connection, 0, given, began, 2)
+        assert not await stream_checkpoints.replayed(connection, 0, given, began, 2)
     await append(empty_ledger, sale)
     async with ledger.connection() as connection:
-        assert await streams.replayed(connection, 0, given, began, 2)
+        assert await stream_checkpoints.replayed(connection, 0, given, began, 2)
         assert await place(connection) == 0
     again = await due(ledger)
     assert again == Due(0, 2)
     async with ledger.connection() as connection:
-        assert await streams.replayed(connection, 0, given, again, 2)
+        assert await stream_checkpoints.replayed(connection, 0, given, again, 2)
         # One that was slower settles nothing anew.
-        assert await streams.replayed(connection, 0, given, began, 2)
+        assert await stream_checkpoints.replayed(connection, 0, given, began, 2)
         assert await place(connection) == 9
     assert await due(ledger) is None
 
@@ -87,11 +87,11 @@ async def test_a_redis_without_an_entry_proves_nothing_beside_a_ledger_with_some
     nothing = Mark("EVENTS", MADE, 3, 0, "")
     async with ledger.connection() as connection:
         # What was acknowledged left an entry; what nobody could apply anew may have left none.
-        assert not await streams.acknowledged(connection, 0, nothing)
-        assert await streams.replayed(connection, 0, nothing, Due(0, 1), 0)
+        assert not await stream_checkpoints.acknowledged(connection, 0, nothing)
+        assert await stream_checkpoints.replayed(connection, 0, nothing, Due(0, 1), 0)
     assert await due(ledger) is None
     await ledger.doubt()
     await append(empty_ledger, Writer().sale("SKU-1"))
     async with ledger.connection() as connection:
-        assert not await streams.replayed(connection, 0, nothing, Due(0, 2), 0)
+        assert not await stream_checkpoints.replayed(connection, 0, nothing, Due(0, 2), 0)
     assert await due(ledger) == Due(0, 2)

@@ -11,7 +11,7 @@ from redis import Redis
 
 from atp_service.store.keys import keys_of
 from tests.instance import Instance
-from tests.proof.proving import lose_redis, redis_of, told
+from tests.proof.atp_commands import lose_redis, redis_of, told
 
 KEYS = keys_of(0)
 MUG, PLATE = "MUG\x1fDC-1", "PLATE\x1fDC-1"

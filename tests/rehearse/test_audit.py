@@ -5,8 +5,8 @@ import pytest
 
 from atp_service.ledger import Ledger
 from atp_service.rehearse.audit import Audit, differing
-from atp_service.rehearse.witness import promised_beyond
-from tests.rehearse.by_hand import GOODS, SKU, Sale, call
+from atp_service.rehearse.client_oversell import promised_beyond
+from tests.rehearse.forged_history import GOODS, SKU, Sale, call
 
 pytestmark = pytest.mark.usefixtures("ledger")
 

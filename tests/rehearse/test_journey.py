@@ -6,8 +6,8 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atp_service.rehearse.goods import goods
 from atp_service.rehearse.journey import Ask, journey
+from atp_service.rehearse.run_names import goods
 from atp_service.rehearse.scenario import load_scenario
 from tests.rehearse.test_scenario import EXAMPLE
 

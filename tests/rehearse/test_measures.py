@@ -14,7 +14,7 @@ from atp_service.rehearse.measures import (
 )
 from atp_service.rehearse.scenario import Targets, load_scenario
 from atp_service.rehearse.verdict import judge
-from tests.rehearse.by_hand import GOODS, SKU, Sale, call
+from tests.rehearse.forged_history import GOODS, SKU, Sale, call
 from tests.rehearse.test_scenario import EXAMPLE
 
 SCENARIO = load_scenario(EXAMPLE)

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from random import Random
 
 from atp_service.rehearse.calls import Request
-from atp_service.rehearse.patience import Patient
+from atp_service.rehearse.retrying_client import Patient
 from atp_service.rehearse.wire import Address
 
 REQUEST = Request("POST", "/v1/reservations", b"{}", "hold")

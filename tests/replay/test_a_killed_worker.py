@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.instance import Instance
-from tests.replay.by_hand import count
+from tests.replay.mapping_files import count
 from tests.replay.replaying import recorded_on_hand, served_on_hand, words
 
 

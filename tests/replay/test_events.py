@@ -8,11 +8,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from atp_service.adapters.mapping.config import File, Mapping, MappingError, load_mapping
+from atp_service.adapters.mapping.csv_file import FileError, Rows
+from atp_service.adapters.mapping.rows import Event, Reading, RowError
 from atp_service.catalog import Feed
-from atp_service.replay.events import Event, Reading, RowError
-from atp_service.replay.mapping import File, Mapping, MappingError, load_mapping
-from atp_service.replay.parts import Parts
-from atp_service.replay.rows import FileError, Rows
+from atp_service.replay.snapshot_parts import Parts
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "online-retail.toml"
 HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"

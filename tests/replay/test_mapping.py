@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from atp_service.replay.mapping import MappingError, load_mapping, read_time
+from atp_service.adapters.mapping.config import MappingError, load_mapping, read_time
 
 TIME = """column = "Sold"
 format = "%d/%m/%Y %H:%M"

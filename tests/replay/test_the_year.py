@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.instance import Instance
-from tests.proof.proving import lose_redis, told
-from tests.replay.by_hand import count
+from tests.proof.atp_commands import lose_redis, told
+from tests.replay.mapping_files import count
 from tests.replay.replaying import recorded_on_hand, replay, served_on_hand
 
 

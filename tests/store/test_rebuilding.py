@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from atp_service.embedded.kept import Kept
+from atp_service.embedded.restarting_child import Kept
 from atp_service.embedded.servers import running, socket_folder
 from atp_service.embedded.valkey import Valkey
 from atp_service.inventory.outcomes import Applied
 from atp_service.store import Fenced, Store, Unavailable
 from atp_service.store.keys import keys_of
-from atp_service.store.rebuilding import Fill, RebuildersOpening, Site, Superseded
+from atp_service.store.raw_partition import Fill, RebuildersOpening, Site, Superseded
 from tests.store.ledgers import Witness
 from tests.store.test_door import receipt
 

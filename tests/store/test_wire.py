@@ -4,7 +4,7 @@ import asyncio
 
 from redis.asyncio import Redis
 
-from atp_service.store.wire import Wire
+from atp_service.store.connection import Wire
 
 
 async def test_who_gives_up_is_let_go_at_once_and_leaves_no_answer_to_the_next(

@@ -4,8 +4,8 @@ import pytest
 
 from atp_service.ledger import Ledger
 from atp_service.store import Store
-from tests.record.conftest import empty_ledger, ledger, stock
 from tests.verify.shop import Shop, a_past
+from tests.workers.record.conftest import empty_ledger, ledger, stock
 
 __all__ = ["empty_ledger", "ledger", "stock"]
 

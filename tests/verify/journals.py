@@ -10,13 +10,13 @@ from redis import Redis
 
 from atp_service.inventory.journal import Entry, entry_from_stream
 from atp_service.ledger import Batch, Position
-from atp_service.ledger.became import decode_told
-from atp_service.ledger.chain import Row, row_of
 from atp_service.ledger.position import GENESIS
+from atp_service.ledger.read.raw_entries import Row, row_of
+from atp_service.ledger.write.event_status import decode_told
+from atp_service.verify.entry_walk import Range, Walk
+from atp_service.verify.fast_fold import Fold
 from atp_service.verify.findings import Finding, Findings
-from atp_service.verify.fold import Fold
-from atp_service.verify.machine import Machine
-from atp_service.verify.walk import Range, Walk
+from atp_service.verify.reexecution import Machine
 from tests.inventory.agreement import KEYS, WINDOW_MS
 
 EPOCH = 1

@@ -20,7 +20,7 @@ from atp_service.ledger import Ledger
 from atp_service.store import Store
 from atp_service.verify import Verdict, Verification
 from atp_service.verify.progress import Silence
-from tests.record.trade import a_day, order, receipt, recording, sale, until
+from tests.workers.record.trade import a_day, order, receipt, recording, sale, until
 
 DAY_MS = 86_400_000
 NOON = 1_764_000_000_000

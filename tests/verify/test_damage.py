@@ -14,11 +14,11 @@ import pytest
 from atp_service.inventory.commands import RepairLevel, decode_command, encode_command
 from atp_service.inventory.journal import Entry, decode_head
 from atp_service.inventory.stock import StockLevel, decode_level, level_field
-from atp_service.ledger import chain
-from atp_service.ledger.rows import entry_values
+from atp_service.ledger.read import raw_entries
+from atp_service.ledger.write.batch import entry_values
 from atp_service.store.keys import keys_of
-from tests.record.trade import order, receipt, sale
 from tests.verify.shop import Shop
+from tests.workers.record.trade import order, receipt, sale
 
 KEYS = keys_of(0)
 IN_THE_MIDDLE = 20
@@ -224,10 +224,10 @@ def tell_of_another_sale(shop: Shop) -> None:
 def make_anew(shop: Shop, change: Callable[[Entry], Entry]) -> int:
     """The last entry is another; digest, chain and position are made to fit. Answers its seq."""
     with psycopg.connect(shop.database_url) as connection:
-        position = chain.positions(connection)[0]
+        position = raw_entries.positions(connection)[0]
         last, before = position.seq, position.seq - 1
-        (row,) = chain.entries(connection, 0, before, last)
-        (previous,) = chain.entries(connection, 0, before - 1, before)
+        (row,) = raw_entries.entries(connection, 0, before, last)
+        (previous,) = raw_entries.entries(connection, 0, before - 1, before)
     told = change(row.entry())
     digest = told.digest_after(previous.digest.decode())
     told = msgspec.structs.replace(told, digest=digest)

@@ -6,8 +6,8 @@ from atp_service.ledger import Ledger
 from atp_service.store import Store
 from atp_service.verify import Verification
 from atp_service.verify.progress import Silence
-from tests.record.trade import a_day, recording
 from tests.verify.shop import DAY_MS
+from tests.workers.record.trade import a_day, recording
 
 
 async def test_what_is_sold_meanwhile_is_no_difference(

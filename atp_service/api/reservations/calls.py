@@ -11,7 +11,6 @@ from secrets import token_hex
 
 from msgspec import structs
 
-from atp_service.api.answers import Answer, Call
 from atp_service.api.channels import sell_on
 from atp_service.api.problems import ProblemLine, Refused, invalid, problem
 from atp_service.api.reservations.documents import document
@@ -28,6 +27,7 @@ from atp_service.api.reservations.requests import (
     ReleaseRequest,
     ReplaceRequest,
 )
+from atp_service.api.responses import Answer, Call
 from atp_service.catalog import Catalog
 from atp_service.catalog import Unavailable as MasterDataUnavailable
 from atp_service.inventory.commands import (

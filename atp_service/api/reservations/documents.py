@@ -4,7 +4,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from atp_service.api.answers import Timestamp, timestamp, timestamp_or_none
+from atp_service.api.responses import Timestamp, timestamp, timestamp_or_none
 from atp_service.inventory.reservations import Line, Reservation, Status
 
 

@@ -5,10 +5,10 @@ from typing import Literal
 
 import structlog
 
-from atp_service.api.answers import REPLAYED, Answer
 from atp_service.api.problems import ProblemLine, ShortLine, invalid, problem
 from atp_service.api.reservations.documents import confirmed_document, document
 from atp_service.api.reservations.requests import LineUnitsRequest
+from atp_service.api.responses import REPLAYED, Answer
 from atp_service.inventory.outcomes import (
     AlreadyConfirmed,
     Changed,

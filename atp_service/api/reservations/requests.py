@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from atp_service.catalog.words import Id, LocationId, Quantity, Text
+from atp_service.identifiers import Id, LocationId, Quantity, Text
 from atp_service.inventory.commands import NoPickReason
 
 TtlSeconds = Annotated[int, Meta(ge=1, le=14_400, description="life of the hold", examples=[900])]

@@ -7,10 +7,9 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 from litestar.response import Response
 
-from atp_service.api.answers import Call
-from atp_service.api.contract import StrictBody, path_parameter, problems, repeated, respond
-from atp_service.api.lane import Hot
-from atp_service.api.reading import body_reader, path_id
+from atp_service.api.fast_path.hot_routes import Hot
+from atp_service.api.litestar_routes import StrictBody, path_parameter, problems, repeated, respond
+from atp_service.api.request_decoding import body_reader, path_id
 from atp_service.api.reservations.calls import Reservations
 from atp_service.api.reservations.documents import ConfirmedDocument, ReservationDocument
 from atp_service.api.reservations.requests import (
@@ -22,6 +21,7 @@ from atp_service.api.reservations.requests import (
     ReleaseRequest,
     ReplaceRequest,
 )
+from atp_service.api.responses import Call
 
 ReservationId = Annotated[str, path_parameter("the cart's or the order's id")]
 Reservation = Response[ReservationDocument]

@@ -39,7 +39,7 @@ local staged_deadlines, staged_seen, opened, settled, noted = {}, {}, {}, {}, {}
 local made_shapes
 
 local function unpack_as(shape, blob)
-  made_shapes = made_shapes or shapes()
+  made_shapes = made_shapes or validation()
   return made_shapes[shape](blob)
 end
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from atp_service.inventory.commands import AnyCommand
-from atp_service.inventory.model import facts, fulfilment, lapses, repair, reservations
+from atp_service.inventory.model import deadlines, facts, fulfilment, repair, reservations
 from atp_service.inventory.model.stock import Batch, Partition, Refuse, caller_key, is_seen
 from atp_service.inventory.outcomes import Faulted, NotFound, Outcome, Repeated, Unchanged
 
@@ -16,8 +16,8 @@ HANDLERS: dict[str, Callable[[Batch, Any], Outcome]] = {
     "release": reservations.release,
     "fulfil": fulfilment.fulfil,
     "no_pick": fulfilment.no_pick,
-    "expire": lapses.expire,
-    "lapse": lapses.lapse_one,
+    "expire": deadlines.expire,
+    "lapse": deadlines.lapse_one,
     "sale": fulfilment.sale,
     "shipment": fulfilment.sale,
     "return": facts.customer_return,
@@ -49,7 +49,7 @@ def rotate_seen(partition: Partition, now: int) -> None:
 def apply(b: Batch, command: AnyCommand) -> Outcome:
     if getattr(command, "key", None) is not None:
         name = getattr(command, "reservation_id", None)
-        known = lapses.reservation_now(b, name) if name is not None else None
+        known = deadlines.reservation_now(b, name) if name is not None else None
         if name is not None and known is None:
             return NotFound()
         if is_seen(b, caller_key(command, known) or ""):

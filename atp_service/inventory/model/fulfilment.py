@@ -8,7 +8,7 @@ from copy import deepcopy
 
 from atp_service.inventory.commands import Fulfil, LineUnits, NoPick, Sale
 from atp_service.inventory.journal import Notice
-from atp_service.inventory.model.lapses import reservation_now
+from atp_service.inventory.model.deadlines import reservation_now
 from atp_service.inventory.model.reservations import (
     answer,
     chosen,

@@ -16,7 +16,7 @@ from atp_service.inventory.commands import (
     Release,
     Replace,
 )
-from atp_service.inventory.model.lapses import reap_for_promise, reservation_now
+from atp_service.inventory.model.deadlines import reap_for_promise, reservation_now
 from atp_service.inventory.model.stock import (
     Batch,
     append_entry,

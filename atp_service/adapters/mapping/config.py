@@ -1,0 +1,275 @@
+"""The mapping file: which columns a source's file has, and what each of its rows means.
+
+It is TOML, checked whole before the first row is read:
+
+- `feed`: the `source` of every event; `kind`: the second word of the NATS subject, by default the
+  feed's own first part (`pos/store-042` → `pos`).
+- `[file]`: `delimiter` (`,`) and `encoding` (`utf-8`; a byte-order mark is skipped).
+- `[columns]`: every column used, by its name in the header, with how it is read: `strip` (edge
+  spaces go; true), `case` (`upper`, `lower`), `number` (a whole number). What is empty is null.
+- `[time]`: `column`, `format` (as strptime's), and `zone` (IANA) for times that name none. Of the
+  hour that a clock set back shows twice, the first is meant. Or `at`: one time for the whole file
+  (RFC 3339, with its offset).
+- `[data]`: what every event says. A value stands for itself; `{ column = "…" }` is taken from the
+  row, `{ column = "…", negate = true }` with its sign turned.
+- `[[ignore]]`: rows to leave out, each a condition.
+- `[[rules]]`: the first one whose `when` holds gives the event its `type` and adds its own `data`.
+  `when` is a condition or several that must all hold; the last rule has none, and takes the rest.
+- `final` (false): at the end of the file an event for each location in it that closes its snapshot:
+  what the file does not mention there is 0 in the source. Rows left out by `[[ignore]]` mention
+  nothing.
+
+A condition names a column and one or more of `equals`, `in`, `starts_with`, `below`; it looks at
+the value as `[columns]` reads it.
+"""
+
+import codecs
+import re
+import tomllib
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+from zoneinfo import ZoneInfo
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from atp_service.facts.canonical_events import AHEAD_MS, milliseconds
+
+EventType = Literal[
+    "sale",
+    "return",
+    "receipt",
+    "shipment",
+    "transfer_shipped",
+    "transfer_received",
+    "adjustment",
+    "count",
+    "snapshot",
+    "state_change",
+    "incoming",
+]
+DataField = Literal[
+    "sku",
+    "location",
+    "quantity",
+    "unit",
+    "sequence",
+    "reason",
+    "order_id",
+    "reservation_id",
+    "document",
+    "shipment_id",
+    "disposition",
+    "from",
+    "to",
+    "eta",
+    "from_state",
+    "to_state",
+]
+Kind = Literal["pos", "wms", "erp", "oms", "ecom", "3pl"]
+FeedId = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f-\x9f{}]+$", max_length=64)]
+
+
+class MappingError(Exception):
+    """The mapping can't be used; the message is one line and names the key or the line."""
+
+
+class Column(Struct, frozen=True, forbid_unknown_fields=True):
+    """How a column's text becomes a value."""
+
+    strip: bool = True
+    case: Literal["upper", "lower"] | None = None
+    number: bool = False
+
+
+class FromColumn(Struct, frozen=True, forbid_unknown_fields=True):
+    """A value taken from the row."""
+
+    column: str
+    negate: bool = False
+
+
+class Condition(Struct, frozen=True, forbid_unknown_fields=True):
+    """True of a row when all that is named here is true of its column."""
+
+    column: str
+    equals: str | int | None = None
+    one_of: list[str | int] | None = field(default=None, name="in")
+    starts_with: str | list[str] | None = None
+    below: int | None = None
+
+
+class Rule(Struct, frozen=True, forbid_unknown_fields=True):
+    """What rows are events of a type, and what these say beside `[data]`."""
+
+    type: EventType
+    when: Condition | list[Condition] = []
+    data: dict[DataField, str | int | FromColumn] = {}
+
+    @property
+    def conditions(self) -> list[Condition]:
+        return self.when if isinstance(self.when, list) else [self.when]
+
+
+class Time(Struct, frozen=True, forbid_unknown_fields=True):
+    """When a row happened: as its column says, or all of them at one time."""
+
+    column: str | None = None
+    format: str | None = None
+    zone: str | None = None
+    at: Annotated[datetime, Meta(tz=True)] | None = None
+
+
+class File(Struct, frozen=True, forbid_unknown_fields=True):
+    """How the file is written."""
+
+    delimiter: Annotated[str, Meta(min_length=1, max_length=1)] = ","
+    encoding: str = "utf-8-sig"
+
+
+class Mapping(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A mapping file, decoded and checked."""
+
+    feed: FeedId
+    columns: dict[str, Column]
+    rules: Annotated[list[Rule], Meta(min_length=1)]
+    time: Time = Time()
+    data: dict[DataField, str | int | FromColumn] = {}
+    ignore: list[Condition] = []
+    file: File = File()
+    kind: Kind | None = None
+    final: bool = False
+
+    @property
+    def subject(self) -> str:
+        """Where on NATS the events go: `atp.events.<kind>.<the rest of the feed's id>`."""
+        kind, _, rest = self.feed.partition("/")
+        words = [re.sub(r"[^A-Za-z0-9_-]", "_", word) for word in (rest or kind).split("/")]
+        return ".".join(["atp.events", self.kind or kind, *words])
+
+    @property
+    def headers(self) -> set[str]:
+        """The columns the file must have."""
+        columns = set(self.columns)
+        return columns if self.time.column is None else {*columns, self.time.column}
+
+
+def load_mapping(path: Path, at: datetime | None = None) -> Mapping:
+    """The mapping a file describes, or a `MappingError` that says what to mend.
+
+    `at` is the time of the whole file, whatever the mapping says of it.
+    """
+    try:
+        document = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise MappingError(f"{path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise MappingError(f"{path}: not TOML: {error}") from error
+    try:
+        mapping = msgspec.convert(document, Mapping)
+    except msgspec.ValidationError as error:
+        raise MappingError(f"{path}: {_spoken(str(error))}") from error
+    if at is not None:
+        mapping = msgspec.structs.replace(mapping, time=Time(at=at))
+    for fault in _faults(mapping):
+        raise MappingError(f"{path}: {fault}")
+    return mapping
+
+
+def read_time(text: str) -> datetime:
+    """A time as RFC 3339 writes it, or a `MappingError`."""
+    with suppress(ValueError):
+        time = datetime.fromisoformat(text)
+        if time.tzinfo is not None:
+            return time
+    raise MappingError(f"{text!r} is not a time such as 2026-11-23T06:00:00Z")
+
+
+def _spoken(message: str) -> str:
+    """msgspec's "… - at `$.rules[1].type`" as "rules number 2, type: …"."""
+    text, _, where = message.partition(" - at ")
+    keys = re.sub(r"\[(\d+)\]", lambda m: f" number {int(m[1]) + 1}", where.strip("`$."))
+    keys = keys.replace(".", ", ")
+    return f"{keys}: {text}" if keys else text
+
+
+def _faults(mapping: Mapping) -> Iterator[str]:
+    """What the types alone don't rule out."""
+    if mapping.kind is None and mapping.feed.partition("/")[0] not in get_args(Kind):
+        yield f"kind: missing, and feed {mapping.feed!r} doesn't begin with one"
+    yield from _time_faults(mapping.time)
+    try:
+        codecs.lookup(mapping.file.encoding)
+    except LookupError:
+        yield f"file, encoding: unknown encoding {mapping.file.encoding!r}"
+    for number, condition in enumerate(mapping.ignore, 1):
+        yield from _condition_faults(mapping, f"ignore number {number}", condition)
+    yield from _data_faults(mapping, "data", mapping.data)
+    for number, rule in enumerate(mapping.rules, 1):
+        here = f"rules number {number}"
+        last = number == len(mapping.rules)
+        if last and rule.conditions:
+            yield f"{here}, when: the last rule must have none, so that every row has a type"
+        if not last and not rule.conditions:
+            yield f"{here}: without `when` it takes every row, and the rules after it none"
+        for condition in rule.conditions:
+            yield from _condition_faults(mapping, f"{here}, when", condition)
+        yield from _data_faults(mapping, f"{here}, data", rule.data)
+    if mapping.final and all(rule.type != "snapshot" for rule in mapping.rules):
+        yield "final: no rule has the type snapshot"
+
+
+def _time_faults(time: Time) -> Iterator[str]:
+    now = datetime.now(UTC)
+    if time.at is not None:
+        if (time.column, time.format, time.zone) != (None, None, None):
+            yield "time: `at` is the time of every row, `column`, `format` and `zone` are not asked"
+        if milliseconds(time.at) > milliseconds(now) + AHEAD_MS:
+            yield f"time, at: {time.at.isoformat()} is yet to come"
+        return
+    if time.column is None or time.format is None or time.zone is None:
+        yield "time: needs `column`, `format` and `zone`, or `at` (or a snapshot's --at)"
+        return
+    try:
+        ZoneInfo(time.zone)
+    except (OSError, ValueError, KeyError):  # which of them depends on what was looked for
+        yield f"time, zone: unknown time zone {time.zone!r}"
+    try:
+        datetime.strptime(now.strftime(time.format), time.format)  # noqa: DTZ007 – only tried
+    except ValueError as error:
+        yield f"time, format: {error}"
+
+
+def _condition_faults(mapping: Mapping, here: str, condition: Condition) -> Iterator[str]:
+    yield from _column_faults(mapping, here, condition.column)
+    tests = (condition.equals, condition.one_of, condition.starts_with, condition.below)
+    if all(test is None for test in tests):
+        yield f"{here}: names none of equals, in, starts_with, below"
+    column = mapping.columns.get(condition.column, Column())
+    if condition.below is not None and not column.number:
+        yield f"{here}, below: column {condition.column!r} is not read as a number"
+    if condition.starts_with is not None and column.number:
+        yield f"{here}, starts_with: column {condition.column!r} is read as a number"
+    wanted: list[Any] = [*(condition.one_of or ()), condition.equals]
+    kind = int if column.number else str
+    for value in wanted:
+        if value is not None and not isinstance(value, kind):
+            yield f"{here}: {value!r} can't equal column {condition.column!r}, which is {kind}"
+
+
+def _data_faults(
+    mapping: Mapping, here: str, data: dict[DataField, str | int | FromColumn]
+) -> Iterator[str]:
+    for name, value in data.items():
+        if isinstance(value, FromColumn):
+            yield from _column_faults(mapping, f"{here}, {name}", value.column)
+            if value.negate and not mapping.columns.get(value.column, Column()).number:
+                yield f"{here}, {name}: negate needs column {value.column!r} read as a number"
+
+
+def _column_faults(mapping: Mapping, here: str, column: str) -> Iterator[str]:
+    if column not in mapping.columns:
+        yield f"{here}: column {column!r} isn't among [columns]"

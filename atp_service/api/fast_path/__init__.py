@@ -1,0 +1,1 @@
+"""The hot routes in front of Litestar, on uvicorn's protocol."""

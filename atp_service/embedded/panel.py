@@ -1,0 +1,157 @@
+"""What `atp up` shows: a panel with live counters on a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlencode
+
+import msgspec
+from rich.console import Console, Group
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from atp_service.embedded.counters import Counters, read_counters
+from atp_service.embedded.fetch import fetch
+from atp_service.embedded.instance import Instance
+from atp_service.embedded.readiness import State, read_state
+from atp_service.embedded.restarting_child import Kept
+
+_ON_TERMINAL_SECONDS = 1.0
+_IN_LINES_SECONDS = 10.0
+_STEPS = {
+    "servers": "starting the servers",
+    "migrations": "bringing the database up to date",
+    "worker": "starting the worker: ingest, record, expire, reconcile, rebuild",
+    "serve": "starting the API",
+    "demo": "opening the demo retailer",
+}
+_BORDERS = {"ready": "green", "degraded": "yellow", "away": "red"}
+
+
+class View:
+    """Told what happens, shows it; asks the processes for their numbers by itself."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = Live(console=console, auto_refresh=False)
+        self._every = _ON_TERMINAL_SECONDS if console.is_terminal else _IN_LINES_SECONDS
+        self._due = 0.0
+        self._last: tuple[float, Counters] | None = None
+        self._about: list[tuple[str, str]] = []
+        self._to_try = ""
+        self._sku_known = False
+        self._metrics: tuple[str, ...] = ()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def step(self, name: str) -> None:
+        """The next part of the start begins."""
+        self._console.print(Text(f"· {_STEPS[name]}", style="dim"))
+
+    def running(self, instance: Instance, data: Path) -> None:
+        """All of it runs."""
+        self._metrics = (instance.url, instance.worker_metrics_url)
+        self._about = [
+            ("API", instance.url),
+            ("its page", f"{instance.url}/schema"),
+            ("metrics", " and ".join(f"{url}/metrics" for url in self._metrics)),
+            ("Redis", instance.redis_url),
+            ("NATS", instance.nats_url),
+            ("Postgres", instance.database_url),
+            ("data, logs", str(data)),
+        ]
+        if self._console.is_terminal:
+            self._live.start()
+        else:
+            for name, value in self._about:
+                self._print(f"{name}: {value}")
+        self._try_out(f"curl -s {instance.url}/health/ready")
+
+    def look(self, kept: Sequence[Kept]) -> None:
+        """Show the numbers, if it is time to."""
+        now = time.monotonic()
+        if now < self._due:
+            return
+        self._due = now + self._every
+        if not self._sku_known:
+            self._name_a_sku()
+        state = read_state(self._metrics[0])
+        counters = read_counters(self._metrics)
+        rate = 0.0
+        if counters and self._last:
+            then, before = self._last
+            rate = max(0.0, (counters.requests - before.requests) / (now - then))
+        if counters:
+            self._last = (now, counters)
+        told = [("state", state.words), *_told(counters, rate, kept)]
+        if self._console.is_terminal:
+            self._live.update(self._panel(state, told), refresh=True)
+        else:
+            self._print(" · ".join(f"{name}: {value}" for name, value in told))
+
+    def _name_a_sku(self) -> None:
+        """A line to try is best about something that is there, which may take a moment."""
+        body = fetch(f"{self._metrics[0]}/v1/skus?limit=1")
+        with suppress(msgspec.DecodeError, LookupError, TypeError):
+            query = urlencode({"sku": msgspec.json.decode(body or b"")["items"][0]["sku"]})
+            self._sku_known = True
+            self._try_out(f"curl -s '{self._metrics[0]}/v1/availability?{query}'")
+
+    def _try_out(self, line: str) -> None:
+        self._to_try = line
+        if not self._console.is_terminal:
+            self._print(f"try: {line}")
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+    def _panel(self, state: State, told: Sequence[tuple[str, str]]) -> Panel:
+        return Panel(
+            Group(_rows([*self._about, ("try", self._to_try)]), Text(), _rows(told)),
+            title="ATP Service",
+            subtitle="Ctrl-C stops all of it",
+            border_style=_BORDERS[state.kind],
+            expand=False,
+        )
+
+
+def _told(
+    counters: Counters | None, requests_per_second: float, kept: Sequence[Kept]
+) -> list[tuple[str, str]]:
+    restarted = [f"{one.child.name} ({one.restarts}×)" for one in kept if one.restarts]
+    again = [("restarted", ", ".join(restarted))] if restarted else []
+    if counters is None:
+        return [("counters", "not to be had at the moment"), *again]
+    ended = (
+        f"{counters.confirmed:,} confirmed, {counters.released:,} released, "
+        f"{counters.expired:,} expired"
+    )
+    events = (
+        f"{counters.events:,}, of them {counters.duplicates:,} duplicates "
+        f"and {counters.parked:,} parked; {counters.pending:,} waiting"
+    )
+    return [
+        ("requests", f"{counters.requests:,} ({requests_per_second:.0f}/s)"),
+        ("holds", f"{counters.held:,} held, {counters.refused:,} refused for lack of stock"),
+        ("of them", ended),
+        ("stock events", events),
+        ("ledger", f"{counters.recorded:,} entries recorded"),
+        *again,
+    ]
+
+
+def _rows(pairs: Sequence[tuple[str, str]]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in pairs:
+        table.add_row(name, Text(value))
+    return table

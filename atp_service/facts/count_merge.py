@@ -1,0 +1,142 @@
+"""What was true at a moment is merged with what happened since: a count, a line of a snapshot.
+
+Its command carries the sum of the on_hand deltas that happened after the moment, whenever they
+were told: from the ledger up to its position, from the journal beyond. The script accepts the sum
+as long as the level's counter of on_hand changes is still the one that was read with it.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Final, Literal, NamedTuple
+
+import msgspec
+
+from atp_service.inventory.commands import Count, Snapshot
+from atp_service.inventory.journal import Entry, decode_head
+from atp_service.inventory.stock import level_field
+from atp_service.ledger import Ledger, Unavailable
+from atp_service.ledger.write.event_status import decode_told
+from atp_service.store import Store
+
+PAGE: Final = 1_000
+# Beyond, the recorder has to catch up first. It has up to two transactions of 4,000 in hand.
+LONGEST_TAIL: Final = 10_000
+ATTEMPTS: Final = 5
+
+Observed = Count | Snapshot
+Waits = Literal["ledger-away", "ledger-behind"]
+
+
+class Merging:
+    """Merges what one call observes, as often as it takes.
+
+    The ledger may be far behind, and other facts of the call wait meanwhile: what the journal has
+    beyond it is read once, and then what has come since; and once the ledger is away or too far
+    behind, all that is left of the call waits.
+    """
+
+    def __init__(self, store: Store, ledger: Ledger, *, longest_tail: int = LONGEST_TAIL) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._tail = _Tail(store, longest_tail)
+        self._waits: Waits | None = None
+
+    async def merged(self, told: Sequence[Observed]) -> list[Observed | Waits]:
+        """The same in the same order, each with its deltas and the level's counter; or why it has
+        to wait for the ledger."""
+        # The counter first: whatever changes later than this makes the script say Moved.
+        levels = await self._store.levels([(one.sku, one.location) for one in told])
+        read = [
+            msgspec.structs.replace(one, moves=level.moves if level is not None else 0)
+            for one, level in zip(told, levels, strict=True)
+        ]
+        # Where on_hand has never changed there is nothing to add up, and nobody to ask.
+        moved = [one for one in read if one.moves]
+        sums = await self._sums(moved) if moved else []
+        if not isinstance(sums, list):
+            return [sums if one.moves else one for one in read]
+        found = iter(sums)
+        return [
+            msgspec.structs.replace(one, deltas_after=next(found)) if one.moves else one
+            for one in read
+        ]
+
+    async def _sums(self, told: Sequence[Observed]) -> list[int] | Waits:
+        if self._waits is None:
+            try:
+                return await self._deltas_after(told)
+            except _Behind:
+                self._waits = "ledger-behind"
+            except Unavailable:
+                self._waits = "ledger-away"
+        return self._waits
+
+    async def _deltas_after(self, told: Sequence[Observed]) -> list[int]:
+        asked = [(one.sku, one.location, one.occurred_at_ms) for one in told]
+        for _ in range(ATTEMPTS):
+            seq, recorded = await self._ledger.deltas_after(asked)
+            if await self._tail.reaches_back_to(seq):
+                return [
+                    units + self._tail.deltas_after(seq, one)
+                    for one, units in zip(told, recorded, strict=True)
+                ]
+        raise Unavailable("the journal was trimmed while it was read")
+
+
+class _Behind(Exception):
+    """The ledger is so far behind that to read the rest would hold up others."""
+
+
+class _Delta(NamedTuple):
+    seq: int
+    happened_at_ms: int
+    units: int
+
+
+class _Tail:
+    """What has changed on_hand in the entries that the ledger doesn't have yet: those of one epoch
+    after `_after`, up to `_through`."""
+
+    def __init__(self, store: Store, longest: int) -> None:
+        self._store = store
+        self._longest = longest
+        self._epoch = self._after = self._through = 0
+        self._deltas: defaultdict[str, list[_Delta]] = defaultdict(list)
+
+    async def reaches_back_to(self, seq: int) -> bool:
+        """Whether all is known that came after the entry; not where the recorder has let go of some
+        of it meanwhile. Raises _Behind."""
+        last = await self._store.last_seq()
+        if last - seq > self._longest:
+            raise _Behind
+        if self._epoch != self._store.epoch or not self._after <= seq < self._through:
+            self._deltas.clear()
+            self._epoch, self._after, self._through = self._store.epoch, seq, seq
+        while self._through < last:
+            page = await self._store.journal(self._through, PAGE)
+            if not page or page[0].seq != self._through + 1:
+                return False
+            for entry in page:
+                self._take(entry)
+            self._through = page[-1].seq
+        return True
+
+    def deltas_after(self, seq: int, told: Observed) -> int:
+        """By how many units on_hand changed through what came after the entry, and happened after
+        what is told."""
+        return sum(
+            delta.units
+            for delta in self._deltas.get(f"l{level_field(told.sku, told.location)}", ())
+            if delta.seq > seq and delta.happened_at_ms > told.occurred_at_ms
+        )
+
+    def _take(self, entry: Entry) -> None:
+        head = decode_head(entry.head)
+        if not head.on_hand_deltas:
+            return
+        # Nothing happened later than it was entered: a feed's clock may be ahead of ours.
+        told_at_ms = decode_told(entry.command).occurred_at_ms or head.at_ms
+        happened_at_ms = min(told_at_ms, head.at_ms)
+        levels = [name for name, _ in entry.images if name[0] == "l"]
+        for name, units in zip(levels, head.on_hand_deltas, strict=True):
+            self._deltas[name].append(_Delta(entry.seq, happened_at_ms, units))

@@ -1,0 +1,1 @@
+"""NATS JetStream: the stream of events, its pull consumer, one publisher."""

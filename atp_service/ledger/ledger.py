@@ -1,0 +1,309 @@
+"""What the rest of the service asks the ledger. Every method may raise `Unavailable`."""
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, Final
+
+from msgspec import Struct
+from psycopg import AsyncConnection
+from psycopg.rows import class_row
+from psycopg_pool import AsyncConnectionPool
+
+from atp_service.inventory.reservations import Reservation, decode_reservation, encode_reservation
+from atp_service.ledger.position import GENESIS, Position, read_position
+from atp_service.ledger.stream_checkpoints import recorded_through
+from atp_service.ledger.wait.answers import Answered
+from atp_service.ledger.wait.position import Recorded
+from atp_service.postgres.pool import PATIENCE_SECONDS, Impatient
+from atp_service.postgres.unavailable import Unavailable, unavailable_when_away
+
+COUNTING_SECONDS = 60.0  # a file may have millions of rows
+
+# Each with the last message parked for it; what follows says which.
+EXCEPTIONS: Final = """
+SELECT
+    id, kind, owner, status, sku, location, reference, units,
+    exceptions.detail, count, first_at, last_at, settled_at, note,
+    last_parked.source, last_parked.event_id, last_parked.payload
+FROM exceptions
+LEFT JOIN LATERAL (
+    SELECT source, event_id, payload
+    FROM parked
+    WHERE parked.exception_id = exceptions.id
+    ORDER BY seq DESC
+    LIMIT 1
+) AS last_parked ON true
+"""
+
+
+class ExceptionRow(Struct, frozen=True, kw_only=True):
+    """An exception: one cause and key, however often it happened.
+
+    `source`, `event_id` and `payload` are those of the last message parked for it; None for an
+    exception that the stock itself raised.
+    """
+
+    id: int
+    kind: str
+    owner: str
+    status: str
+    sku: str
+    location: str
+    reference: str
+    units: int | None
+    detail: str
+    count: int
+    first_at: datetime
+    last_at: datetime
+    settled_at: datetime | None
+    note: str | None
+    source: str | None
+    event_id: str | None
+    payload: bytes | None
+
+
+class Ledger:
+    """The ledger, read; and the one row that says where a partition stands, opened."""
+
+    def __init__(self, pool: AsyncConnectionPool[AsyncConnection[Any]]) -> None:
+        self._postgres = Impatient(pool)
+        if not isinstance(pool.conninfo, str):
+            raise TypeError("the ledger listens on a connection of its own: it needs the address")
+        self._recorded = Recorded(pool.conninfo)
+        self._answered = Answered(self.connection)
+
+    async def close(self) -> None:
+        """Stop listening. The pool belongs to whoever made it."""
+        await self._recorded.close()
+
+    async def position(self, partition: int = 0) -> Position | None:
+        """How far the partition is recorded; None if it was never opened."""
+        async with self.connection() as connection:
+            return await read_position(connection, partition)
+
+    async def begin(self, epoch: int, partition: int = 0) -> bool:
+        """Begin a partition in this epoch; False where somebody has begun it before."""
+        async with self.connection() as connection:
+            cursor = await connection.execute(
+                """
+                INSERT INTO positions (partition, epoch, seq, digest, chain, run_id)
+                VALUES (%(partition)s, %(epoch)s, 0, '', %(genesis)s, '')
+                ON CONFLICT DO NOTHING
+                RETURNING partition
+                """,
+                {"partition": partition, "epoch": epoch, "genesis": GENESIS},
+            )
+            return await cursor.fetchone() is not None
+
+    async def open(self, epoch: int, run_id: str, partition: int = 0) -> None:
+        """Remember the Redis that the partition was opened with; a Redis may have been used before
+        this ledger knew of it. Another one than was opened last is a doubt."""
+        async with self.connection() as connection:
+            await connection.execute(
+                """
+                INSERT INTO positions (partition, epoch, seq, digest, chain, run_id)
+                VALUES (%(partition)s, %(epoch)s, 0, '', %(genesis)s, %(run_id)s)
+                ON CONFLICT (partition) DO UPDATE
+                SET run_id = excluded.run_id,
+                    doubts = positions.doubts
+                        + (positions.run_id NOT IN ('', excluded.run_id))::integer
+                WHERE positions.epoch = excluded.epoch
+                """,
+                {"partition": partition, "epoch": epoch, "genesis": GENESIS, "run_id": run_id},
+            )
+
+    async def doubt(self, partition: int = 0) -> None:
+        """Redis may have lost what it had beyond the ledger: the event stream is replayed."""
+        async with self.connection() as connection:
+            await connection.execute(
+                "UPDATE positions SET doubts = doubts + 1 WHERE partition = %s", (partition,)
+            )
+
+    async def recorded_through(self, stream: str, created_at: datetime, partition: int = 0) -> int:
+        """The last event of the stream, made then, before which none can be missing here; 0 where
+        nothing is known."""
+        async with self.connection() as connection:
+            return await recorded_through(connection, partition, stream, created_at)
+
+    async def seen_events(self, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Those of the events (source, id) that the ledger has, whatever became of them."""
+        async with self.connection() as connection:
+            cursor = await connection.execute(
+                """
+                SELECT source, event_id
+                FROM events
+                JOIN unnest(%(sources)s::text[], %(ids)s::text[]) AS asked (source, event_id)
+                    USING (event_id, source)
+                """,
+                {"sources": [key[0] for key in keys], "ids": [key[1] for key in keys]},
+            )
+            return set(await cursor.fetchall())
+
+    async def statuses_after(self, source: str, id_prefix: str, seq: int) -> dict[str, int]:
+        """What became of a source's events whose ids begin so, counted by status; only of those
+        recorded after the entry `seq`."""
+        async with self.connection(COUNTING_SECONDS) as connection:
+            cursor = await connection.execute(
+                """
+                SELECT status, count(*)
+                FROM events
+                WHERE source = %(source)s
+                  AND event_id LIKE %(ids)s
+                  AND seq > %(seq)s
+                GROUP BY status
+                """,
+                {"source": source, "ids": f"{id_prefix}%", "seq": seq},
+            )
+            return dict(await cursor.fetchall())
+
+    async def deltas_after(
+        self, asked: Sequence[tuple[str, str, int]], *, partition: int = 0
+    ) -> tuple[int, list[int]]:
+        """For each (SKU, location, moment in ms) the units by which on_hand changed through what
+        happened after the moment; before them the position they are all true for: what the
+        journal has beyond it is not in them.
+
+        Nothing happened later than it was entered: a feed's clock may be ahead of ours. The index
+        knows one of the two times, so both are asked for, and not the earlier of them.
+        """
+        skus, locations, moments = zip(*asked, strict=True)
+        async with self.connection() as connection:
+            cursor = await connection.execute(
+                """
+                SELECT positions.seq, moved.units
+                FROM positions
+                CROSS JOIN unnest(%(skus)s::text[], %(locations)s::text[], %(moments)s::bigint[])
+                    WITH ORDINALITY AS asked (sku, location, at_ms, place)
+                CROSS JOIN LATERAL (
+                    SELECT coalesce(sum(on_hand_delta), 0)::bigint AS units
+                    FROM movements
+                    WHERE movements.sku = asked.sku
+                      AND movements.location = asked.location
+                      AND occurred_at > to_timestamp(asked.at_ms / 1000.0)
+                      AND movements.at > to_timestamp(asked.at_ms / 1000.0)
+                      AND on_hand_delta <> 0
+                ) AS moved
+                WHERE partition = %(partition)s
+                ORDER BY asked.place
+                """,
+                {
+                    "skus": list(skus),
+                    "locations": list(locations),
+                    "moments": list(moments),
+                    "partition": partition,
+                },
+            )
+            rows = await cursor.fetchall()
+        if not rows:
+            raise Unavailable(f"partition {partition} was never opened")
+        return rows[0][0], [units for _, units in rows]
+
+    async def reservation(self, reservation_id: str) -> Reservation | None:
+        """The reservation as it was last recorded; None if the ledger has none of this id."""
+        async with self.connection() as connection:
+            cursor = await connection.execute(
+                """
+                SELECT document
+                FROM reservations
+                WHERE reservation_id = %(reservation_id)s
+                """,
+                {"reservation_id": reservation_id},
+            )
+            row = await cursor.fetchone()
+        return row and decode_reservation(row[0])
+
+    async def exceptions(
+        self,
+        *,
+        owner: str | None = None,
+        kind: str | None = None,
+        status: str | None = None,
+        limit: int = 100,
+        after: int = 0,
+    ) -> list[ExceptionRow]:
+        """Exceptions by id, those after the id `after`; None asks for any."""
+        async with (
+            self.connection() as connection,
+            connection.cursor(row_factory=class_row(ExceptionRow)) as cursor,
+        ):
+            await cursor.execute(
+                f"""
+                {EXCEPTIONS}
+                WHERE id > %(after)s
+                  AND (%(owner)s::text IS NULL OR owner = %(owner)s)
+                  AND (%(kind)s::text IS NULL OR kind = %(kind)s)
+                  AND (%(status)s::text IS NULL OR status = %(status)s)
+                ORDER BY id
+                LIMIT %(limit)s
+                """.encode(),  # a statement of ours
+                {"owner": owner, "kind": kind, "status": status, "limit": limit, "after": after},
+            )
+            return await cursor.fetchall()
+
+    async def wait_for(self, epoch: int, seq: int, timeout: float, partition: int = 0) -> None:
+        """Return once the entry is in the ledger; `Unavailable` if it isn't within `timeout`
+        seconds, or if the partition went on in a later epoch without it."""
+        reached = await self._recorded.wait(partition, seq, timeout)
+        if reached != epoch and not await self._has_entry(partition, epoch, seq):
+            raise Unavailable(f"entry {seq} of epoch {epoch} is not in the ledger")
+
+    async def wait_for_answer(self, epoch: int, reservation: Reservation, timeout: float) -> None:
+        """As `wait_for`, and the entry must be the one that left the reservation so: a Redis that
+        was set back gives the same numbers to others. `Unavailable` otherwise."""
+        await self._recorded.wait(0, reservation.seq, timeout)
+        if not await self._answered.ask(reservation.seq, encode_reservation(reservation)):
+            raise Unavailable(f"entry {reservation.seq} of epoch {epoch} is not in the ledger")
+
+    async def wait_for_events(
+        self,
+        seq: int,
+        events: Sequence[tuple[str, str]],
+        timeout: float,
+        *,
+        shipments: Mapping[tuple[str, str], str],
+        partition: int = 0,
+    ) -> None:
+        """As `wait_for`, and each of the events (source, id) must be there, however its entry is
+        numbered. `Unavailable` otherwise.
+
+        An event of a shipment that had left already has no entry of its own: then the shipment's
+        must be there, which `shipments` names.
+        """
+        await self._recorded.wait(partition, seq, timeout)
+        missing = set(events) - await self.seen_events(events)
+        left = await self._traced({shipments[event] for event in missing if event in shipments})
+        missing = {event for event in missing if shipments.get(event) not in left}
+        if missing:
+            raise Unavailable(f"{len(missing)} of {len(events)} events are not in the ledger")
+
+    async def _traced(self, refs: Collection[str]) -> set[str]:
+        """Those that entries speak of."""
+        if not refs:
+            return set()
+        async with self.connection() as connection:
+            cursor = await connection.execute(
+                "SELECT DISTINCT ref FROM traces WHERE ref = ANY(%(refs)s)", {"refs": list(refs)}
+            )
+            return {row[0] for row in await cursor.fetchall()}
+
+    async def _has_entry(self, partition: int, epoch: int, seq: int) -> bool:
+        async with self.connection() as connection:
+            cursor = await connection.execute(
+                """
+                SELECT
+                FROM entries
+                WHERE partition = %(partition)s AND seq = %(seq)s AND epoch = %(epoch)s
+                """,
+                {"partition": partition, "seq": seq, "epoch": epoch},
+            )
+            return await cursor.fetchone() is not None
+
+    @asynccontextmanager
+    async def connection(
+        self, seconds: float = PATIENCE_SECONDS
+    ) -> AsyncIterator[AsyncConnection[Any]]:
+        """A connection for `seconds`; what was done on it is committed at the block's end."""
+        with unavailable_when_away():
+            async with self._postgres.connection(seconds) as connection:
+                yield connection

@@ -1,0 +1,1 @@
+"""Questions to the ledger, a module for each kind of question."""

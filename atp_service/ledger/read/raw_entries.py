@@ -1,0 +1,239 @@
+"""Entries as their rows lie in Postgres, in order: what a verifier reads and the chain hashes.
+
+A row of binary COPY holds the very bytes that the recorder hashed, so nothing is encoded again.
+Whoever reads here doesn't wait for anything else meanwhile: plain connections, no event loop.
+"""
+
+from collections.abc import Iterator
+from itertools import chain as chained
+from struct import Struct as Layout
+
+import msgspec
+import psycopg
+from msgspec import Struct
+from psycopg import Connection, sql
+from psycopg.errors import error_from_result
+from psycopg.pq import ExecStatus
+
+from atp_service.inventory.journal import Entry
+from atp_service.ledger.position import Position
+from atp_service.postgres.binary import HEADER, TRAILER
+from atp_service.postgres.unavailable import unavailable_when_away
+
+_ENTRY = ("partition", "seq", "epoch", "at", "kind", "command", "head", "images", "digest", "chain")
+_numbers = Layout(">hiiiqiqiqi").unpack_from
+_NUMBERS = 50  # bytes of a row before its first text
+_image_numbers = Layout(">hiqiqi").unpack_from
+_IMAGE_NUMBERS = 30
+_length = Layout(">i").unpack_from
+_ROWS = 1_000  # of a block
+_NO_ROW = len(TRAILER)  # what is as short ends a COPY
+decode_images = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
+
+
+class Row(Struct, frozen=True, gc=False):
+    """An entry's row, taken apart. `hashed` is all of it but the chain; times are Postgres's."""
+
+    seq: int
+    epoch: int
+    at: int
+    kind: bytes
+    command: bytes
+    head: bytes
+    images: bytes
+    digest: bytes
+    chain: bytes
+    hashed: bytes
+
+    def entry(self) -> Entry:
+        """As the journal had it. Raises ValueError if it can't be read."""
+        return Entry(
+            self.seq, self.command, self.head, self.digest.decode(), decode_images(self.images)
+        )
+
+
+def row_of(line: bytes) -> Row:
+    """A line of COPY, taken apart: each text is a length and so many bytes."""
+    _, _, _, _, seq, _, epoch, _, at, length = _numbers(line)
+    command = _NUMBERS + length + 4
+    head = command + _length(line, command - 4)[0] + 4
+    images = head + _length(line, head - 4)[0] + 4
+    digest = images + _length(line, images - 4)[0] + 4
+    chain = digest + _length(line, digest - 4)[0] + 4
+    return Row(
+        seq,
+        epoch,
+        at,
+        line[_NUMBERS : command - 4],
+        line[command : head - 4],
+        line[head : images - 4],
+        line[images : digest - 4],
+        line[digest : chain - 4],
+        line[chain:],
+        line[: chain - 4],
+    )
+
+
+def connect(database_url: str) -> Connection:
+    """A connection that reads and never writes. Raises Unavailable."""
+    with unavailable_when_away():
+        connection = psycopg.connect(database_url, autocommit=True, connect_timeout=3)
+        connection.execute("SET default_transaction_read_only = on")
+        return connection
+
+
+def positions(connection: Connection) -> dict[int, Position]:
+    """How far each partition is recorded."""
+    with unavailable_when_away():
+        rows = connection.execute(
+            """
+            SELECT partition, epoch, seq, digest, chain, run_id
+            FROM positions
+            ORDER BY partition
+            """
+        ).fetchall()
+    return {row[0]: Position(*row[1:]) for row in rows}
+
+
+def partitions(connection: Connection) -> list[int]:
+    """The partitions that have entries, by the entries alone."""
+    with unavailable_when_away():
+        rows = connection.execute(
+            """
+            WITH RECURSIVE found AS (
+                SELECT min(partition) AS partition
+                FROM entries
+                UNION ALL
+                SELECT (SELECT min(partition) FROM entries WHERE partition > found.partition)
+                FROM found
+                WHERE found.partition IS NOT NULL
+            )
+            SELECT partition
+            FROM found
+            WHERE partition IS NOT NULL
+            """
+        ).fetchall()
+    return [row[0] for row in rows]
+
+
+def export_snapshot(connection: Connection) -> str:
+    """From here to the connection's end everything is read as of this moment, by whoever takes
+    the snapshot over too."""
+    with unavailable_when_away():
+        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        row = connection.execute("SELECT pg_export_snapshot()").fetchone()
+    assert row is not None  # noqa: S101  # a function answers a row
+    return str(row[0])
+
+
+def take_over_snapshot(connection: Connection, snapshot: str) -> None:
+    """Read as of the moment at which another connection, still open, has exported it."""
+    with unavailable_when_away():
+        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot)))
+
+
+def entries(connection: Connection, partition: int, after: int, through: int) -> Iterator[Row]:
+    """The entries with after < seq <= through, by seq."""
+    return map(row_of, chained.from_iterable(entry_lines(connection, partition, after, through)))
+
+
+def entry_lines(
+    connection: Connection, partition: int, after: int, through: int
+) -> Iterator[list[bytes]]:
+    """The same as they lie, in blocks."""
+    query = sql.SQL(
+        "SELECT {} FROM entries WHERE partition = {} AND seq > {} AND seq <= {} ORDER BY seq"
+    ).format(sql.SQL(", ").join(map(sql.Identifier, _ENTRY)), partition, after, through)
+    return blocks(connection, query)
+
+
+def last_entry(connection: Connection, partition: int, through: int) -> Row | None:
+    """The last entry up to `through`."""
+    query = sql.SQL(
+        "SELECT {} FROM entries WHERE partition = {} AND seq <= {} ORDER BY seq DESC LIMIT 1"
+    ).format(sql.SQL(", ").join(map(sql.Identifier, _ENTRY)), partition, through)
+    return next(map(row_of, list(lines(connection, query))), None)
+
+
+def images_through(
+    connection: Connection, partition: int, through: int
+) -> Iterator[tuple[int, int, bytes]]:
+    """Of each entry up to `through`, by seq: its seq, its time in Postgres's micros, its images."""
+    query = sql.SQL(
+        "SELECT seq, at, images FROM entries WHERE partition = {} AND seq <= {} ORDER BY seq"
+    ).format(partition, through)
+    for line in lines(connection, query):
+        _, _, seq, _, at, _ = _image_numbers(line)
+        yield seq, at, line[_IMAGE_NUMBERS:]
+
+
+class Earlier:
+    """Looks up commands of earlier entries, on a connection of its own that is opened if needed."""
+
+    def __init__(self, database_url: str, partition: int) -> None:
+        self._database_url = database_url
+        self._partition = partition
+        self._connection: Connection | None = None
+
+    def __call__(self, ref: str, before: int) -> list[bytes]:
+        """The commands that speak of a reservation, order, shipment or document, in order."""
+        self._connection = self._connection or connect(self._database_url)
+        with unavailable_when_away():
+            rows = self._connection.execute(
+                """
+                SELECT entries.command
+                FROM traces
+                JOIN entries USING (partition, seq)
+                WHERE ref = %(ref)s
+                  AND partition = %(partition)s
+                  AND seq < %(before)s
+                ORDER BY seq
+                """,
+                {"ref": ref, "partition": self._partition, "before": before},
+            ).fetchall()
+        return [row[0] for row in rows]
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+
+def lines(connection: Connection, query: sql.Composable) -> Iterator[bytes]:
+    """The rows that the query answers, each as binary COPY writes it."""
+    return chained.from_iterable(blocks(connection, query))
+
+
+def blocks(connection: Connection, query: sql.Composable) -> Iterator[list[bytes]]:
+    """The rows in blocks, straight from libpq: psycopg's own COPY costs four times as much a row.
+
+    Who does not take all of them loses the connection.
+    """
+    copied = sql.SQL("COPY ({}) TO STDOUT (FORMAT BINARY)").format(query).as_bytes(connection)
+    libpq, size = connection.pgconn, 0
+    with unavailable_when_away():
+        try:
+            begun = libpq.exec_(copied)
+            if begun.status != ExecStatus.COPY_OUT:
+                raise error_from_result(begun)
+            copy = libpq.get_copy_data
+            size, data = copy(0)
+            first = bytes(data).removeprefix(HEADER)
+            rows = [first] if len(first) > _NO_ROW else []
+            while size > _NO_ROW:
+                add = rows.append
+                for _ in range(_ROWS):
+                    size, data = copy(0)
+                    if size <= _NO_ROW:
+                        break
+                    add(bytes(data))
+                yield rows
+                rows = []
+            while size > 0:
+                size, _ = copy(0)
+            while (ended := libpq.get_result()) is not None:
+                if ended.status != ExecStatus.COMMAND_OK:
+                    raise error_from_result(ended)
+        finally:
+            if size > 0:
+                connection.close()

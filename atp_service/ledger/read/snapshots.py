@@ -1,0 +1,195 @@
+"""Snapshots: what sources believed, compared line by line, and what they left out.
+
+A snapshot is known by its source and its parts: a location and the moment it was taken there.
+Every function may raise `Unavailable`.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+from msgspec import Struct
+from psycopg.rows import class_row
+
+from atp_service.ledger.ledger import Ledger
+
+PATIENCE_SECONDS = 60.0  # a location may have 100,000 levels
+
+Policy = Literal["correct", "review", "report"]
+
+
+class Part(NamedTuple):
+    """One location of a snapshot, and when it was taken there."""
+
+    location: str
+    taken_at_ms: int
+
+
+class Comparison(Struct, frozen=True, kw_only=True):
+    """How a snapshot compared: lines, by what became of them. A level may have had several.
+
+    `outdated` are those of levels that were counted later: nothing was compared. `units_up` and
+    `units_down` add up what differed: theirs more than ours, and less.
+    """
+
+    lines: int
+    levels: int
+    outdated: int
+    within: int
+    corrected: int
+    for_review: int
+    reported: int
+    units_up: int
+    units_down: int
+
+
+class DifferingLine(Struct, frozen=True, kw_only=True):
+    """A line beyond what was tolerated; `difference` is theirs less ours, as of that moment."""
+
+    seq: int
+    sku: str
+    location: str
+    believed: int
+    difference: int
+    policy: Policy
+
+
+async def compared(ledger: Ledger, source: str, parts: Sequence[Part]) -> Comparison:
+    """The snapshot in numbers."""
+    async with (
+        ledger.connection(PATIENCE_SECONDS) as connection,
+        connection.cursor(row_factory=class_row(Comparison)) as cursor,
+    ):
+        await cursor.execute(
+            """
+            SELECT
+                count(*) AS lines,
+                count(DISTINCT (location, sku)) AS levels,
+                count(*) FILTER (WHERE policy = 'outdated') AS outdated,
+                count(*) FILTER (WHERE policy = 'within') AS within,
+                count(*) FILTER (WHERE policy = 'correct') AS corrected,
+                count(*) FILTER (WHERE policy = 'review') AS for_review,
+                count(*) FILTER (WHERE policy = 'report') AS reported,
+                coalesce(sum(difference) FILTER (
+                    WHERE policy <> 'within' AND difference > 0
+                ), 0)::bigint AS units_up,
+                coalesce(-sum(difference) FILTER (
+                    WHERE policy <> 'within' AND difference < 0
+                ), 0)::bigint AS units_down
+            FROM snapshot_lines
+            JOIN unnest(%(locations)s::text[], %(moments)s::bigint[]) AS part (location, at_ms)
+                USING (location)
+            WHERE source = %(source)s
+              AND taken_at = to_timestamp(part.at_ms / 1000.0)
+            """,
+            {"source": source, **_columns(parts)},
+        )
+        comparison = await cursor.fetchone()
+    assert comparison is not None  # noqa: S101 – an aggregate always has a row
+    return comparison
+
+
+async def differing(
+    ledger: Ledger, source: str, parts: Sequence[Part], *, limit: int, offset: int = 0
+) -> list[DifferingLine]:
+    """The lines that differ by more than was tolerated, the largest difference first."""
+    async with (
+        ledger.connection(PATIENCE_SECONDS) as connection,
+        connection.cursor(row_factory=class_row(DifferingLine)) as cursor,
+    ):
+        await cursor.execute(
+            """
+            SELECT seq, sku, location, believed, difference, policy
+            FROM snapshot_lines
+            JOIN unnest(%(locations)s::text[], %(moments)s::bigint[]) AS part (location, at_ms)
+                USING (location)
+            WHERE source = %(source)s
+              AND taken_at = to_timestamp(part.at_ms / 1000.0)
+              AND policy IN ('correct', 'review', 'report')
+            ORDER BY abs(difference) DESC, location, sku, seq
+            LIMIT %(limit)s
+            OFFSET %(offset)s
+            """,
+            {"source": source, "limit": limit, "offset": offset, **_columns(parts)},
+        )
+        return await cursor.fetchall()
+
+
+async def left_out(ledger: Ledger, source: str, part: Part, *, after: str, limit: int) -> list[str]:
+    """SKUs that had stock at the location as of then and no line: those after the SKU `after`.
+
+    As in `deltas_after`, nothing happened later than it was entered.
+    """
+    async with ledger.connection(PATIENCE_SECONDS) as connection:
+        cursor = await connection.execute(
+            """
+            SELECT levels.sku
+            FROM levels
+            CROSS JOIN LATERAL (
+                SELECT coalesce(sum(on_hand_delta), 0) AS units
+                FROM movements
+                WHERE movements.sku = levels.sku
+                  AND movements.location = levels.location
+                  AND occurred_at > to_timestamp(%(at_ms)s / 1000.0)
+                  AND movements.at > to_timestamp(%(at_ms)s / 1000.0)
+                  AND on_hand_delta <> 0
+            ) AS later
+            WHERE levels.location = %(location)s
+              AND levels.sku > %(after)s
+              AND levels.on_hand <> later.units
+              AND NOT EXISTS (
+                  SELECT
+                  FROM snapshot_lines
+                  WHERE source = %(source)s
+                    AND snapshot_lines.location = levels.location
+                    AND taken_at = to_timestamp(%(at_ms)s / 1000.0)
+                    AND snapshot_lines.sku = levels.sku
+              )
+            ORDER BY levels.sku
+            LIMIT %(limit)s
+            """,
+            {
+                "source": source,
+                "location": part.location,
+                "at_ms": part.taken_at_ms,
+                "after": after,
+                "limit": limit,
+            },
+        )
+        return [sku for (sku,) in await cursor.fetchall()]
+
+
+async def statuses_of(ledger: Ledger, source: str, ids: Sequence[str]) -> dict[str, str]:
+    """What became of the source's events with these ids; those the ledger has."""
+    async with ledger.connection() as connection:
+        cursor = await connection.execute(
+            """
+            SELECT event_id, status
+            FROM events
+            WHERE source = %(source)s AND event_id = ANY(%(ids)s)
+            """,
+            {"source": source, "ids": list(ids)},
+        )
+        return dict(await cursor.fetchall())
+
+
+async def parked_of(ledger: Ledger, source: str, event_type: str, since_ms: int) -> list[bytes]:
+    """Messages of the type that the source sent since then, and that could not be applied."""
+    async with ledger.connection(PATIENCE_SECONDS) as connection:
+        cursor = await connection.execute(
+            """
+            SELECT payload
+            FROM parked
+            WHERE source = %(source)s
+              AND at >= to_timestamp(%(since_ms)s / 1000.0)
+              AND position(convert_to(%(event_type)s, 'UTF8') IN payload) > 0
+            """,
+            {"source": source, "event_type": event_type, "since_ms": since_ms},
+        )
+        return [payload for (payload,) in await cursor.fetchall()]
+
+
+def _columns(parts: Sequence[Part]) -> dict[str, list[Any]]:
+    return {
+        "locations": [part.location for part in parts],
+        "moments": [part.taken_at_ms for part in parts],
+    }

@@ -1,0 +1,155 @@
+"""All the ledger has of an id: of a reservation, order, shipment, document or event.
+
+From the id's own entries it goes on to the reservations and orders they are about, and to the
+entries of those. It doesn't go on through shipments and documents: a truck carries many orders.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, Final, Literal
+
+from msgspec import Struct
+from psycopg import AsyncConnection
+from psycopg.rows import class_row
+
+from atp_service.ledger.ledger import EXCEPTIONS, ExceptionRow, Ledger
+from atp_service.ledger.read.entries import Account, Place, accounts_of
+
+MOST_ENTRIES: Final = 1_000
+
+FoundAs = Literal["reservation", "order", "shipment", "document", "event"]
+
+
+class Trace(Struct, frozen=True):
+    """Entries in the order of time; the first of them only, where it is `truncated`."""
+
+    found_as: list[FoundAs]
+    reservations: list[str]
+    orders: list[str]
+    accounts: list[Account]
+    exceptions: list[ExceptionRow]
+    truncated: bool
+
+
+_PLACES_OF_ID = """
+(
+    SELECT partition, seq
+    FROM traces
+    WHERE ref = %(id)s
+    ORDER BY partition, seq
+    LIMIT %(limit)s
+)
+UNION
+(
+    SELECT partition, seq
+    FROM events
+    WHERE event_id = %(id)s
+    LIMIT %(limit)s
+)
+ORDER BY seq
+LIMIT %(limit)s
+"""
+_PLACES_OF_NAMES = """
+SELECT DISTINCT partition, seq
+FROM traces
+WHERE ref = ANY(%(names)s)
+ORDER BY seq
+LIMIT %(limit)s
+"""
+
+# What stock itself raised is known by its reference, what was parked by its entry.
+_EXCEPTIONS = f"""
+{EXCEPTIONS}
+WHERE id IN (
+    SELECT id
+    FROM exceptions
+    WHERE reference = ANY(%(references)s)
+      AND reference <> ''
+  UNION
+    SELECT exception_id
+    FROM parked
+    JOIN unnest(%(partitions)s::integer[], %(seqs)s::bigint[]) AS traced (partition, seq)
+        USING (partition, seq)
+)
+ORDER BY id
+LIMIT %(limit)s
+"""  # noqa: S608  # a statement of ours
+
+
+async def trace(ledger: Ledger, id_: str) -> Trace | None:
+    """Everything that is tied to the id; None where the ledger has nothing of it."""
+    async with ledger.connection() as connection:
+        found = await _places(connection, _PLACES_OF_ID, {"id": id_})
+        truncated = len(found) > MOST_ENTRIES
+        own = await accounts_of(connection, found[:MOST_ENTRIES])
+        if not own:
+            return None
+        accounts = {(account.partition, account.seq): account for account in own}
+        asked = {id_}
+        newest = own
+        while len(accounts) <= MOST_ENTRIES and (names := _named_by(newest) - asked):
+            asked |= names
+            found = await _places(connection, _PLACES_OF_NAMES, {"names": sorted(names)})
+            new = [place for place in found if place not in accounts]
+            truncated = truncated or len(found) > MOST_ENTRIES
+            newest = await accounts_of(connection, new[:MOST_ENTRIES])
+            accounts |= {(account.partition, account.seq): account for account in newest}
+        in_order = sorted(accounts.values(), key=lambda a: (a.head.at_ms, a.partition, a.seq))
+        shown = in_order[:MOST_ENTRIES]
+        reservations = _distinct(key for account in shown for key in account.reservation_ids)
+        orders = _distinct(key for account in shown for key in account.order_ids)
+        return Trace(
+            _found_as(id_, own),
+            reservations,
+            orders,
+            shown,
+            await _exceptions(connection, [id_, *orders, *reservations], own),
+            truncated or len(shown) < len(in_order),
+        )
+
+
+async def _places(
+    connection: AsyncConnection[Any], query: str, asked: dict[str, Any]
+) -> list[Place]:
+    cursor = await connection.execute(query, asked | {"limit": MOST_ENTRIES + 1})
+    return await cursor.fetchall()
+
+
+def _named_by(accounts: Iterable[Account]) -> set[str]:
+    """The reservations and orders that entries are about."""
+    return {name for account in accounts for name in (*account.reservation_ids, *account.order_ids)}
+
+
+def _found_as(id_: str, own: Sequence[Account]) -> list[FoundAs]:
+    """What the id is: one may be several things."""
+    found: list[tuple[FoundAs, bool]] = [
+        ("reservation", any(id_ in account.reservation_ids for account in own)),
+        ("order", any(id_ in account.order_ids for account in own)),
+        ("shipment", any(id_ == account.said.shipment_id for account in own)),
+        (
+            "document",
+            any(id_ in (account.said.document, account.said.erp_document) for account in own),
+        ),
+        ("event", any(id_ == account.said.event_id for account in own)),
+    ]
+    return [kind for kind, so in found if so]
+
+
+async def _exceptions(
+    connection: AsyncConnection[Any], references: Collection[str], own: Iterable[Account]
+) -> list[ExceptionRow]:
+    parked = [account for account in own if account.head.kind == "park"]
+    async with connection.cursor(row_factory=class_row(ExceptionRow)) as cursor:
+        await cursor.execute(
+            _EXCEPTIONS.encode(),
+            {
+                "references": list(references),
+                "partitions": [account.partition for account in parked],
+                "seqs": [account.seq for account in parked],
+                "limit": MOST_ENTRIES,
+            },
+        )
+        return await cursor.fetchall()
+
+
+def _distinct(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(names))

@@ -1,0 +1,263 @@
+"""Rebuilds in the ledger: one at a time, an epoch each, and what a fork had acknowledged, saved.
+
+A fork's commands are kept until a rebuild that has applied them again has opened: whatever dies in
+between, the next one finds them here.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final, Protocol
+
+import msgspec
+import psycopg
+from msgspec import Struct, structs
+from psycopg import AsyncConnection
+from psycopg.types.json import Jsonb
+
+from atp_service.inventory.journal import Entry
+from atp_service.ledger.position import Position, Stale
+from atp_service.ledger.write.appender import RECORDED
+from atp_service.postgres.cursors import pages
+from atp_service.postgres.leases import leased
+from atp_service.postgres.unavailable import unavailable_when_away
+
+_ALIVE_EVERY_SECONDS: Final = 2.0
+_encode_images = msgspec.msgpack.Encoder().encode
+
+
+class Rebuild(Struct, frozen=True):
+    """A rebuild that has raised the epoch; `from_seq` is the ledger's last entry before it."""
+
+    id: int
+    epoch: int
+    from_seq: int
+
+
+class ForkEntry(Struct, frozen=True):
+    """An entry of a fork, as it was saved; `epoch` is the one raised because of it."""
+
+    epoch: int
+    seq: int
+    digest: str
+    command: bytes
+    head: bytes
+    images: bytes
+
+
+class Missing(Struct, frozen=True):
+    """Entries that a fork has lost itself: somebody has taken them out of its journal. `before` is
+    the digest of the entry that follows them; empty where none does."""
+
+    first: int
+    last: int
+    before: str
+
+
+class Fork(Protocol):
+    """What a Redis has beyond the ledger. `missing` is known when all pages have been read."""
+
+    @property
+    def missing(self) -> list[Missing]: ...
+
+    def pages(self) -> AsyncIterator[Sequence[Entry]]: ...
+
+
+class Guard:
+    """The right to rebuild a partition, as long as it is kept."""
+
+    def __init__(self, connection: AsyncConnection[Any]) -> None:
+        self._connection = connection
+
+    async def keep(self) -> None:
+        """Show that this rebuilder lives, for ever; raises Unavailable when the right is gone."""
+        while True:
+            with unavailable_when_away():
+                await self._connection.execute("SELECT 1")
+            await asyncio.sleep(_ALIVE_EVERY_SECONDS)
+
+
+@asynccontextmanager
+async def only_rebuild(url: str, partition: int) -> AsyncIterator[Guard | None]:
+    """The right to rebuild, on a connection of its own; None while somebody else has it."""
+    async with leased(url, "rebuild", partition) as connection:
+        yield None if connection is None else Guard(connection)
+
+
+@asynccontextmanager
+async def session(url: str) -> AsyncIterator[AsyncConnection[Any]]:
+    """A connection for long work. Raises Unavailable, whenever Postgres goes away."""
+    with unavailable_when_away():
+        connection = await psycopg.AsyncConnection.connect(url, autocommit=True)
+        async with connection:
+            yield connection
+
+
+async def digests(
+    connection: AsyncConnection[Any], partition: int, seqs: Sequence[int]
+) -> dict[int, str]:
+    """The ledger's entries' digests, of those seqs that it has."""
+    cursor = await connection.execute(
+        "SELECT seq, digest FROM entries WHERE partition = %s AND seq = ANY(%s)",
+        (partition, list(seqs)),
+    )
+    return dict(await cursor.fetchall())
+
+
+async def raise_epoch(
+    connection: AsyncConnection[Any],
+    partition: int,
+    position: Position,
+    reason: str,
+    fork: Fork,
+) -> Rebuild:
+    """Begin the next epoch from exactly this position, with the fork's own entries saved, and what
+    it lacks noted: all of it, or nothing. Raises Stale where the ledger has moved on."""
+    async with connection.transaction():
+        moved = await connection.execute(
+            """
+            UPDATE positions
+            SET epoch = epoch + 1
+            WHERE (partition, epoch, seq, digest)
+                = (%(partition)s, %(epoch)s, %(seq)s, %(digest)s)
+            RETURNING epoch
+            """,
+            {
+                "partition": partition,
+                "epoch": position.epoch,
+                "seq": position.seq,
+                "digest": position.digest,
+            },
+        )
+        raised = await moved.fetchone()
+        if raised is None:
+            raise Stale(f"the ledger is no longer at entry {position.seq}")
+        begun = await connection.execute(
+            """
+            INSERT INTO rebuilds (partition, epoch, from_seq, reason)
+            VALUES (%(partition)s, %(epoch)s, %(from_seq)s, %(reason)s)
+            RETURNING id
+            """,
+            {
+                "partition": partition,
+                "epoch": raised[0],
+                "from_seq": position.seq,
+                "reason": reason,
+            },
+        )
+        row = await begun.fetchone()
+        await _save(connection, partition, raised[0], fork.pages())
+        await connection.execute(
+            """
+            UPDATE rebuilds
+            SET report = jsonb_build_object('missing', %(missing)s::jsonb)
+            WHERE (partition, epoch) = (%(partition)s, %(epoch)s)
+            """,
+            {
+                "partition": partition,
+                "epoch": raised[0],
+                "missing": Jsonb([structs.asdict(missing) for missing in fork.missing]),
+            },
+        )
+        # Whoever waits for an entry waits for its epoch too.
+        told = f"{partition} {raised[0]} {position.seq}"
+        await connection.execute("SELECT pg_notify(%s, %s)", (RECORDED, told))
+    return Rebuild(row[0] if row else 0, raised[0], position.seq)
+
+
+async def _save(
+    connection: AsyncConnection[Any],
+    partition: int,
+    epoch: int,
+    fork: AsyncIterator[Sequence[Entry]],
+) -> None:
+    """What a rebuild that was broken off has saved before is not saved again."""
+    cursor = await connection.execute(
+        """
+        SELECT digest
+        FROM forks
+        JOIN rebuilds USING (partition, epoch)
+        WHERE partition = %s AND opened_at IS NULL
+        """,
+        (partition,),
+    )
+    known = {digest for (digest,) in await cursor.fetchall()}
+    statement = "COPY forks (partition, epoch, seq, digest, command, head, images) FROM STDIN"
+    async with connection.cursor().copy(f"{statement} (FORMAT BINARY)") as copy:
+        copy.set_types(["int4", "int8", "int8", "text", "bytea", "bytea", "bytea"])
+        async for entries in fork:
+            for entry in entries:
+                if entry.digest not in known:
+                    images = _encode_images(entry.images)
+                    values = (entry.seq, entry.digest, entry.command, entry.head, images)
+                    await copy.write_row((partition, epoch, *values))
+
+
+async def unopened_forks(
+    connection: AsyncConnection[Any], partition: int
+) -> AsyncIterator[list[ForkEntry]]:
+    """What forks had acknowledged and no rebuild that has opened has applied again; in order."""
+    query = """
+        SELECT epoch, seq, digest, command, head, images
+        FROM forks
+        JOIN rebuilds USING (partition, epoch)
+        WHERE partition = %s AND opened_at IS NULL
+        ORDER BY epoch, seq
+    """
+    async for rows in pages(connection, query, (partition,)):
+        yield [ForkEntry(*row) for row in rows]
+
+
+async def missing_of_forks(connection: AsyncConnection[Any], partition: int) -> list[Missing]:
+    """What those forks had lost themselves."""
+    cursor = await connection.execute(
+        """
+        SELECT report -> 'missing'
+        FROM rebuilds
+        WHERE partition = %s AND opened_at IS NULL AND report ? 'missing'
+        ORDER BY epoch
+        """,
+        (partition,),
+    )
+    return [
+        msgspec.convert(missing, Missing) for (lost,) in await cursor.fetchall() for missing in lost
+    ]
+
+
+async def commands_since_fork(
+    connection: AsyncConnection[Any], partition: int
+) -> AsyncIterator[list[bytes]]:
+    """Commands recorded since the first of the rebuilds that have not opened."""
+    query = """
+        SELECT command
+        FROM entries
+        WHERE partition = %(partition)s
+          AND seq > (
+              SELECT min(from_seq)
+              FROM rebuilds
+              WHERE partition = %(partition)s AND opened_at IS NULL
+          )
+        ORDER BY seq
+    """
+    async for rows in pages(connection, query, {"partition": partition}):
+        yield [command for (command,) in rows]
+
+
+async def opened(
+    connection: AsyncConnection[Any], partition: int, epoch: int, report: dict[str, Any]
+) -> None:
+    """The partition is open in this epoch, and with it those rebuilds that were broken off."""
+    await connection.execute(
+        """
+        UPDATE rebuilds
+        SET opened_at = coalesce(opened_at, now()),
+            report = CASE
+                WHEN epoch = %(epoch)s THEN report || %(report)s
+                ELSE report || jsonb_build_object('finished_in_epoch', %(epoch)s::bigint)
+            END
+        WHERE partition = %(partition)s
+          AND epoch <= %(epoch)s
+          AND (opened_at IS NULL OR epoch = %(epoch)s AND %(report)s <> '{}'::jsonb)
+        """,
+        {"partition": partition, "epoch": epoch, "report": Jsonb(report)},
+    )

@@ -1,0 +1,1 @@
+"""Waiting until the ledger has an entry or an answer."""

@@ -1,0 +1,1 @@
+"""Journal entries to rows: the batch, its statements, the exceptions it opens."""

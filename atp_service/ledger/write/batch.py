@@ -1,0 +1,360 @@
+"""Journal entries as rows: what one transaction of the recorder appends and brings up to date.
+
+A batch checks each entry against the one before it, hashes the chain, and keeps of every level,
+reservation, order and exception only the last word: a projection is written once a batch, however
+often it changed. Values are packed here as Postgres receives them, in the order of the tables'
+columns.
+"""
+
+from functools import lru_cache
+from hashlib import sha256
+from struct import Struct as Layout
+
+import msgspec
+
+from atp_service.inventory.commands import Park, Snapshot, decode_command
+from atp_service.inventory.journal import Entry, Head, decode_head
+from atp_service.inventory.reservations import Reservation, Standing, decode_reservation
+from atp_service.inventory.stock import StockLevel, decode_level
+from atp_service.ledger.position import Forked, Position
+from atp_service.ledger.write.event_status import Told, became, decode_told
+from atp_service.ledger.write.exceptions import DETAIL_CHARACTERS, Cases, detail_of, key_of_park
+from atp_service.ledger.write.repair_words import of_repair
+from atp_service.postgres.binary import (
+    bigint,
+    blob,
+    integer,
+    json,
+    micros,
+    pack_length,
+    text,
+    timestamp,
+)
+
+# Numbers, each with its length before it: what a row begins with.
+_SEQ = Layout(">hiiiq").pack
+_SEQ_EPOCH_AT = Layout(">hiiiqiqiq").pack
+_MOVEMENT = Layout(">hiiiqiqiqiqiqiqiqiqiq").pack
+_CHAIN = pack_length(32)
+
+Values = tuple[bytes, ...]
+
+_encode_images = msgspec.msgpack.Encoder().encode
+decode_park = msgspec.msgpack.Decoder(Park).decode
+decode_snapshot = msgspec.msgpack.Decoder(Snapshot).decode
+
+
+def entry_values(partition: int, entry: Entry, head: Head) -> bytes:
+    """An entry's row without the chain, which hashes it."""
+    kind = head.kind.encode()
+    images = _encode_images(entry.images)
+    digest = entry.digest.encode()
+    return b"".join(
+        (
+            _SEQ_EPOCH_AT(10, 4, partition, 8, entry.seq, 8, head.epoch, 8, micros(head.at_ms)),
+            pack_length(len(kind)),
+            kind,
+            pack_length(len(entry.command)),
+            entry.command,
+            pack_length(len(entry.head)),
+            entry.head,
+            pack_length(len(images)),
+            images,
+            pack_length(len(digest)),
+            digest,
+        )
+    )
+
+
+def movement_row(
+    partition: int,
+    seq: int,
+    head: Head,
+    key: bytes,
+    level: StockLevel,
+    delta: int,
+    occurred_at_ms: int,
+) -> bytes:
+    """What an entry did to a level; `key` is the level's name in Redis."""
+    extras = level.extras
+    numbers = _MOVEMENT(
+        # Not unpacked from shorter ones: this is done for every level of every entry.
+        14, 4, partition, 8, seq, 8, level.version, 8, delta,
+        8, level.on_hand, 8, level.reserved, 8, level.allocated,
+        8, level.unavailable if extras.states else 0,
+        8, micros(occurred_at_ms), 8, micros(head.at_ms),
+    )  # fmt: skip
+    return numbers + bigint(extras.safety_stock) + _place(key) + _kind(head.kind)
+
+
+@lru_cache(maxsize=65_536)
+def _place(key: bytes) -> bytes:
+    sku, _, location = key.partition(b"\x1f")
+    return blob(sku) + blob(location)
+
+
+@lru_cache
+def _kind(kind: str) -> bytes:
+    return blob(kind.encode())
+
+
+def event_row(partition: int, seq: int, source: str, event_id: str, status: str) -> bytes:
+    return b"".join(
+        (_SEQ(5, 4, partition, 8, seq), text(source), text(event_id), blob(status.encode()))
+    )
+
+
+def trace_rows(partition: int, seq: int, told: Told, touched: set[str]) -> list[bytes]:
+    """Whatever an entry speaks of: what its command names, and the reservations and orders it
+    touched."""
+    named = {told.reservation_id, told.order_id, told.shipment_id}
+    named |= {told.document, told.erp_document}
+    refs = {text(ref) for ref in named | touched if ref}
+    return [_SEQ(3, 4, partition, 8, seq) + ref for ref in refs]
+
+
+def level_values(
+    partition: int, seq: int, key: bytes, level: StockLevel, image: bytes, folded: int
+) -> Values:
+    sku, _, location = key.partition(b"\x1f")
+    return (
+        integer(partition),
+        bigint(seq),
+        bigint(level.version),
+        bigint(level.moves),
+        bigint(level.on_hand),
+        bigint(level.reserved),
+        bigint(level.allocated),
+        bigint(level.unavailable if level.extras.states else 0),
+        timestamp(level.updated_at),
+        bigint(level.extras.safety_stock),
+        blob(sku),
+        blob(location),
+        json(level.extras),
+        blob(image),
+        bigint(folded),
+    )
+
+
+def reservation_values(
+    partition: int, seq: int, reservation_id: str, reservation: Standing, image: bytes
+) -> Values:
+    return (
+        integer(partition),
+        bigint(seq),
+        timestamp(reservation.expires_at or None),
+        timestamp(reservation.closed_at or None),
+        text(reservation_id),
+        _status(reservation.status),
+        text(reservation.order_id),
+        blob(image),
+    )
+
+
+@lru_cache
+def _status(status: str) -> bytes:
+    return text(status)
+
+
+def order_values(partition: int, seq: int, order_id: str, image: bytes) -> Values:
+    return (integer(partition), bigint(seq), text(order_id), blob(image))
+
+
+def parked_values(partition: int, seq: int, head: Head, park: Park) -> Values:
+    """A parked message, and the exception that it belongs to."""
+    kind, owner, _, _, reference = key_of_park(park)
+    return (
+        integer(partition),
+        bigint(seq),
+        text(park.source),
+        text(park.event_id),
+        text(detail_of(park)),
+        blob(park.payload.encode()),
+        timestamp(head.at_ms),
+        text(kind),
+        text(owner),
+        text(reference),
+    )
+
+
+def snapshot_line_values(partition: int, seq: int, head: Head, line: Snapshot) -> Values:
+    difference = head.noted[0].units if head.noted else 0
+    policy = "within" if head.settled else "outdated"  # as became says it
+    if abs(difference) > line.tolerance:
+        policy = line.policy
+    return (
+        integer(partition),
+        bigint(seq),
+        bigint(line.quantity),
+        bigint(difference),
+        timestamp(line.occurred_at_ms),
+        text(line.source),
+        text(line.location),
+        text(line.sku),
+        text(policy),
+    )
+
+
+class _Touched(msgspec.Struct):
+    """A level as the batch leaves it, and the sum of what moved its on_hand."""
+
+    seq: int
+    level: StockLevel
+    image: bytes
+    moved: int
+
+
+class Batch:
+    """Entries that continue `after`, as rows; `position` is where the ledger stands with them."""
+
+    def __init__(self, partition: int, after: Position) -> None:
+        self.partition = partition
+        self.after = after
+        self.size = 0
+        self.first_at_ms = 0
+        self.entries: list[bytes] = []
+        self.movements: list[bytes] = []
+        self.events: list[bytes] = []
+        self.traces: list[bytes] = []
+        self.parked: list[Values] = []
+        self.snapshot_lines: list[Values] = []
+        self._seq = after.seq
+        self._digest = after.digest
+        self._chain = after.chain
+        self._levels: dict[bytes, _Touched] = {}
+        self._reservations: dict[str, tuple[int, Reservation, bytes]] = {}
+        self._orders: dict[str, tuple[int, bytes]] = {}
+        self._cases = Cases()
+
+    @property
+    def position(self) -> Position:
+        return Position(self.after.epoch, self._seq, self._digest, self._chain, self.after.run_id)
+
+    def add(self, entry: Entry) -> None:
+        """Take one entry in; `Forked` if it does not continue the one before, or can't be read: a
+        batch that has taken half of it in is of no more use."""
+        try:
+            head = decode_head(entry.head)
+            self._check(entry, head)
+            self._take(entry, head)
+        except (msgspec.DecodeError, UnicodeDecodeError) as fault:
+            raise Forked(f"entry {entry.seq} can't be read: {fault}") from fault
+
+    def _take(self, entry: Entry, head: Head) -> None:
+        seq = entry.seq
+        values = entry_values(self.partition, entry, head)
+        self._chain = sha256(self._chain + values).digest()
+        self.entries.append(values + _CHAIN + self._chain)
+        self._seq, self._digest = seq, entry.digest
+        self.first_at_ms = self.first_at_ms or head.at_ms
+        self.size += 1
+
+        told = decode_told(entry.command)
+        level = self._take_images(entry, head, told)
+        if told.source is not None and told.event_id is not None:
+            status = became(told, head, level)
+            self.events.append(event_row(self.partition, seq, told.source, told.event_id, status))
+        if head.kind == "park":
+            self._park(seq, head, entry.command)
+        elif head.kind == "snapshot":
+            self._compare_snapshot(seq, head, entry.command)
+        for notice in head.opened:
+            detail = what_differed(entry) if notice.kind == "drift" else ""
+            self._cases.open(notice, detail, seq, head.at_ms)
+        for notice in head.settled:
+            self._cases.settle(notice, seq, head.at_ms)
+
+    def _check(self, entry: Entry, head: Head) -> None:
+        if entry.seq != self._seq + 1:
+            raise Forked(f"entry {entry.seq} follows {self._seq}")
+        if head.epoch != self.after.epoch:
+            raise Forked(
+                f"entry {entry.seq} is of epoch {head.epoch}, the ledger's is {self.after.epoch}"
+            )
+        if entry.digest_after(self._digest) != entry.digest:
+            raise Forked(f"the digest of entry {entry.seq} does not continue the ledger's")
+
+    def _take_images(self, entry: Entry, head: Head, told: Told) -> StockLevel | None:
+        """Everything the entry touched; answers the last level among it."""
+        level, seq = None, entry.seq
+        deltas = iter(head.on_hand_deltas)
+        refs = set[str]()
+        for name, image in entry.images:
+            what, key = name[:1], name[1:]
+            if what == "l":
+                level = decode_level(image)
+                self._move(seq, head, told, key, level, image, next(deltas, 0))
+            elif what == "r":
+                reservation = decode_reservation(image)
+                self._reservations[key] = (seq, reservation, image)
+                refs |= {key, reservation.order_id}
+            elif what == "o":
+                self._orders[key] = (seq, image)
+                refs.add(key)
+            else:
+                raise Forked(f"entry {seq} has an image of {name!r}")
+        self.traces += trace_rows(self.partition, seq, told, refs)
+        return level
+
+    def _move(
+        self,
+        seq: int,
+        head: Head,
+        told: Told,
+        key: str,
+        level: StockLevel,
+        image: bytes,
+        delta: int,
+    ) -> None:
+        name = key.encode()
+        occurred_at_ms = told.occurred_at_ms or head.at_ms
+        self.movements.append(
+            movement_row(self.partition, seq, head, name, level, delta, occurred_at_ms)
+        )
+        before = self._levels.get(name)
+        moved = delta if before is None else before.moved + delta
+        self._levels[name] = _Touched(seq, level, image, moved)
+
+    def _park(self, seq: int, head: Head, command: bytes) -> None:
+        park = decode_park(command)
+        self._cases.park(park, seq, head.at_ms)
+        self.parked.append(parked_values(self.partition, seq, head, park))
+
+    def _compare_snapshot(self, seq: int, head: Head, command: bytes) -> None:
+        line = decode_snapshot(command)
+        self.snapshot_lines.append(snapshot_line_values(self.partition, seq, head, line))
+
+    # The projections' rows, each key once; as values, since they are sent by the column.
+
+    def levels(self) -> list[Values]:
+        return [
+            level_values(
+                self.partition, touched.seq, name, touched.level, touched.image, touched.moved
+            )
+            for name, touched in self._levels.items()
+        ]
+
+    def reservations(self) -> list[Values]:
+        return [
+            reservation_values(self.partition, seq, reservation_id, reservation, document)
+            for reservation_id, (seq, reservation, document) in self._reservations.items()
+        ]
+
+    def orders(self) -> list[Values]:
+        return [
+            order_values(self.partition, seq, order_id, document)
+            for order_id, (seq, document) in self._orders.items()
+        ]
+
+    def exceptions(self) -> list[Values]:
+        partition = integer(self.partition)
+        return [(partition, *values) for values in self._cases.rows()]
+
+
+def what_differed(entry: Entry) -> str:
+    """What a repair set right, in words, as far as they are kept."""
+    try:
+        command = decode_command(entry.command)
+    except msgspec.DecodeError:
+        return ""  # of another version: what it did stands in its images
+    return of_repair(command)[:DETAIL_CHARACTERS]

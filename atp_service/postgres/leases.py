@@ -1,0 +1,48 @@
+"""The right to do something alone: an advisory lock, on a connection of its own that lets go of it
+when its holder dies, is frozen, or says nothing for too long."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final
+
+import psycopg
+from psycopg import AsyncConnection
+
+from atp_service.postgres.unavailable import unavailable_when_away
+
+# A frozen holder must not keep the lease: Postgres ends a session that is silent for so long.
+SILENCE_SECONDS: Final = 10
+_CONNECT_SECONDS: Final = 3
+_SESSION: Final = f"""
+SET idle_session_timeout = '{SILENCE_SECONDS}s';
+SET idle_in_transaction_session_timeout = '{SILENCE_SECONDS}s';
+SET synchronous_commit = on;
+"""
+
+
+@asynccontextmanager
+async def leased(
+    url: str, verb: str, partition: int, *, statement_seconds: int = 60
+) -> AsyncIterator[AsyncConnection[Any] | None]:
+    """The connection that has the right to `verb` the partition; None while another has it.
+
+    No statement on it may take longer than `statement_seconds`. Raises Unavailable.
+    """
+    with unavailable_when_away():
+        connection = await psycopg.AsyncConnection.connect(
+            url, autocommit=True, connect_timeout=_CONNECT_SECONDS
+        )
+    async with connection:
+        with unavailable_when_away():
+            session = f"{_SESSION} SET statement_timeout = '{statement_seconds}s';"
+            await connection.execute(session.encode())
+            cursor = await connection.execute(
+                "SELECT pg_try_advisory_lock(hashtext(%s), %s)", (f"atp {verb}", partition)
+            )
+            row = await cursor.fetchone()
+        try:
+            yield connection if row is not None and row[0] else None
+        finally:
+            # The session's end frees it too, but only some time after we have closed it.
+            with suppress(psycopg.Error):
+                await connection.execute("SELECT pg_advisory_unlock_all()")

@@ -1,0 +1,165 @@
+"""One connection to Redis: requests go out together, replies come back together.
+
+It never retries by itself (redis-py would, ten times, also when only the reply was lost): whoever
+asks decides what may be asked again.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from hiredis import pack_command
+from redis.asyncio import ConnectionPool
+from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+
+from atp_service.store.errors import Unavailable
+
+Request = tuple[Any, ...]
+Greeting = Callable[["Wire"], Awaitable[None]]
+
+CONNECT_SECONDS = 2.0
+ANSWER_SECONDS = 5.0
+
+
+class Wire:
+    """`greet` is called on every new connection, before anything else is asked on it."""
+
+    def __init__(self, url: str, *, name: str, greet: Greeting | None = None) -> None:
+        self._pool = ConnectionPool.from_url(
+            url,
+            client_name=name,
+            retry=Retry(NoBackoff(), 0),
+            socket_connect_timeout=CONNECT_SECONDS,
+            # An exchange has its own: redis-py's would be one for each reply, and a task for each
+            # sending, in which Python 3.11 may lose a cancellation.
+            socket_timeout=None,
+            protocol=2,
+        )
+        self._connection: AbstractConnection | None = None
+        self._greet = greet
+
+    async def exchange(
+        self, requests: Sequence[Request], *, seconds: float = ANSWER_SECONDS
+    ) -> list[Any]:
+        """The replies, in order; an error reply is a value among them. Raises Unavailable."""
+        connection = self._connection or await self._connect()
+        try:
+            async with asyncio.timeout(seconds):
+                return await _ask(connection, requests)
+        except (RedisError, OSError, TimeoutError) as fault:
+            await self.close()
+            raise Unavailable(str(fault) or type(fault).__name__) from fault
+        except asyncio.CancelledError:
+            # A reply may still be on its way: this connection would hand it to the next asker.
+            await self.close()
+            raise
+
+    async def _connect(self) -> AbstractConnection:
+        connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await connection.connect()  # type: ignore[no-untyped-call]
+        except (RedisError, OSError, TimeoutError) as fault:
+            await connection.disconnect(nowait=True)
+            raise Unavailable(str(fault) or type(fault).__name__) from fault
+        self._connection = connection
+        if self._greet is not None:
+            try:
+                await self._greet(self)
+            except BaseException:
+                await self.close()
+                raise
+        return connection
+
+    async def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.disconnect(nowait=True)
+
+
+async def _ask(connection: AbstractConnection, requests: Sequence[Request]) -> list[Any]:
+    # In C: redis-py's asyncio connection packs in Python, which for a batch is most of the work.
+    packed = [pack_command(request) for request in requests]
+    await connection.send_packed_command(packed, check_health=False)
+    replies: list[Any] = []
+    for _ in requests:
+        try:
+            replies.append(await connection.read_response(disable_decoding=True))
+        except ResponseError as error:
+            replies.append(error)
+    return replies
+
+
+class Reader:
+    """Reads of many askers on one wire: while one round trip is under way, the next gathers."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._waiting: list[tuple[Sequence[Request], asyncio.Future[list[Any]]]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def ask(self, *requests: Request) -> list[Any]:
+        answer: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((requests, answer))
+        if self._task is None:
+            self._task = asyncio.create_task(self._work())
+        replies = await answer
+        for reply in replies:
+            if isinstance(reply, ResponseError):
+                raise Unavailable(str(reply)) from reply
+        return replies
+
+    async def _work(self) -> None:
+        try:
+            while self._waiting:
+                asked, self._waiting = self._waiting, []
+                together = [request for requests, _ in asked for request in requests]
+                try:
+                    replies = await self._read(together)
+                except BaseException as fault:
+                    if _has_hung(fault):
+                        # Nobody waits longer than for one answer, whenever they came.
+                        asked, self._waiting = [*asked, *self._waiting], []
+                    _fail(asked, fault)
+                    if not isinstance(fault, Exception):
+                        raise
+                    continue
+                place = 0
+                for requests, answer in asked:
+                    if not answer.done():
+                        answer.set_result(replies[place : place + len(requests)])
+                    place += len(requests)
+        finally:
+            self._task = None
+
+    async def _read(self, requests: Sequence[Request]) -> list[Any]:
+        """A connection that was idle while Redis restarted is found dead at once: reads may ask
+        twice. A Redis that hangs has been waited for."""
+        try:
+            return await self._wire.exchange(requests)
+        except Unavailable as fault:
+            if _has_hung(fault):
+                raise
+            return await self._wire.exchange(requests)
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        await self._wire.close()
+
+
+def _has_hung(fault: BaseException) -> bool:
+    return isinstance(fault.__cause__, TimeoutError)
+
+
+def _fail(
+    asked: Sequence[tuple[Sequence[Request], asyncio.Future[list[Any]]]], fault: BaseException
+) -> None:
+    for _, answer in asked:
+        if not answer.done():
+            answer.set_exception(
+                fault if isinstance(fault, Exception) else Unavailable("the service is stopping")
+            )

@@ -1,0 +1,133 @@
+"""Everything Redis keeps, as it keeps it: raw values by name and by scan, for who compares it.
+
+On a wire of its own, so that selling is never behind it. Nothing is decoded here: what somebody
+has damaged by hand may be anything.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from msgspec import Struct
+from redis.exceptions import ResponseError
+
+from atp_service.store.connection import Request, Wire
+from atp_service.store.epoch_guard import Opening
+from atp_service.store.errors import Fenced, Unavailable
+from atp_service.store.keys import Keys
+
+Kept = Literal["stock", "reservations", "orders"]
+Values = list[bytes | None]
+
+
+class Moment(Struct, frozen=True):
+    """What Redis had at one moment, when `seq` was its latest entry; in the order asked."""
+
+    epoch: int
+    seq: int
+    now_ms: int
+    stock: Values
+    reservations: Values
+    orders: Values
+    deadlines: list[float | None]
+
+
+class Walk:
+    """Reads one partition, a page at a time. One asker at a time. Raises Unavailable or Fenced."""
+
+    def __init__(self, wire: Wire, opening: Opening, keys: Keys, window_ms: int) -> None:
+        self._wire = wire
+        self._opening = opening
+        self._keys = keys
+        self.window_ms = window_ms
+
+    async def values(self, kept: Kept, names: Sequence[str]) -> Values:
+        """What stands under each name; None where there is nothing."""
+        if not names:
+            return []
+        values: Values = (await self._ask(("HMGET", getattr(self._keys, kept), *names)))[0]
+        return values
+
+    async def with_deadlines(
+        self, kept: Kept, names: Sequence[str], members: Sequence[str]
+    ) -> tuple[Values, list[float | None]]:
+        """As `values`, and the deadlines' times."""
+        if not names:
+            return [], []
+        values, scores = await self._ask(
+            ("HMGET", getattr(self._keys, kept), *names),
+            ("ZMSCORE", self._keys.deadlines, *members),
+        )
+        return values, [None if score is None else float(score) for score in scores]
+
+    async def moment(
+        self,
+        *,
+        stock: Sequence[str] = (),
+        reservations: Sequence[str] = (),
+        orders: Sequence[str] = (),
+        deadlines: Sequence[str] = (),
+    ) -> Moment:
+        """All that is asked for, read in one step."""
+        keys = self._keys
+        asked: list[tuple[str, str, Sequence[str]]] = [
+            ("HMGET", keys.stock, stock),
+            ("HMGET", keys.reservations, reservations),
+            ("HMGET", keys.orders, orders),
+            ("ZMSCORE", keys.deadlines, deadlines),
+        ]
+        requests = [(command, key, *names) for command, key, names in asked if names]
+        state: list[Request] = [("HMGET", keys.meta, "seq", "time", "epoch"), ("TIME",)]
+        # The answers to what is queued say only that it is.
+        replies = (await self._ask(("MULTI",), *requests, *state, ("EXEC",)))[-1]
+        for reply in replies:
+            if isinstance(reply, ResponseError):
+                raise Unavailable(str(reply))
+        *found, (seq, time, epoch), clock = replies
+        if not self._opening.knows(epoch):
+            raise _fenced()
+        rest = iter(found)
+        values: list[Any] = [next(rest) if names else [] for _, _, names in asked]
+        return Moment(
+            epoch=int(epoch),
+            seq=int(seq or 0),
+            # The script's clock never goes back.
+            now_ms=max(int(clock[0]) * 1000 + int(clock[1]) // 1000, int(time or 0)),
+            stock=values[0],
+            reservations=values[1],
+            orders=values[2],
+            deadlines=[None if score is None else float(score) for score in values[3]],
+        )
+
+    async def scan(
+        self, kept: Kept, cursor: int, count: int
+    ) -> tuple[int, list[tuple[bytes, bytes]]]:
+        """Some names with their values, and where to go on; 0 is the beginning and the end."""
+        request = ("HSCAN", getattr(self._keys, kept), cursor, "COUNT", count)
+        after, found = (await self._ask(request))[0]
+        return int(after), list(zip(found[::2], found[1::2], strict=True))
+
+    async def scan_deadlines(
+        self, cursor: int, count: int
+    ) -> tuple[int, list[tuple[bytes, float]]]:
+        """As `scan`: members with their scores."""
+        request = ("ZSCAN", self._keys.deadlines, cursor, "COUNT", count)
+        after, found = (await self._ask(request))[0]
+        members = zip(found[::2], found[1::2], strict=True)
+        return int(after), [(member, float(score)) for member, score in members]
+
+    async def close(self) -> None:
+        await self._wire.close()
+
+    async def _ask(self, *requests: Request) -> list[Any]:
+        epoch_too = ("HGET", self._keys.meta, "epoch")
+        *replies, epoch = await self._wire.exchange([*requests, epoch_too])
+        for reply in (*replies, epoch):
+            if isinstance(reply, ResponseError):
+                raise Unavailable(str(reply))
+        if not self._opening.knows(epoch):
+            raise _fenced()
+        return replies
+
+
+def _fenced() -> Fenced:
+    return Fenced("Redis is in another epoch than the one compared", 1)

@@ -1,0 +1,292 @@
+"""Rows that are only added to, beside the entries they follow from: every row, every column.
+
+Rows are only added up (their hashes): that is cheap in any order. Where a sum differs, the rows are
+looked at in buckets of entries, and those of a bucket that differs one by one.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from struct import Struct as Layout
+from typing import NamedTuple, cast
+
+from psycopg import Connection, sql
+
+from atp_service.inventory.commands import Fact, Park, Snapshot
+from atp_service.ledger.read import raw_entries
+from atp_service.ledger.write.batch import (
+    Values,
+    event_row,
+    movement_row,
+    parked_values,
+    snapshot_line_values,
+    trace_rows,
+)
+from atp_service.ledger.write.event_status import Told, became, decode_told
+from atp_service.postgres.binary import values_of
+from atp_service.verify.decoded_entry import UNREADABLE, Reading, called, read
+from atp_service.verify.findings import Check, Findings
+
+_BUCKET_BITS = 12
+_SEQ_PLACE = 14
+_unpack_seq = Layout(">q").unpack_from
+_pack_count = Layout(">h").pack
+
+
+class _Table(NamedTuple):
+    """A table whose rows follow from entries; `names` are the places of what they are about."""
+
+    check: Check
+    columns: tuple[str, ...]
+    names: tuple[int, ...]
+    joined: str
+    rows: Callable[[int, Reading], Sequence[bytes]]
+    source: sql.Composable
+
+
+def movements(partition: int, reading: Reading) -> Sequence[bytes]:
+    """The entry's movements, as binary COPY writes them."""
+    head, command = reading.head, reading.command
+    occurred_at_ms = command.occurred_at_ms if isinstance(command, Fact) else 0
+    deltas, seq = head.on_hand_deltas, reading.entry.seq
+    rows = []
+    for place, (name, level) in enumerate(reading.levels.items()):
+        delta = deltas[place] if place < len(deltas) else 0
+        rows.append(
+            movement_row(
+                partition, seq, head, name.encode(), level, delta, occurred_at_ms or head.at_ms
+            )
+        )
+    return rows
+
+
+def events(partition: int, reading: Reading) -> Sequence[bytes]:
+    """The entry's event, as binary COPY writes it."""
+    command = reading.command
+    if not isinstance(command, Fact):
+        return ()
+    level = next(reversed(reading.levels.values()), None)
+    # A fact has the members that its kind is asked for.
+    status = became(cast("Told", command), reading.head, level)
+    return (event_row(partition, reading.entry.seq, command.source, command.event_id, status),)
+
+
+def traces(partition: int, reading: Reading) -> Sequence[bytes]:
+    """The entry's traces, as binary COPY writes them."""
+    refs = {*reading.reservations, *reading.orders}
+    refs |= {reservation.order_id for reservation in reading.reservations.values()}
+    return trace_rows(partition, reading.entry.seq, decode_told(reading.entry.command), refs)
+
+
+def snapshot_lines(partition: int, reading: Reading) -> Sequence[bytes]:
+    """The line of a snapshot that the entry has compared."""
+    command = reading.command
+    if not isinstance(command, Snapshot):
+        return ()
+    return (_row(snapshot_line_values(partition, reading.entry.seq, reading.head, command)),)
+
+
+def parked(partition: int, reading: Reading) -> Sequence[bytes]:
+    """The message that the entry has put aside."""
+    command = reading.command
+    if not isinstance(command, Park):
+        return ()
+    return (_row(parked_values(partition, reading.entry.seq, reading.head, command)),)
+
+
+def _row(values: Values) -> bytes:
+    return _pack_count(len(values)) + b"".join(values)
+
+
+# Each message put aside stands beside its exception's cause and key.
+_PARKED = sql.SQL(
+    "(SELECT parked.*, kind, owner, reference FROM parked"
+    " JOIN exceptions ON exceptions.id = exception_id) AS parked"
+)
+_TABLES = (
+    _Table(
+        "movements",
+        (
+            *("partition", "seq", "version", "on_hand_delta", "on_hand", "reserved", "allocated"),
+            *("unavailable", "occurred_at", "at", "safety_stock", "sku", "location", "kind"),
+        ),
+        (11, 12),
+        " at ",
+        movements,
+        sql.Identifier("movements"),
+    ),
+    _Table(
+        "events",
+        ("partition", "seq", "source", "event_id", "status"),
+        (2, 3),
+        " ",
+        events,
+        sql.Identifier("events"),
+    ),
+    _Table("traces", ("partition", "seq", "ref"), (2,), " ", traces, sql.Identifier("traces")),
+    _Table(
+        "snapshot_lines",
+        (
+            *("partition", "seq", "believed", "difference", "taken_at"),
+            *("source", "location", "sku", "policy"),
+        ),
+        (5, 6, 7),
+        " ",
+        snapshot_lines,
+        sql.Identifier("snapshot_lines"),
+    ),
+    _Table(
+        "parked",
+        (
+            *("partition", "seq", "source", "event_id", "detail"),
+            *("payload", "at", "kind", "owner", "reference"),
+        ),
+        (2, 3),
+        " ",
+        parked,
+        _PARKED,
+    ),
+)
+
+
+class Appended:
+    """The rows that the entries of a range must have, added up.
+
+    They are put into `rows`, a list for each table, and added up from time to time.
+    """
+
+    def __init__(self, partition: int, after: int) -> None:
+        self._partition = partition
+        self._after = after
+        self._sums = [0] * len(_TABLES)
+        self.rows: list[list[bytes]] = [[] for _ in _TABLES]
+
+    def add(self, reading: Reading, findings: Findings) -> None:
+        seq = reading.entry.seq
+        try:
+            found = [table.rows(self._partition, reading) for table in _TABLES]
+        except UNREADABLE as fault:
+            findings.add("images", f"{called(reading)}: can't be told as rows ({fault})", seq)
+            return
+        for rows, more in zip(self.rows, found, strict=True):
+            rows += more
+
+    def sum_up(self) -> None:
+        for place, rows in enumerate(self.rows):
+            self._sums[place] += sum(map(hash, rows))
+            rows.clear()
+
+    def compare(self, connection: Connection, through: int, findings: Findings) -> int:
+        """How many rows there are; those that differ become findings."""
+        self.sum_up()
+        compared = 0
+        for table, right in zip(_TABLES, self._sums, strict=True):
+            there = 0
+            for block in self._blocks(connection, table, through):
+                compared += len(block)
+                there += sum(map(hash, block))
+            if there != right:
+                self._look_again(connection, table, through, findings)
+        return compared
+
+    def _look_again(
+        self, connection: Connection, table: _Table, through: int, findings: Findings
+    ) -> None:
+        """Find the buckets that differ."""
+        rest: Counter[int] = Counter()
+        for entry in raw_entries.entries(connection, self._partition, self._after, through):
+            with suppress(*UNREADABLE):  # it is a finding already
+                for row in table.rows(self._partition, read(entry)):
+                    rest[self._bucket(entry.seq)] += hash(row)
+        for block in self._blocks(connection, table, through):
+            for row in block:
+                rest[self._bucket(seq_of(row))] -= hash(row)
+        for bucket in sorted(bucket for bucket, sum_of in rest.items() if sum_of):
+            first = self._after + (bucket << _BUCKET_BITS)
+            last = min(through, first + (1 << _BUCKET_BITS) - 1)
+            self._name(connection, table, first - 1, last, findings)
+
+    def _bucket(self, seq: int) -> int:
+        return (seq - self._after) >> _BUCKET_BITS
+
+    def _blocks(
+        self, connection: Connection, table: _Table, through: int, after: int | None = None
+    ) -> Iterator[list[bytes]]:
+        query = sql.SQL("SELECT {} FROM {} WHERE partition = {} AND seq > {} AND seq <= {}").format(
+            sql.SQL(", ").join(map(sql.Identifier, table.columns)),
+            table.source,
+            self._partition,
+            self._after if after is None else after,
+            through,
+        )
+        return raw_entries.blocks(connection, query)
+
+    def _name(
+        self, connection: Connection, table: _Table, after: int, through: int, findings: Findings
+    ) -> None:
+        """Say which rows of a bucket differ."""
+        right: Counter[bytes] = Counter()
+        for entry in raw_entries.entries(connection, self._partition, after, through):
+            with suppress(*UNREADABLE):  # it is a finding already
+                right.update(table.rows(self._partition, read(entry)))
+        there: Counter[bytes] = Counter()
+        for block in self._blocks(connection, table, through, after):
+            there.update(block)
+        missing = sorted((right - there).elements(), key=seq_of)
+        strange = sorted((there - right).elements(), key=seq_of)
+        for row in missing:
+            twin = next((other for other in strange if _are_twins(table, row, other)), None)
+            if twin is not None:
+                strange.remove(twin)
+                findings.add(table.check, _difference(table, row, twin), seq_of(row))
+            elif not self._was_told_before(connection, table, row):
+                findings.add(table.check, f"{_called(table, row)} is missing", seq_of(row))
+        for row in strange:
+            findings.add(table.check, f"{_called(table, row)} follows from no entry", seq_of(row))
+
+    def _was_told_before(self, connection: Connection, table: _Table, row: bytes) -> bool:
+        """An event whose window was lost may have come to two entries; its row is the first's."""
+        if table.check != "events":
+            return False
+        source, event_id = (value[4:].decode() for value in values_of(row)[2:4])
+        found = connection.execute(
+            """
+            SELECT
+            FROM events
+            WHERE source = %(source)s
+              AND event_id = %(event_id)s
+              AND partition = %(partition)s
+              AND seq < %(seq)s
+            """,
+            {
+                "source": source,
+                "event_id": event_id,
+                "partition": self._partition,
+                "seq": seq_of(row),
+            },
+        )
+        return found.fetchone() is not None
+
+
+def seq_of(row: bytes) -> int:
+    """The entry of a row that begins with partition and seq."""
+    seq: int = _unpack_seq(row, _SEQ_PLACE)[0]
+    return seq
+
+
+def _are_twins(table: _Table, row: bytes, other: bytes) -> bool:
+    """Whether both are of the same entry and the same thing."""
+    mine, others = values_of(row), values_of(other)
+    return all(mine[place] == others[place] for place in (1, *table.names))
+
+
+def _difference(table: _Table, right: bytes, there: bytes) -> str:
+    pairs = zip(table.columns, values_of(right), values_of(there), strict=True)
+    columns = ", ".join(column for column, mine, other in pairs if mine != other)
+    return f"{_called(table, right)} has another {columns} than its entry"
+
+
+def _called(table: _Table, row: bytes) -> str:
+    values = values_of(row)
+    name = table.joined.join(values[place][4:].decode(errors="replace") for place in table.names)
+    return f"entry {seq_of(row)}: its row in {table.check} for {name}"

@@ -1,0 +1,215 @@
+"""Levels, reservations and orders beside the last images: every row, every column, to the byte."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain as chained
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+from psycopg import Connection, sql
+
+from atp_service.inventory.reservations import decode_standing
+from atp_service.inventory.stock import SEPARATOR, Extras, decode_level, level_field
+from atp_service.ledger.read import raw_entries
+from atp_service.ledger.write.batch import (
+    Values,
+    level_values,
+    order_values,
+    reservation_values,
+)
+from atp_service.postgres.binary import as_json, values_of
+from atp_service.verify.decoded_entry import UNREADABLE, subject
+from atp_service.verify.findings import Check, Findings
+
+T = TypeVar("T")
+
+_NO_EXTRAS = Extras()
+_FIRST, _LAST = -(2**63), 2**63 - 1
+_decode = msgspec.json.Decoder().decode
+
+
+class _Table(NamedTuple):
+    """A projection. `names` are the places of the columns that make up an image's name."""
+
+    check: Check
+    prefix: str
+    columns: tuple[str, ...]
+    names: tuple[int, ...]
+
+
+_LEVELS = _Table(
+    "levels",
+    "l",
+    (
+        *("partition", "seq", "version", "moves", "on_hand", "reserved", "allocated"),
+        *("unavailable", "updated_at", "safety_stock", "sku", "location", "extras"),
+        *("document", "folded"),
+    ),
+    (10, 11),
+)
+_RESERVATIONS = _Table(
+    "reservations",
+    "r",
+    (
+        *("partition", "seq", "expires_at", "closed_at", "reservation_id", "status"),
+        *("order_id", "document"),
+    ),
+    (4,),
+)
+_ORDERS = _Table("orders", "o", ("partition", "seq", "order_id", "document"), (2,))
+
+
+Images = Mapping[str, tuple[int, bytes]]
+
+
+class Rows(NamedTuple):
+    """Rows whose last entry has after < seq <= through; None is without an end."""
+
+    partition: int
+    after: int | None
+    through: int | None
+
+
+def compare_levels(
+    connection: Connection,
+    partition: int,
+    images: Images,
+    drift: Mapping[str, int],
+    findings: Findings,
+) -> int:
+    """How many rows there are; those that differ from the images become findings.
+
+    `drift` is what each level's on_hand has beyond the sum of its deltas.
+    """
+    return _compare(connection, _LEVELS, Rows(partition, None, None), images, drift, findings)
+
+
+def compare_promises(connection: Connection, span: Rows, images: Images, findings: Findings) -> int:
+    """The same of reservations and orders whose last entry is in a range."""
+    return sum(
+        _compare(connection, table, span, images, {}, findings)
+        for table in (_RESERVATIONS, _ORDERS)
+    )
+
+
+def _compare(
+    connection: Connection,
+    table: _Table,
+    span: Rows,
+    images: Images,
+    drift: Mapping[str, int],
+    findings: Findings,
+) -> int:
+    """Rows are added up, and only where the sums differ looked at one by one. Without the jsonb:
+    Postgres writes it in its own way."""
+    names = [name for name in images if name[0] == table.prefix]
+    columns, compared, rest = table.columns, 0, 0
+    if table is _LEVELS:
+        left_out = columns.index("extras")
+        columns = columns[:left_out] + columns[left_out + 1 :]
+    for name in names:
+        try:
+            values = _right(span.partition, name, images, drift)
+        except UNREADABLE as fault:
+            words = f"{subject(name)} can't be a row ({fault})"
+            findings.add(table.check, words, images[name][0], (name,))
+            continue
+        if table is _LEVELS:
+            values = values[:left_out] + values[left_out + 1 :]
+        rest += hash(b"".join(values))
+    for block in _blocks(connection, table, columns, span):
+        compared += len(block)
+        rest -= sum([hash(row[2:]) for row in block])
+    if rest or (table is _LEVELS and not _have_extras(connection, span.partition, images)):
+        _name(connection, table, span, images, drift, set(names), findings)
+    return compared
+
+
+def _have_extras(connection: Connection, partition: int, images: Images) -> bool:
+    """Whether the extras of those levels that have any are those of the images."""
+    rows = connection.execute(
+        """
+        SELECT sku, location, extras::text
+        FROM levels
+        WHERE partition = %(partition)s
+          AND extras <> '{}'
+        """,
+        {"partition": partition},
+    )
+    there = {level_field(sku, location): _decode(extras) for sku, location, extras in rows}
+    return there == {
+        name[1:]: _decode(as_json(level.extras))
+        for name, (_, image) in images.items()
+        if name[0] == "l" and (level := decode_level(image)).extras != _NO_EXTRAS
+    }
+
+
+def _name(
+    connection: Connection,
+    table: _Table,
+    span: Rows,
+    images: Images,
+    drift: Mapping[str, int],
+    unseen: set[str],
+    findings: Findings,
+) -> None:
+    """Say which rows differ."""
+    for row in chained.from_iterable(_blocks(connection, table, table.columns, span)):
+        values = values_of(row)
+        name = table.prefix + SEPARATOR.join(
+            values[place][4:].decode(errors="replace") for place in table.names
+        )
+        if name not in unseen:
+            findings.add(table.check, f"{subject(name)} follows from no entry")
+            continue
+        unseen.discard(name)
+        try:
+            right = _right(span.partition, name, images, drift)
+        except UNREADABLE:
+            continue  # it is a finding already
+        columns = _differing(table, values, right)
+        if columns:
+            findings.add(
+                table.check,
+                f"{subject(name)} has another {columns} than the entries come to",
+                images[name][0],
+            )
+    for name in sorted(unseen):
+        findings.add(table.check, f"{subject(name)} has no row", images[name][0])
+
+
+def _blocks(
+    connection: Connection, table: _Table, columns: Sequence[str], span: Rows
+) -> Iterator[list[bytes]]:
+    query = sql.SQL("SELECT {} FROM {} WHERE partition = {} AND seq > {} AND seq <= {}").format(
+        sql.SQL(", ").join(map(sql.Identifier, columns)),
+        sql.Identifier(table.check),
+        span.partition,
+        _FIRST if span.after is None else span.after,
+        _LAST if span.through is None else span.through,
+    )
+    return raw_entries.blocks(connection, query)
+
+
+def _right(partition: int, name: str, images: Images, drift: Mapping[str, int]) -> Values:
+    seq, image = images[name]
+    key = name[1:]
+    if name[0] == "l":
+        level = decode_level(image)
+        folded = level.on_hand - drift.get(key, 0)
+        return level_values(partition, seq, key.encode(), level, image, folded)
+    if name[0] == "r":
+        return reservation_values(partition, seq, key, decode_standing(image), image)
+    return order_values(partition, seq, key, image)
+
+
+def _differing(table: _Table, there: list[bytes], right: Values) -> str:
+    return ", ".join(
+        column
+        for column, mine, other in zip(table.columns, right, there, strict=True)
+        if mine != other and not (column == "extras" and _document(mine) == _document(other))
+    )
+
+
+def _document(jsonb: bytes) -> Any:
+    """A jsonb's content."""
+    return _decode(jsonb[5:])

@@ -1,0 +1,37 @@
+"""Room on the stream of events: what is applied and recorded may go.
+
+Messages are deleted from the old end, and only if they are applied and known to be in the ledger:
+until then a rebuild of a lost Redis would need them. The newer half of the stream always stays, for
+operators who look back.
+"""
+
+import structlog
+from nats.js import JetStreamContext
+
+from atp_service.jetstream.stream import CONSUMER, STREAM
+from atp_service.ledger import Ledger, Unavailable
+
+log = structlog.get_logger()
+
+
+async def make_room(jetstream: JetStreamContext, ledger: Ledger) -> None:
+    """When the stream is half full, let go of what is applied and recorded, down to half of its
+    messages. Of nothing while the ledger can't say what that is."""
+    info = await jetstream.stream_info(STREAM)
+    most = info.config.max_bytes or 0
+    if most <= 0 or info.state.bytes * 2 < most:
+        return
+    consumer = await jetstream.consumer_info(STREAM, CONSUMER)
+    applied = consumer.ack_floor.stream_seq if consumer.ack_floor is not None else 0
+    try:
+        recorded = await ledger.recorded_through(STREAM, info.created) if info.created else 0
+    except Unavailable as away:
+        log.warning("stream_not_trimmed", stream=STREAM, reason=str(away))
+        return
+    done_with = min(applied, recorded)
+    keep_from = min(done_with + 1, (info.state.first_seq + info.state.last_seq) // 2)
+    if keep_from > info.state.first_seq:
+        await jetstream.purge_stream(STREAM, seq=keep_from)
+        log.info("stream_trimmed", stream=STREAM, first_seq=keep_from)
+    else:
+        log.warning("stream_not_trimmed", stream=STREAM, applied=applied, recorded=recorded)

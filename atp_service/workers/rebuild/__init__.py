@@ -1,0 +1,18 @@
+"""A Redis that lost writes is rebuilt from the ledger, with nobody awake."""
+
+from atp_service.workers.rebuild.diagnosis import NotToBeRebuilt, why
+from atp_service.workers.rebuild.loop import run
+from atp_service.workers.rebuild.rebuilder import Report, Stage, Tools, View, rebuild
+from atp_service.workers.rebuild.restore import Unreadable
+
+__all__ = [
+    "NotToBeRebuilt",
+    "Report",
+    "Stage",
+    "Tools",
+    "Unreadable",
+    "View",
+    "rebuild",
+    "run",
+    "why",
+]

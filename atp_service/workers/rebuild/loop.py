@@ -1,0 +1,115 @@
+"""Looks at Redis beside the ledger, twice a second, and has it rebuilt when it lost writes."""
+
+import asyncio
+from typing import Final
+
+import psycopg
+import structlog
+from prometheus_client import Gauge
+
+from atp_service import ledger, store
+from atp_service.facts import Facts
+from atp_service.ledger import Position, Refused, Stale
+from atp_service.ledger.rebuilds import opened
+from atp_service.metrics import REGISTRY
+from atp_service.store import Fenced
+from atp_service.store.raw_partition import Site, Superseded
+from atp_service.workers.rebuild.diagnosis import NotToBeRebuilt, why
+from atp_service.workers.rebuild.rebuilder import Tools, rebuild
+from atp_service.workers.rebuild.restore import Unreadable
+from atp_service.workers.rebuild.stream.deferred import Late
+from atp_service.workers.rebuild.stream.replay import Away
+
+log = structlog.get_logger()
+
+LOOK_SECONDS: Final = 0.5
+REPLAY_SECONDS: Final = 5.0  # how often it is seen how far the stream is, or has to be replayed
+_LONGEST_PAUSE_SECONDS: Final = 10.0
+
+_behind = Gauge(
+    "atp_ledger_behind",
+    "1 while the ledger lacks what Redis has let go of: nothing is rebuilt, a person must decide",
+    registry=REGISTRY,
+    multiprocess_mode="livemax",
+)
+
+
+async def run(tools: Tools, facts: Facts, *, stop: asyncio.Event) -> None:
+    """Look after the partition until told to stop."""
+    watch = _Watch(tools, facts)
+    log.info("rebuild_started", partition=tools.partition)
+    while not stop.is_set():
+        pause = await watch.look()
+        try:
+            async with asyncio.timeout(pause):
+                await stop.wait()
+        except TimeoutError:
+            pass
+    await watch.close()
+    log.info("rebuild_stopped")
+
+
+class _Watch:
+    def __init__(self, tools: Tools, facts: Facts) -> None:
+        self._tools = tools
+        self._site = Site(tools.redis_url, name="watch", partition=tools.partition)
+        self._late = Late(tools, facts, self._site)
+        self._failures = 0
+        self._told = ""
+        self._replay_looked_at = 0.0
+
+    async def look(self) -> float:
+        """Do what is to be done; how long to rest then."""
+        try:
+            await self._look()
+        except NotToBeRebuilt as behind:
+            _behind.set(1)
+            self._tell("ledger_behind", str(behind))
+            return LOOK_SECONDS
+        except (ledger.Unavailable, store.Unavailable, Fenced, Away, psycopg.OperationalError) as e:
+            self._tell("rebuild_waits", str(e))
+            return LOOK_SECONDS
+        except (Superseded, Stale) as other:
+            log.warning("rebuild_taken_over", reason=str(other))
+            return LOOK_SECONDS
+        except (Refused, ledger.Forked, Unreadable, psycopg.Error) as fault:
+            # Nothing a next try would change soon; but nobody else is awake.
+            self._failures += 1
+            log.error("rebuild_failed", reason=str(fault))
+            return min(LOOK_SECONDS * 2.0**self._failures, _LONGEST_PAUSE_SECONDS)
+        self._failures, self._told = 0, ""
+        return LOOK_SECONDS
+
+    async def _look(self) -> None:
+        reason = await why(self._site, self._position)
+        _behind.set(0)
+        if reason is not None:
+            await rebuild(self._tools)
+            return
+        await self._late.note()
+        if self._is_time():
+            position = await self._position()
+            if position is not None and await why(self._site, self._position) is None:
+                async with self._tools.ledger.connection() as connection:
+                    # One that died between the opening and its note of it.
+                    await opened(connection, self._tools.partition, position.epoch, {})
+            await self._late.look()
+
+    async def _position(self) -> Position | None:
+        return await self._tools.ledger.position(self._tools.partition)
+
+    def _is_time(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        if now - self._replay_looked_at < REPLAY_SECONDS:
+            return False
+        self._replay_looked_at = now
+        return True
+
+    def _tell(self, event: str, reason: str) -> None:
+        """Once, while it goes on."""
+        if self._told != event:
+            log.error(event, reason=reason)
+        self._told = event
+
+    async def close(self) -> None:
+        await self._site.close()

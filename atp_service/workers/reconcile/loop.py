@@ -1,0 +1,137 @@
+"""Runs of reconciling: one at a time, every so often and whenever somebody asks."""
+
+import asyncio
+import time
+from contextlib import suppress
+
+import structlog
+from prometheus_client import Counter, Gauge
+
+from atp_service import ledger as ledgers
+from atp_service import store as stores
+from atp_service.ledger import Ledger, reconciliations
+from atp_service.ledger.reconciliations import Lease, Reconciliation, Report, Scope
+from atp_service.metrics import REGISTRY
+from atp_service.store import Store
+from atp_service.workers.reconcile import deadlines, levels, orders, reservations
+from atp_service.workers.reconcile.run import Comparison, NotRecorded
+
+log = structlog.get_logger()
+
+LOOK_SECONDS = 1.0
+
+_runs = Counter("atp_reconcile_runs", "Reconciliations", ["status"], registry=REGISTRY)
+_drift = Counter("atp_reconcile_drift", "Differences found", registry=REGISTRY)
+_repaired = Counter("atp_reconcile_repaired", "Differences set right", registry=REGISTRY)
+_seconds = Gauge(
+    "atp_reconcile_seconds",
+    "How long the last reconciliation took",
+    registry=REGISTRY,
+    multiprocess_mode="livemax",
+)
+
+
+async def run(
+    store: Store, ledger: Ledger, database_url: str, *, stop: asyncio.Event, every_seconds: float
+) -> None:
+    """Reconcile until told to stop; with `every_seconds` 0 only when somebody asks."""
+    log.info("reconcile_started", every_seconds=every_seconds)
+    since, was_away = time.monotonic(), False
+    while not stop.is_set():
+        try:
+            idle_seconds = time.monotonic() - since
+            due = 0 < every_seconds <= idle_seconds and await _is_due(ledger, every_seconds)
+            if due or await reconciliations.any_to_do(ledger):
+                async with reconciliations.lease(database_url) as lease:
+                    if lease is not None:
+                        if due and await _is_due(ledger, every_seconds):
+                            await reconciliations.request(
+                                ledger, Scope(), repair=True, asked_by="schedule"
+                            )
+                        await work_off(store, ledger, lease, stop)
+                        since = time.monotonic()
+            was_away = False
+        except ledgers.Unavailable as away:
+            if not was_away:
+                log.warning("reconcile_interrupted", reason=str(away))
+            was_away = True
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), LOOK_SECONDS)
+    log.info("reconcile_stopped")
+
+
+async def work_off(store: Store, ledger: Ledger, lease: Lease, stop: asyncio.Event) -> None:
+    """Do all runs that were asked for. Raises `Unavailable` when Postgres goes away meanwhile."""
+    while not stop.is_set():
+        asked = await lease.take()
+        if asked is None:
+            return
+        report = await _reconcile(store, ledger, lease, asked, stop)
+        _seconds.set(report.seconds)
+        _drift.inc(report.drift_total)
+        _repaired.inc(report.repaired)
+        _runs.labels("done" if report.reason is None else "failed").inc()
+        log.info(
+            "reconciled",
+            id=asked.id,
+            seconds=report.seconds,
+            levels=report.compared.levels,
+            drift=report.drift_total,
+            repaired=report.repaired,
+            failed=report.reason,
+        )
+        await lease.finish(asked.id, report)
+
+
+async def _is_due(ledger: Ledger, every_seconds: float) -> bool:
+    """Whoever reconciled last, it counts for all workers."""
+    ago = await reconciliations.seconds_since_whole(ledger)
+    return ago is None or ago >= every_seconds
+
+
+async def _reconcile(
+    store: Store, ledger: Ledger, lease: Lease, asked: Reconciliation, stop: asyncio.Event
+) -> Report:
+    """The run's report; with a reason where it could not be done."""
+    comparison = Comparison(store, ledger, lease, asked)
+    telling = asyncio.create_task(comparison.keep_telling())
+    stopped = asyncio.create_task(stop.wait())
+    comparing = asyncio.create_task(_compare(comparison))
+    try:
+        await asyncio.wait({telling, stopped, comparing}, return_when=asyncio.FIRST_COMPLETED)
+        if comparing.done():
+            comparing.result()
+        elif telling.done():
+            telling.result()
+        else:
+            comparison.report.reason = "the worker was stopped meanwhile"
+    except stores.Fenced as fence:
+        comparison.report.reason = f"Redis is fenced: {fence.reason}"
+    except stores.Unavailable as away:
+        comparison.report.reason = f"Redis is away: {away}"
+    except NotRecorded as behind:
+        comparison.report.reason = f"the ledger is behind: {behind}"
+    except ledgers.Unavailable as away:
+        comparison.report.reason = f"Postgres is away: {away}"
+    except Exception as fault:  # a run that stumbles must not take its worker's other roles along
+        log.exception("reconcile_failed", id=asked.id)
+        comparison.report.reason = f"a fault of ours: {fault!r}"
+    finally:
+        for task in (telling, stopped, comparing):
+            task.cancel()
+        await asyncio.gather(telling, stopped, comparing, return_exceptions=True)
+        await comparison.walk.close()
+    return comparison.so_far()
+
+
+async def _compare(run: Comparison) -> None:
+    """Redis first: what the ledger then has by itself is what commands have come over."""
+    await levels.compare(run)
+    await levels.compare_back(run)
+    if run.scope.whole:
+        await reservations.compare(run)
+        await orders.compare_early(run)
+        await reservations.compare_back(run)
+        await orders.compare_back(run)
+        await deadlines.compare_back(run)
+    await levels.compare_inside(run)

@@ -1,0 +1,130 @@
+"""What tests of rebuilds share: who looks after Redis, what is in it, and how it is damaged."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+from nats.aio.client import Client
+from redis.asyncio import Redis
+
+from atp_service.facts import Facts
+from atp_service.inventory.commands import (
+    Command,
+    Confirm,
+    Hold,
+    HoldLine,
+    encode_command,
+    fingerprint,
+)
+from atp_service.inventory.outcomes import Outcome, decode_outcome
+from atp_service.jetstream.stream import CONSUMER, STREAM
+from atp_service.store import Store
+from atp_service.store.keys import keys_of
+from atp_service.store.script import production_script
+from atp_service.workers import rebuild, record
+from tests.facts.trade import DC, Retailer, now_ms
+
+KEYS = keys_of(0)
+WINDOW_MS = 86_400_000
+SECONDS = 60.0
+
+
+def tools(
+    shop: Retailer, redis_url: str, database_url: str, nats: Client | None = None
+) -> rebuild.Tools:
+    return rebuild.Tools(
+        redis_url=redis_url,
+        database_url=database_url,
+        ledger=shop.ledger,
+        facts_on=lambda store: Facts(
+            store, shop.ledger, shop.catalog, auto_create=False, dedupe_hours=24, clock=now_ms
+        ),
+        nats=nats,
+        stream=STREAM,
+        consumer=CONSUMER,
+        window_ms=WINDOW_MS,
+    )
+
+
+@asynccontextmanager
+async def looked_after(
+    tools: rebuild.Tools, shop: Retailer, *, recording: bool = True
+) -> AsyncIterator[None]:
+    """A worker records and rebuilds, with a store of its own, as a process of its own would; or
+    it rebuilds alone."""
+    stop = asyncio.Event()
+    store = Store(tools.redis_url, name="recorder")
+    store._opening.trust(shop.ledger)
+    roles = [asyncio.create_task(rebuild.run(tools, shop.facts, stop=stop))]
+    if recording:
+        roles.append(asyncio.create_task(record.run(store, tools.database_url, stop=stop)))
+    try:
+        yield
+    finally:
+        stop.set()
+        await asyncio.gather(*roles)
+        await store.close()
+
+
+def hold(
+    cart: str, quantity: int = 1, *, sku: str = "SKU-1", ttl_ms: int = 900_000, place: str = DC
+) -> Hold:
+    lines = [HoldLine(line_id="1", sku=sku, location=place, quantity=quantity)]
+    return Hold(reservation_id=cart, lines=lines, fingerprint=fingerprint(lines), ttl_ms=ttl_ms)
+
+
+def order(cart: str, quantity: int = 1) -> list[Command]:
+    return [hold(cart, quantity), Confirm(reservation_id=cart, order_id=f"order-of-{cart}")]
+
+
+async def contents(redis: Redis) -> dict[str, Any]:
+    """All that Redis keeps of the partition, by kind; what a rebuild may choose is left out."""
+    client: Any = redis
+    stock = await client.hgetall(KEYS.stock)
+    meta = await client.hgetall(KEYS.meta)
+    seen = await client.hgetall(KEYS.seen)
+    return {
+        "levels": {k: v for k, v in stock.items() if b"\x1f" in k},
+        "locations": {
+            k: sorted(msgspec.msgpack.decode(v)) for k, v in stock.items() if b"\x1f" not in k
+        },
+        "reservations": await client.hgetall(KEYS.reservations),
+        "orders": await client.hgetall(KEYS.orders),
+        "deadlines": dict(await client.zrange(KEYS.deadlines, 0, -1, withscores=True)),
+        "seen": set(seen) | set(await client.hgetall(KEYS.seen_before)),
+        "meta": {k: meta.get(k) for k in (b"seq", b"digest", b"time", b"rebuilding")},
+        "feeds": {k: tuple(map(int, v.split(b":"))) for k, v in meta.items() if k[:1] == b"f"},
+        "journal": (await client.xrange(KEYS.journal))[-1:],
+    }
+
+
+async def copy_of(redis: Redis) -> dict[str, bytes]:
+    """The partition's keys, to be put back another day."""
+    kept = {key: await redis.dump(key) for key in KEYS}
+    return {key: blob for key, blob in kept.items() if blob is not None}
+
+
+async def put_back(redis: Redis, copy: dict[str, bytes]) -> None:
+    """Redis as it was when it was copied, at once; connections live on."""
+    async with redis.pipeline(transaction=True) as pipeline:
+        pipeline.delete(*KEYS)
+        for key, blob in copy.items():
+            pipeline.restore(key, 0, blob)
+        await pipeline.execute()
+
+
+async def on_the_fork(redis: Redis, *commands: Command) -> list[Outcome]:
+    """What somebody who knows nothing of the ledger does to this Redis."""
+    client: Any = redis
+    epoch = await client.hget(KEYS.meta, "epoch")
+    script = production_script()
+    await client.script_load(script.source)
+    outcomes: list[Outcome] = []
+    for command in commands:
+        (reply,) = await client.evalsha(
+            script.sha.decode(), len(KEYS), *KEYS, epoch, 0, WINDOW_MS, encode_command(command)
+        )
+        outcomes.append(decode_outcome(reply))
+    return outcomes

@@ -1,0 +1,64 @@
+"""A rebuild in a process of its own, to be killed and frozen: rebuilder.py REDIS DATABASE STAGE.
+
+At the stage it says so, and waits to be killed, or frozen and told to go on.
+"""
+
+import asyncio
+import sys
+from typing import Any
+
+from psycopg_pool import AsyncConnectionPool
+
+from atp_service.ledger import Ledger
+from atp_service.workers import rebuild
+from atp_service.workers.rebuild import Report, Stage
+from atp_service.workers.rebuild.restore import Filling
+
+
+class _Waiter:
+    def __init__(self, stage: str) -> None:
+        self._stage = stage
+
+    def show(self, stage: Stage, report: Report) -> None:
+        if stage == self._stage:
+            print(stage, flush=True)
+            sys.stdin.readline()
+
+
+def _wait_in_the_middle() -> None:
+    """Before orders: levels and reservations are in, nothing else."""
+    orders = Filling._orders
+
+    async def wait_first(filling: Any, of_order: Any) -> None:
+        await filling._fill._send()
+        await filling._fill._send()
+        print("filling", flush=True)
+        sys.stdin.readline()
+        await orders(filling, of_order)
+
+    Filling._orders = wait_first  # type: ignore[assignment,method-assign]
+
+
+async def main(redis_url: str, database_url: str, stage: str) -> None:
+    if stage == "filling":
+        _wait_in_the_middle()
+    async with AsyncConnectionPool(database_url, min_size=1, max_size=4) as pool:
+        ledger = Ledger(pool)
+        facts: Any = None  # there is no NATS here
+        tools = rebuild.Tools(
+            redis_url=redis_url,
+            database_url=database_url,
+            ledger=ledger,
+            facts_on=lambda _: facts,
+            nats=None,
+            stream="",
+            consumer="",
+            window_ms=86_400_000,
+        )
+        report = await rebuild.rebuild(tools, by_hand=True, view=_Waiter(stage))
+        print(report, flush=True)
+        await ledger.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

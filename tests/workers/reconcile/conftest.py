@@ -1,0 +1,36 @@
+"""A stock that is recorded, and whoever compares it."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from psycopg_pool import AsyncConnectionPool
+from redis.asyncio import Redis
+
+from atp_service.ledger import Ledger
+from atp_service.store import Store
+from tests.ledger.conftest import empty_ledger
+from tests.workers.reconcile.trade import Shop, recorded
+
+__all__ = ["empty_ledger"]
+
+
+@pytest.fixture
+def window_ms() -> int:
+    """How long what is closed is remembered."""
+    return 86_400_000
+
+
+@pytest.fixture
+async def shop(
+    redis_url: str, redis: Redis, empty_ledger: str, window_ms: int
+) -> AsyncIterator[Shop]:
+    async with AsyncConnectionPool(empty_ledger, min_size=1, max_size=4, timeout=2.0) as pool:
+        ledger = Ledger(pool)
+        store = Store(redis_url, name="reconcile-test", window_ms=window_ms)
+        try:
+            await store.open(ledger)
+            async with recorded(store, empty_ledger):
+                yield Shop(store, ledger, redis, empty_ledger)
+        finally:
+            await store.close()
+            await ledger.close()

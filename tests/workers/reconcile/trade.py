@@ -1,0 +1,328 @@
+"""What goes on in a shop while it is compared, and how a comparison is asked for."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from itertools import count
+from typing import Any
+
+import msgspec
+import psycopg
+from redis.asyncio import Redis
+
+from atp_service.inventory.commands import (
+    Command,
+    Confirm,
+    Count,
+    Expire,
+    Extend,
+    Fulfil,
+    Hold,
+    HoldLine,
+    Incoming,
+    LineUnits,
+    NoPick,
+    Receipt,
+    Release,
+    Replace,
+    Sale,
+    Shipment,
+    StateChange,
+    TransferReceived,
+    TransferShipped,
+    fingerprint,
+)
+from atp_service.inventory.outcomes import Faulted
+from atp_service.inventory.stock import SEPARATOR
+from atp_service.ledger import Ledger, reconciliations
+from atp_service.ledger.reconciliations import Drift, Reconciliation, Scope
+from atp_service.store import Store
+from atp_service.store.keys import keys_of
+from atp_service.workers import reconcile, record
+
+SECONDS = 30.0
+KEYS = keys_of(0)
+_numbers = count(1)
+
+Kept = dict[str, dict[bytes, Any]]
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _fact() -> dict[str, Any]:
+    return {"source": "wms/dc-1", "event_id": f"event-{next(_numbers)}", "occurred_at_ms": now_ms()}
+
+
+def receipt(sku: str, quantity: int, location: str = "DC-1") -> Receipt:
+    return Receipt(**_fact(), sku=sku, location=location, quantity=quantity)
+
+
+def sale(sku: str, quantity: int = 1, location: str = "DC-1", **names: Any) -> Sale:
+    return Sale(**_fact(), sku=sku, location=location, quantity=quantity, **names)
+
+
+def counted(sku: str, quantity: int, *, moves: int, location: str = "DC-1") -> Count:
+    """A count of a moment ago: nothing has happened since, and what happens now is later."""
+    fact = _fact() | {"occurred_at_ms": now_ms() - 1}
+    return Count(**fact, sku=sku, location=location, quantity=quantity, deltas_after=0, moves=moves)
+
+
+def hold(cart: str, *skus: str, quantity: int = 1, ttl_ms: int = 900_000) -> Hold:
+    lines = _lines(skus, quantity)
+    return Hold(reservation_id=cart, lines=lines, fingerprint=fingerprint(lines), ttl_ms=ttl_ms)
+
+
+def confirm(cart: str, order: str) -> Confirm:
+    return Confirm(reservation_id=cart, order_id=order)
+
+
+def _lines(skus: tuple[str, ...], quantity: int) -> list[HoldLine]:
+    return [
+        HoldLine(line_id=str(place), sku=sku, location="DC-1", quantity=quantity)
+        for place, sku in enumerate(skus, 1)
+    ]
+
+
+class Shop:
+    """A stock whose journal is being recorded."""
+
+    def __init__(self, store: Store, ledger: Ledger, redis: Redis, database_url: str) -> None:
+        self.store = store
+        self.ledger = ledger
+        self.redis = redis
+        self.database_url = database_url
+
+    async def do(self, *commands: Command) -> None:
+        """Done, and in the ledger."""
+        outcomes = await self.store.apply_all(commands)
+        assert not any(isinstance(outcome, Faulted) for outcome in outcomes), outcomes
+        await self.ledger.wait_for(self.store.epoch, await self.store.last_seq(), SECONDS)
+
+    async def reconcile(self, *, repair: bool = True, scope: Scope | None = None) -> Reconciliation:
+        """A run, over when this returns."""
+        asked = await reconciliations.request(
+            self.ledger, scope or Scope(), repair=repair, asked_by="test"
+        )
+        async with reconciliations.lease(self.database_url) as lease:
+            assert lease is not None
+            await reconcile.work_off(self.store, self.ledger, lease, asyncio.Event())
+        run = await reconciliations.get(self.ledger, asked.id)
+        assert run is not None
+        return run
+
+    async def drift(self, *, repair: bool = True) -> list[Drift]:
+        """What a run has found; it has come to its end."""
+        run = await self.reconcile(repair=repair)
+        assert run.status == "done", run.report
+        assert run.report.drift_total == len(run.report.drift)
+        return run.report.drift
+
+    async def kept(self) -> Kept:
+        """All that Redis keeps of the stock."""
+        hashes: list[tuple[str, str]] = [
+            ("stock", KEYS.stock),
+            ("reservations", KEYS.reservations),
+            ("orders", KEYS.orders),
+        ]
+        kept: Kept = {kind: await self.redis.hgetall(key) for kind, key in hashes}  # type: ignore[misc]  # bytes here
+        members: Any = await self.redis.zrange(KEYS.deadlines, 0, -1, withscores=True)
+        return kept | {"deadlines": dict(members)}
+
+    async def value(self, key: str, name: str) -> bytes:
+        """What Redis keeps under a name."""
+        value: Any = await self.redis.hget(key, name)
+        assert isinstance(value, bytes), f"nothing under {name}"
+        return value
+
+    def asked(self, query: str) -> list[tuple[Any, ...]]:
+        """Rows from the ledger."""
+        with psycopg.connect(self.database_url) as connection:
+            return connection.execute(query.encode()).fetchall()
+
+
+def changed(before: Kept, after: Kept) -> dict[str, set[bytes]]:
+    """The names whose values are not what they were."""
+    found = {
+        kind: {
+            name
+            for name in before[kind].keys() | after[kind].keys()
+            if before[kind].get(name) != after[kind].get(name)
+        }
+        for kind in before
+    }
+    return {kind: names for kind, names in found.items() if names}
+
+
+def level_name(sku: str, location: str = "DC-1") -> str:
+    return f"{sku}{SEPARATOR}{location}"
+
+
+@asynccontextmanager
+async def recorded(store: Store, database_url: str) -> AsyncIterator[None]:
+    """The recorder runs."""
+    stop = asyncio.Event()
+    recorder = asyncio.create_task(record.run(store, database_url, stop=stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await recorder
+
+
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = SECONDS) -> None:
+    deadline = time.monotonic() + seconds
+    while not await condition():
+        assert time.monotonic() < deadline, "not within the time"
+        await asyncio.sleep(0.02)
+
+
+async def assorted(shop: Shop, skus: int = 5) -> None:
+    """Some of everything that can be kept: open and closed, early, expected and set apart."""
+    names = [f"SKU-{number}" for number in range(skus)]
+    await shop.do(*[receipt(sku, 1_000) for sku in names])
+    await shop.do(
+        receipt("SKU-0", 10, "STORE-1"),
+        hold("cart-held", "SKU-0", "SKU-1", quantity=2),
+        hold("cart-confirmed", "SKU-0", "SKU-2", quantity=3),
+        confirm("cart-confirmed", "order-confirmed"),
+        hold("cart-second", "SKU-3"),
+        confirm("cart-second", "order-confirmed"),
+        hold("cart-fulfilled", "SKU-1"),
+        confirm("cart-fulfilled", "order-fulfilled"),
+        Fulfil(reservation_id="cart-fulfilled"),
+        hold("cart-released", "SKU-2"),
+        Release(reservation_id="cart-released"),
+        sale("SKU-3", order_id="order-early"),
+        StateChange(
+            **_fact(),
+            sku="SKU-4",
+            location="DC-1",
+            quantity=3,
+            from_state="sellable",
+            to_state="damaged",
+        ),
+        Incoming(**_fact(), sku="SKU-4", location="DC-1", quantity=40, document="PO-1"),
+    )
+
+
+class Traffic:
+    """Holds, confirms, releases, sales, lapses and all the rest, from many hands at once."""
+
+    def __init__(self, shop: Shop, skus: list[str], seed: int) -> None:
+        self._shop = shop
+        self._skus = skus
+        self._random = random.Random(seed)  # a shop, not a secret
+        self.commands = 0
+
+    @asynccontextmanager
+    async def going_on(self, hands: int = 4) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(self._trade()) for _ in range(hands)]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            for task in tasks:
+                with suppress(asyncio.CancelledError):
+                    await task
+
+    async def _trade(self) -> None:
+        while True:
+            commands = [c for _ in range(8) for c in self._some()]
+            # Each hand waits for the ledger: the recorder has to share one core with all of them.
+            await self._shop.do(*commands)
+            self.commands += len(commands)
+
+    def _some(self) -> Iterator[Command]:
+        chance, sku = self._random, self._random.choice(self._skus)
+        skus = tuple(chance.sample(self._skus, chance.randint(1, 3)))
+        number = next(_numbers)
+        cart, order, line = f"cart-{number}", f"order-{number}", LineUnits(line_id="1", quantity=1)
+        early = chance.random() < 0.1
+        if early:
+            yield sale(skus[0], order_id=order)
+        yield hold(cart, *skus, quantity=2, ttl_ms=chance.choice([1, 200, 60_000]))
+        match chance.randrange(12):
+            case 0:
+                yield Release(reservation_id=cart)
+            case 1:
+                yield Release(reservation_id=cart, lines=[line])
+            case 2:
+                lines = _lines(skus, 3)
+                yield Replace(
+                    reservation_id=cart,
+                    lines=lines,
+                    fingerprint=fingerprint(lines),
+                    ttl_ms=chance.choice([1, 60_000]),
+                )
+            case 3:
+                yield Extend(reservation_id=cart, ttl_ms=chance.choice([1, 60_000]))
+            case 4 | 5 | 6 | 7:
+                yield confirm(cart, order)
+                match chance.randrange(6):
+                    case 0:
+                        yield Fulfil(reservation_id=cart)
+                    case 1:
+                        yield Fulfil(reservation_id=cart, lines=[line], location="STORE-1")
+                    case 2:
+                        yield Release(reservation_id=cart)
+                    case 3:
+                        yield Shipment(
+                            **_fact(),
+                            sku=skus[0],
+                            location=chance.choice(["DC-1", "STORE-1"]),
+                            quantity=chance.randint(1, 4),
+                            order_id=order,
+                            shipment_id=f"shipment-{number}",
+                        )
+                    case 4:
+                        yield NoPick(
+                            reservation_id=cart,
+                            line_id="1",
+                            quantity=1,
+                            reason=chance.choice(["not_in_stock", "damaged"]),
+                        )
+            case 8:
+                yield sale(skus[0], 2, reservation_id=cart)
+            case 9:
+                # The same id again once it is forgotten, and one order of many carts.
+                again = f"again-{chance.randrange(20)}"
+                yield hold(again, sku, ttl_ms=chance.choice([1, 300]))
+                yield confirm(again, f"together-{chance.randrange(5)}")
+                yield Release(reservation_id=again)
+            case 10:
+                yield sale(sku, order_id=f"nobody-confirms-{chance.randrange(50)}")
+        match chance.randrange(10):
+            case 0:
+                yield receipt(sku, chance.randint(1, 50))
+            case 1:
+                yield sale(sku, chance.randint(1, 3))
+            case 2:
+                yield receipt(f"new-{number}", 5, chance.choice(["DC-1", "STORE-1"]))
+            case 3:
+                document = f"transfer-{number}"
+                yield TransferShipped(
+                    **_fact(),
+                    sku=sku,
+                    from_location="DC-1",
+                    to_location="STORE-1",
+                    quantity=2,
+                    document=document,
+                )
+                yield TransferReceived(
+                    **_fact(), sku=sku, to_location="STORE-1", quantity=2, document=document
+                )
+            case 4:
+                yield Count(
+                    **_fact(), sku=sku, location="STORE-1", quantity=7, deltas_after=0, moves=1
+                )
+            case 5:
+                yield Expire(limit=50)
+
+
+def decoded(image: bytes) -> Any:
+    return msgspec.msgpack.decode(image)

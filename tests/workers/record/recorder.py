@@ -1,0 +1,21 @@
+"""A recorder in a process of its own, to be killed and frozen: recorder.py REDIS DATABASE."""
+
+import asyncio
+import sys
+
+from psycopg_pool import AsyncConnectionPool
+
+from atp_service.ledger import Ledger
+from atp_service.store import Store
+from atp_service.workers import record
+
+
+async def main(redis_url: str, database_url: str) -> None:
+    async with AsyncConnectionPool(database_url, min_size=1, max_size=2) as pool:
+        store = Store(redis_url, name="recorder")
+        await store.open(Ledger(pool))
+        await record.run(store, database_url, stop=asyncio.Event())
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

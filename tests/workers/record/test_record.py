@@ -1,0 +1,242 @@
+"""What cannot happen: an entry that is lost, or recorded twice, whatever dies, freezes or forks."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg_pool import AsyncConnectionPool
+from redis.asyncio import Redis
+
+from atp_service.embedded.postgres import OWNER, SERVICE, Postgres
+from atp_service.embedded.servers import running, socket_folder
+from atp_service.ledger import Batch, Ledger, Unavailable, lease, migrate
+from atp_service.metrics import REGISTRY
+from atp_service.store import Fenced, Store
+from tests.workers.record.trade import a_day, assert_recorded_once, recording, sale, until
+
+JOURNAL = "{0}journal"
+BACKENDS = """
+SELECT pid
+FROM pg_locks
+JOIN pg_database ON pg_database.oid = database
+WHERE locktype = 'advisory' AND granted AND datname = current_database()
+"""
+
+
+async def recorded(ledger: Ledger, stock: Store) -> None:
+    await ledger.wait_for(stock.epoch, await stock.last_seq(), 30.0)
+
+
+async def trimmed(redis: "Redis") -> None:
+    async def one_left() -> bool:
+        return int(await redis.xlen(JOURNAL)) == 1
+
+    await until(one_left)
+
+
+@contextmanager
+def process(redis_url: str, database_url: str) -> Iterator[subprocess.Popen[bytes]]:
+    script = Path(__file__).with_name("recorder.py")
+    recorder = subprocess.Popen(
+        [sys.executable, script, redis_url, database_url],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield recorder
+    finally:
+        recorder.kill()
+        recorder.wait()
+
+
+def holder(superuser_url: str) -> int | None:
+    """The backend that has the lease."""
+    with psycopg.connect(superuser_url) as connection:
+        row = connection.execute(BACKENDS).fetchone()
+    return row[0] if row else None
+
+
+async def test_everything_that_happens_is_recorded_once_and_the_journal_lets_go_of_it(
+    stock: Store, ledger: Ledger, empty_ledger: str, redis: "Redis"
+) -> None:
+    async with recording(stock, empty_ledger):
+        for _ in range(3):
+            await stock.apply_all(a_day(500))
+            await recorded(ledger, stock)
+        await trimmed(redis)
+    await assert_recorded_once(stock, empty_ledger)
+
+
+async def test_a_backlog_is_recorded_in_many_transactions(
+    stock: Store, ledger: Ledger, empty_ledger: str
+) -> None:
+    await stock.apply_all(a_day(5_000))
+    async with recording(stock, empty_ledger):
+        await recorded(ledger, stock)
+    await assert_recorded_once(stock, empty_ledger)
+
+
+async def test_a_crash_between_commit_and_trim_changes_nothing(
+    stock: Store, ledger: Ledger, empty_ledger: str, redis: "Redis"
+) -> None:
+    await stock.apply_all(a_day(100))
+    async with lease(empty_ledger, 0) as appender:
+        assert appender is not None
+        batch = Batch(0, appender.position)
+        for entry in await stock.journal(0, 60):
+            batch.add(entry)
+        await appender.append(batch)  # and no trim: the recorder has died here
+    assert await redis.xlen(JOURNAL) == 100
+    async with recording(stock, empty_ledger):
+        await recorded(ledger, stock)
+        await trimmed(redis)
+    await assert_recorded_once(stock, empty_ledger)
+
+
+async def test_recorders_killed_in_mid_work_neither_lose_nor_repeat(
+    stock: Store, ledger: Ledger, empty_ledger: str, redis_url: str
+) -> None:
+    for _ in range(3):
+        position = await ledger.position()
+        assert position is not None
+        await stock.apply_all(a_day(3_000))
+        with process(redis_url, empty_ledger) as recorder:
+            await ledger.wait_for(1, position.seq + 1, 30.0)
+            recorder.kill()
+    async with recording(stock, empty_ledger):
+        await recorded(ledger, stock)
+    await assert_recorded_once(stock, empty_ledger)
+
+
+async def test_of_two_recorders_one_works_and_the_other_takes_over(
+    stock: Store, ledger: Ledger, empty_ledger: str, redis_url: str
+) -> None:
+    with process(redis_url, empty_ledger) as first, process(redis_url, empty_ledger):
+        await stock.apply_all(a_day(200))
+        await recorded(ledger, stock)
+        first.kill()
+        await stock.apply_all(a_day(200))
+        await recorded(ledger, stock)
+    await assert_recorded_once(stock, empty_ledger)
+
+
+async def test_a_frozen_recorder_loses_the_lease_and_does_no_harm_when_it_goes_on(
+    stock: Store, ledger: Ledger, empty_ledger: str, redis_url: str, superuser_url: str
+) -> None:
+    with process(redis_url, empty_ledger) as frozen:
+        await stock.apply_all(a_day(200))
+        await recorded(ledger, stock)
+        os.kill(frozen.pid, signal.SIGSTOP)
+        before = holder(superuser_url)
+        await stock.apply_all(a_day(200))
+        with process(redis_url, empty_ledger) as second:
+            # Nobody has to be awake: Postgres ends the session that has fallen silent.
+            await recorded(ledger, stock)
+            assert holder(superuser_url) not in (None, before)
+            os.kill(frozen.pid, signal.SIGCONT)
+            await stock.apply_all(a_day(200))
+            await recorded(ledger, stock)
+            second.kill()
+            await stock.apply_all(a_day(200))
+            await recorded(ledger, stock)  # by the one that was frozen
+    await assert_recorded_once(stock, empty_ledger)
+
+
+async def test_on_a_journal_that_leaves_the_ledger_nobody_promises_and_it_is_not_recorded(
+    stock: Store, ledger: Ledger, empty_ledger: str, redis: "Redis"
+) -> None:
+    async with recording(stock, empty_ledger):
+        await stock.apply_all(a_day(20))
+        await recorded(ledger, stock)
+        before = await ledger.position()
+        assert before is not None
+        # Another past: its next entry was written on top of something the ledger never saw.
+        await redis.hset("{0}meta", "digest", "0" * 40)
+        await stock.apply_all([sale("SKU-1"), sale("SKU-1")])
+
+        async def noticed() -> bool:
+            return _forked() == 1.0
+
+        await until(noticed)
+        with pytest.raises(Fenced, match="fenced"):
+            await stock.apply(sale("SKU-1"))
+    assert await ledger.position() == before
+    assert await redis.xlen(JOURNAL) == 3
+
+
+async def test_another_journal_of_the_same_length_is_not_recorded(
+    stock: Store, ledger: Ledger, empty_ledger: str, redis: "Redis"
+) -> None:
+    async with recording(stock, empty_ledger):
+        await stock.apply_all(a_day(20))
+        await recorded(ledger, stock)
+        await trimmed(redis)
+    before = await ledger.position()
+    ((message, fields),) = await redis.execute_command("XRANGE", JOURNAL, "-", "+")  # type: ignore[no-untyped-call]
+    await redis.delete(JOURNAL)
+    another = [part for pair in (fields | {b"d": b"0" * 40}).items() for part in pair]
+    await redis.execute_command("XADD", JOURNAL, message, *another)  # type: ignore[no-untyped-call]
+    async with recording(stock, empty_ledger):
+
+        async def noticed() -> bool:
+            return _forked() == 1.0
+
+        await until(noticed)
+    assert await ledger.position() == before
+
+
+def _forked() -> float | None:
+    return REGISTRY.get_sample_value("atp_journal_forked")
+
+
+async def test_postgres_goes_and_comes_back_and_the_backlog_drains_by_itself(
+    redis_url: str, tmp_path: Path, redis: "Redis"
+) -> None:
+    server = Postgres(tmp_path, socket_folder(tmp_path))
+    with running([server]) as (kept,):
+        url = server.url(SERVICE)
+        migrate(server.url(OWNER), SERVICE)
+        pool: AsyncConnectionPool[Any] = AsyncConnectionPool(url, open=False, timeout=1.0)
+        await pool.open()
+        ledger = Ledger(pool)
+        stock = Store(redis_url, name="test")
+        await stock.open(ledger)
+        selling = asyncio.Event()
+
+        async def sell() -> None:
+            while not selling.is_set():
+                await stock.apply_all(a_day(40))
+                await asyncio.sleep(0.01)
+
+        async with recording(stock, url):
+            shop = asyncio.create_task(sell())
+            try:
+                for _ in range(2):
+                    await ledger.wait_for(1, await stock.last_seq() + 100, 30.0)
+                    kept.stop()
+                    reached = await stock.last_seq()
+
+                    async def sold_on(reached: int = reached) -> bool:
+                        return await stock.last_seq() > reached + 500
+
+                    await until(sold_on)
+                    with pytest.raises(Unavailable):
+                        await ledger.position()
+                    kept.child = server.start()
+            finally:
+                selling.set()
+                await shop
+            await recorded(ledger, stock)
+            await trimmed(redis)
+        await assert_recorded_once(stock, url)
+        await ledger.close()
+        await stock.close()
+        await pool.close()

@@ -1,0 +1,118 @@
+"""Stock that moves, and what the ledger must say of it afterwards."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from hashlib import sha256
+from itertools import count
+
+import msgspec
+import psycopg
+
+from atp_service.inventory.commands import Command, Confirm, Hold, HoldLine, Receipt, Sale
+from atp_service.inventory.commands import fingerprint as fingerprint_of
+from atp_service.inventory.journal import Entry, decode_head
+from atp_service.ledger.position import GENESIS
+from atp_service.ledger.write.batch import entry_values
+from atp_service.store import Store
+from atp_service.workers import record
+
+SECONDS = 30.0
+_number = count(1)
+_decode_images = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
+
+
+def receipt(sku: str, quantity: int) -> Receipt:
+    number = next(_number)
+    return Receipt(
+        source="wms/dc-1",
+        event_id=f"receipt-{number}",
+        occurred_at_ms=1_764_000_000_000 + number,
+        sku=sku,
+        location="DC-1",
+        quantity=quantity,
+    )
+
+
+def sale(sku: str, quantity: int = 1) -> Sale:
+    number = next(_number)
+    return Sale(
+        source="pos/store-1",
+        event_id=f"sale-{number}",
+        occurred_at_ms=1_764_000_000_000 + number,
+        sku=sku,
+        location="DC-1",
+        quantity=quantity,
+    )
+
+
+def order(sku: str, quantity: int = 1) -> list[Command]:
+    """A hold and its confirm."""
+    cart = f"cart-{next(_number)}"
+    lines = [HoldLine(line_id="1", sku=sku, location="DC-1", quantity=quantity)]
+    hold = Hold(reservation_id=cart, lines=lines, fingerprint=fingerprint_of(lines), ttl_ms=900_000)
+    return [hold, Confirm(reservation_id=cart, order_id=f"order-of-{cart}")]
+
+
+def a_day(entries: int) -> Sequence[Command]:
+    """Sales, receipts and orders over a few SKUs: `entries` commands that each leave an entry."""
+    commands: list[Command] = [receipt(f"SKU-{n}", 1_000_000) for n in range(5)]
+    while len(commands) < entries:
+        sku = f"SKU-{len(commands) % 5}"
+        commands += [sale(sku, 2), receipt(sku, 3), *order(sku)]
+    return commands[:entries]
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not await condition():
+        assert time.monotonic() < deadline, "not within the time"
+        await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def recording(store: Store, database_url: str) -> AsyncIterator[None]:
+    stop = asyncio.Event()
+    recorder = asyncio.create_task(record.run(store, database_url, stop=stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await recorder
+
+
+async def assert_recorded_once(stock: Store, database_url: str) -> None:
+    """The ledger has all that happened, once and in order, and says what Redis says."""
+    last = await stock.last_seq()
+    async with await psycopg.AsyncConnection.connect(database_url) as connection:
+        cursor = await connection.execute(
+            "SELECT seq, command, head, digest, images, chain FROM entries ORDER BY seq"
+        )
+        digest, chain, seq = "", GENESIS, 0
+        async for seq_of, command, head, digest_of, images, chain_of in cursor:
+            entry = Entry(seq_of, command, head, digest_of, _decode_images(images))
+            assert entry.seq == seq + 1
+            assert entry.digest_after(digest) == entry.digest
+            chain = sha256(chain + entry_values(0, entry, decode_head(entry.head))).digest()
+            assert chain == chain_of
+            digest, seq = entry.digest, entry.seq
+        assert seq == last
+        cursor = await connection.execute(
+            "SELECT sku, location, on_hand, reserved, allocated, version FROM levels"
+        )
+        recorded = {(row[0], row[1]): tuple(row[2:]) for row in await cursor.fetchall()}
+        cursor = await connection.execute(
+            """
+            SELECT sku, location, sum(on_hand_delta)::bigint, count(*), max(version)
+            FROM movements
+            GROUP BY sku, location
+            """
+        )
+        moved = {(row[0], row[1]): tuple(row[2:]) for row in await cursor.fetchall()}
+    for (pair, told), level in zip(
+        recorded.items(), await stock.levels(list(recorded)), strict=True
+    ):
+        assert level is not None
+        assert told == (level.on_hand, level.reserved, level.allocated, level.version)
+        assert moved[pair] == (level.on_hand, level.version, level.version)
