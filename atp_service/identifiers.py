@@ -1,7 +1,7 @@
 """What a well-formed id, text or quantity is, everywhere at the edges (api.md, first paragraph)."""
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -35,6 +35,20 @@ Text = Annotated[
 ]
 Quantity = Annotated[
     int, Meta(ge=1, le=1_000_000_000, description="units, in the SKU's base unit", examples=[2])
+]
+
+# Why a line may not be promised; the script has the order in which reasons win. `unasked`: master
+# data is away, so that the SKU and location are known only if they have a level.
+Refusal = Literal[
+    "unknown_sku",
+    "unknown_location",
+    "unasked",
+    "unknown_channel",
+    "unasked_channel",
+    "sku",
+    "inactive",
+    "closed",
+    "channel",
 ]
 
 _FOUR_FIELDS = r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"

@@ -31,6 +31,7 @@ from atp_service.api.problems import Refused, invalid
 from atp_service.api.request_decoding import body_reader, converted, query_of
 from atp_service.api.responses import Answer, Timestamp, timestamp
 from atp_service.catalog import Catalog, Feed, Location
+from atp_service.catalog.policy import location_refusal
 from atp_service.identifiers import Id, LocationId
 from atp_service.inventory.stock import StockLevel
 from atp_service.store import FeedSeen, Store, Unreadable
@@ -261,7 +262,7 @@ class _View:
         described = self._catalog.locations.get(location)
         refusal = "unknown" if location in self._nowhere else None
         place = self._places[location] = _Place(
-            refusal if described is None else described.refusal(self._channel),
+            refusal if described is None else location_refusal(described, self._channel),
             encode([self._age(feed) for feed in self._catalog.feeds_of(location)]),
         )
         return place

@@ -1,21 +1,14 @@
 """A channel that a call names, and that memory doesn't have."""
 
 from atp_service.api.problems import Refused, problem
-from atp_service.catalog import Catalog, Unavailable
+from atp_service.catalog import Catalog
+from atp_service.catalog.resolve import is_channel_known
 
 
 async def find_channel(catalog: Catalog, channel: str, *, auto_create: bool) -> None:
-    """Looks for a channel that is only read about.
-
-    It is not created, since it may be mistyped: where channels create themselves it just has no
-    policy yet, else it is refused.
-    """
-    asked = await catalog.look_again(channels=[channel])
-    if channel in catalog.channels or auto_create:
-        return
-    if not asked:
-        raise Unavailable(f"channel {channel} can't be looked for")
-    raise Refused(problem("unknown-channel", f"{channel} is not known.", channel=channel))
+    """Refuses a channel that is only read about, if it is not known."""
+    if not await is_channel_known(catalog, channel, auto_create=auto_create):
+        raise Refused(problem("unknown-channel", f"{channel} is not known.", channel=channel))
 
 
 async def sell_on(catalog: Catalog, channel: str, *, auto_create: bool) -> None:

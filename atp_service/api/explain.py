@@ -21,6 +21,7 @@ from atp_service.api.request_decoding import converted
 from atp_service.api.responses import Answer, Timestamp, timestamp
 from atp_service.api.wait_recorded import recorded_now
 from atp_service.catalog import Catalog, Channel, Location, Sku, Unavailable
+from atp_service.catalog.policy import location_refusal
 from atp_service.identifiers import Id, LocationId
 from atp_service.inventory.stock import StockLevel
 from atp_service.ledger import Ledger
@@ -134,7 +135,7 @@ class _Scene(Struct, frozen=True):
         if self.place is None:
             return None
         described = self.place.record
-        reason = "unknown" if described is None else described.refusal(channel)
+        reason = "unknown" if described is None else location_refusal(described, channel)
         return None if reason is None else _Refusal("location_unavailable", reason, self.place)
 
 

@@ -78,14 +78,6 @@ class Location(Record, frozen=True, kw_only=True):
         if (self.lat is None) != (self.lon is None):
             yield ("/lat" if self.lat is None else "/lon"), "lat and lon come together"
 
-    def refusal(self, channel: str) -> str | None:
-        """Why it doesn't sell on the channel; None where it does."""
-        if self.status != "active":
-            return self.status
-        if channel and self.channels is not None and channel not in self.channels:
-            return "channel"
-        return None
-
 
 class Component(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a kit is made of."""

@@ -30,6 +30,7 @@ from atp_service.api.reservations.requests import (
 from atp_service.api.responses import Answer, Call
 from atp_service.catalog import Catalog
 from atp_service.catalog import Unavailable as MasterDataUnavailable
+from atp_service.catalog.policy import location_refusal
 from atp_service.inventory.commands import (
     Command,
     Confirm,
@@ -303,7 +304,7 @@ class Reservations:
         closed = []
         for line in lines:
             location = self._catalog.locations.get(line.location)
-            reason = location and location.refusal(channel)
+            reason = location_refusal(location, channel)
             if reason:
                 closed.append(ProblemLine(line.line_id, line.sku, line.location, reason))
         return closed
