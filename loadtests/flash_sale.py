@@ -23,7 +23,7 @@ from random import Random
 from typing import Any
 
 import gevent  # type: ignore[import-untyped]
-import httpx
+import httpx2
 from locust import FastHttpUser, LoadTestShape, constant_pacing, constant_throughput, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
@@ -39,7 +39,7 @@ from atp_service.rehearse.schedule import multiple_at, phase_at
 from atp_service.rehearse.seeding import seed
 
 log = logging.getLogger("flash-sale")
-logging.getLogger("httpx").setLevel(logging.WARNING)  # each request a line
+logging.getLogger("httpx2").setLevel(logging.WARNING)  # each request a line
 
 HOST = "http://127.0.0.1:8080"
 _LATER = frozenset({0, 429, 500, 502, 503, 504})
@@ -114,7 +114,7 @@ def _seed(environment: Environment, **_: Any) -> None:
     options.sale_run = run_name(time.time_ns() // 1_000_000)
     try:
         sale = _sale(environment)
-        with httpx.Client(base_url=environment.host or HOST, timeout=30) as http:
+        with httpx2.Client(base_url=environment.host or HOST, timeout=30) as http:
             seed(http, sale.scenario, sale.goods, datetime.now(UTC))
         sale.began = time.monotonic()
     except CannotRehearse as error:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import psycopg
 import pytest
 from nats.aio.client import Client
@@ -26,7 +26,7 @@ class Instance:
         self.log = log
         self._running: list[subprocess.Popen[bytes]] = []
         address = f"http://127.0.0.1:{environment['ATP_PORT']}"
-        self.http = httpx.Client(base_url=address, timeout=10)
+        self.http = httpx2.Client(base_url=address, timeout=10)
 
     def start(self, *command: str) -> subprocess.Popen[bytes]:
         """`atp` with these words; what it says goes to the log."""
@@ -50,7 +50,7 @@ class Instance:
     def _ready(self) -> bool:
         try:
             return self.http.get("/health/ready").status_code == 200
-        except httpx.TransportError:
+        except httpx2.TransportError:
             return False
 
     def recorded(self, query: str) -> list[tuple[Any, ...]]:

@@ -23,13 +23,13 @@ json_option = click.option(
 def ask(api: str | None, path: str, query: dict[str, str] | None = None) -> dict[str, Any]:
     """The answer to a GET. Ends the command with 1 where there is no such thing, with 2 where the
     question can't be asked or nobody can answer it now."""
-    import httpx
+    import httpx2
 
     url = api or _url(settings_here(os.environ))
     try:
-        answer = httpx.get(f"{url.rstrip('/')}{path}", params=query, timeout=_PATIENCE_SECONDS)
+        answer = httpx2.get(f"{url.rstrip('/')}{path}", params=query, timeout=_PATIENCE_SECONDS)
         document: dict[str, Any] = answer.json()
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as fault:
+    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as fault:
         raise SettingsError(
             f"No API answers at {url}: {str(fault) or type(fault).__name__}\n"
             "Start one with `atp up` or `atp serve`, name another with --api, or set ATP_DATA to\n"
@@ -38,7 +38,7 @@ def ask(api: str | None, path: str, query: dict[str, str] | None = None) -> dict
     if answer.is_success:
         return document
     click.echo(f"atp: {_why(document, query or {}) or answer.status_code}", err=True)
-    sys.exit(1 if answer.status_code == httpx.codes.NOT_FOUND else 2)
+    sys.exit(1 if answer.status_code == httpx2.codes.NOT_FOUND else 2)
 
 
 def _why(document: dict[str, Any], query: dict[str, str]) -> str:

@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 import msgspec
-import stamina
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
+
+from atp_service.demo.retry import retried
 
 AWAY = (NatsError, TimeoutError, OSError)
 
@@ -45,16 +46,10 @@ class Feeds:
         }
         payload = msgspec.json.encode(event)
         kind, _, rest = feed.partition("/")
-        # Sent again with the same ids: whichever of them arrives counts once.
-        async for attempt in stamina.retry_context(
-            on=AWAY, attempts=None, timeout=None, wait_max=2
-        ):
-            with attempt:
-                await self._jetstream.publish(
-                    f"atp.events.{kind}.{rest or kind}",
-                    payload,
-                    headers={"Nats-Msg-Id": f"{feed}:{event_id}"},
-                )
+        subject = f"atp.events.{kind}.{rest or kind}"
+        headers = {"Nats-Msg-Id": f"{feed}:{event_id}"}
+        # Every attempt carries the same ids: whichever of them arrives counts once.
+        await retried(lambda: self._jetstream.publish(subject, payload, headers=headers), on=AWAY)
 
 
 def written(moment: datetime) -> str:

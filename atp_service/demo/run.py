@@ -4,9 +4,8 @@ import asyncio
 from collections.abc import Callable
 from datetime import datetime
 
-import httpx
+import httpx2
 import nats
-import stamina
 import structlog
 
 from atp_service.demo import opening
@@ -37,13 +36,11 @@ async def trade(
     The seed decides what everybody does; the time of the start makes the ids, so no two starts
     share one.
     """
-    # Everybody asks again when the service is away; not each of them has to say so.
-    stamina.instrumentation.set_on_retry_hooks([])
     run = f"{int(clock().timestamp() * 1000):x}"
     pauses = Pauses(closing, speed)
     client = await nats.connect(nats_url, name="demo", max_reconnect_attempts=-1)
     try:
-        async with httpx.AsyncClient(base_url=api_url, timeout=10) as http:
+        async with httpx2.AsyncClient(base_url=api_url, timeout=10) as http:
             service, feeds = Service(http), Feeds(client, run, clock)
             day = asyncio.create_task(_day(service, feeds, seed, run, pauses))
             closed = asyncio.create_task(closing.wait())

@@ -3,33 +3,33 @@
 from collections.abc import Sequence
 from typing import Any
 
-import httpx
-import stamina
+import httpx2
+
+from atp_service.demo.retry import retried
 
 _LATER = frozenset({429, 500, 502, 503, 504})
 
 
 class Away(Exception):
-    """The service answered that it can't now; asking again is safe."""
+    """The service can't answer now; a retry is safe."""
 
 
 class Service:
-    """Answers come back whatever their status, except those that only say to ask again."""
+    """Returns answers of any status but those that only ask for a retry."""
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
+    def __init__(self, client: httpx2.AsyncClient) -> None:
         self._client = client
 
-    async def call(self, method: str, path: str, body: object = None) -> httpx.Response:
-        """One call, for as long as it takes until somebody answers it."""
-        async for attempt in stamina.retry_context(
-            on=(httpx.TransportError, Away), attempts=None, timeout=None, wait_max=2
-        ):
-            with attempt:
-                answer = await self._client.request(method, path, json=body)
-                if answer.status_code in _LATER:
-                    raise Away(f"{method} {path}: {answer.status_code}")
-                return answer
-        raise AssertionError("stamina stops only with an answer")
+    async def call(self, method: str, path: str, body: object = None) -> httpx2.Response:
+        """The answer to one call, however long the service is away."""
+
+        async def attempt() -> httpx2.Response:
+            answer = await self._client.request(method, path, json=body)
+            if answer.status_code in _LATER:
+                raise Away(f"{method} {path}: {answer.status_code}")
+            return answer
+
+        return await retried(attempt, on=(httpx2.TransportError, Away))
 
     async def levels(self, skus: Sequence[str], channel: str = "web") -> list[dict[str, Any]]:
         """The items of an availability answer, in the order asked."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen
 from typing import IO
 
-import httpx
+import httpx2
 import msgspec
 from msgspec import Struct
 
@@ -65,7 +65,7 @@ def rehearse(
     reader = LedgerReader(target.database_url)
     after_seq = reader.last_seq()
     ours = goods(scenario, run_name(time.time_ns() // 1_000_000))
-    with httpx.Client(base_url=target.url, timeout=30) as http:
+    with httpx2.Client(base_url=target.url, timeout=30) as http:
         view.tell(f"stocking {len(ours.skus)} SKUs at {target.url}")
         received = seed(http, scenario, ours, datetime.now(UTC))
         plan = Plan(
@@ -199,7 +199,7 @@ def _told(event_id: str, ours: Goods) -> Call:
     )
 
 
-def _redis_findings(http: httpx.Client, reader: LedgerReader, ours: Goods) -> list[Finding]:
+def _redis_findings(http: httpx2.Client, reader: LedgerReader, ours: Goods) -> list[Finding]:
     """Levels where what the service has in Redis isn't what the ledger had at that version.
 
     Holds lapse meanwhile: an entry that isn't recorded yet is waited for.
@@ -216,7 +216,7 @@ def _redis_findings(http: httpx.Client, reader: LedgerReader, ours: Goods) -> li
             return findings
 
 
-def _served(http: httpx.Client, ours: Goods) -> tuple[dict[Place, Numbers], dict[Place, int]]:
+def _served(http: httpx2.Client, ours: Goods) -> tuple[dict[Place, Numbers], dict[Place, int]]:
     """Each level as it is in Redis, and its version."""
     numbers: dict[Place, Numbers] = {}
     versions: dict[Place, int] = {}

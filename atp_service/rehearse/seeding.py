@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-import httpx
+import httpx2
 
 from atp_service.rehearse.calls import event
 from atp_service.rehearse.errors import CannotRehearse
@@ -17,7 +17,7 @@ _PATIENCE_SECONDS = 30.0
 _AGAIN_SECONDS = 0.3
 
 
-def seed(http: httpx.Client, scenario: Scenario, goods: Goods, now: datetime) -> dict[str, int]:
+def seed(http: httpx2.Client, scenario: Scenario, goods: Goods, now: datetime) -> dict[str, int]:
     """Describe the goods and receive them; the units per SKU that the shop was told it has.
 
     Raises CannotRehearse where the service won't have them.
@@ -50,7 +50,7 @@ def seed(http: httpx.Client, scenario: Scenario, goods: Goods, now: datetime) ->
     return units
 
 
-def mark(http: httpx.Client, goods: Goods, number: int, now: datetime) -> tuple[str, str]:
+def mark(http: httpx2.Client, goods: Goods, number: int, now: datetime) -> tuple[str, str]:
     """One more fact, whose entry in the ledger says that all before it are there too; its key."""
     written = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     data = {"sku": goods.everyday[0], "location": goods.store, "quantity": 1}
@@ -59,25 +59,25 @@ def mark(http: httpx.Client, goods: Goods, number: int, now: datetime) -> tuple[
     return key
 
 
-def _receive(http: httpx.Client, events: Sequence[dict[str, Any]]) -> None:
+def _receive(http: httpx2.Client, events: Sequence[dict[str, Any]]) -> None:
     answer = called(http, "POST", "/v1/stock-events", list(events))
     statuses = {result["status"] for result in answer.json()["results"]}
     if not statuses <= {"applied", "duplicate"}:
         raise CannotRehearse(f"the service did not take the stock in: {', '.join(statuses)}")
 
 
-def _put(http: httpx.Client, path: str, body: dict[str, Any]) -> None:
+def _put(http: httpx2.Client, path: str, body: dict[str, Any]) -> None:
     called(http, "PUT", path, body)
 
 
-def called(http: httpx.Client, method: str, path: str, body: object) -> httpx.Response:
+def called(http: httpx2.Client, method: str, path: str, body: object) -> httpx2.Response:
     """A good answer, asked for again while the service says it can't now. Raises CannotRehearse."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:
         said, later = "", True
         try:
             answer = http.request(method, path, json=body)
-        except httpx.TransportError as fault:
+        except httpx2.TransportError as fault:
             said = str(fault) or type(fault).__name__
         else:
             if answer.is_success:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
+import httpx2
 from msgspec import Struct
 
 from atp_service.config import Settings, variable
@@ -100,8 +100,8 @@ def _running(settings: Settings, environment: Mapping[str, str], api: str | None
 def _is_good(url: str) -> bool:
     """Whether a health check is answered with 2xx; a busy service may take its time."""
     try:
-        return httpx.get(url, timeout=_ANSWER_SECONDS).is_success
-    except (httpx.HTTPError, httpx.InvalidURL):
+        return httpx2.get(url, timeout=_ANSWER_SECONDS).is_success
+    except (httpx2.HTTPError, httpx2.InvalidURL):
         return False
 
 

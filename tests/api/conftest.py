@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from psycopg_pool import AsyncConnectionPool
 
@@ -92,9 +92,9 @@ async def recording(service: Service, database_url: str) -> AsyncIterator[None]:
         await recorder
 
 
-def caller(service: Service) -> httpx.AsyncClient:
-    return httpx.AsyncClient(
-        transport=httpx.ASGITransport(service.app),
+def caller(service: Service) -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(
+        transport=httpx2.ASGITransport(service.app),
         base_url="http://atp.test",
     )
 
@@ -139,14 +139,14 @@ async def recorded_service(redis_url: str, own_database: str) -> AsyncIterator[S
 
 
 @pytest.fixture
-async def shop(service: Service) -> AsyncIterator[httpx.AsyncClient]:
+async def shop(service: Service) -> AsyncIterator[httpx2.AsyncClient]:
     """A caller of the service."""
     async with caller(service) as client:
         yield client
 
 
 @pytest.fixture
-def stocked(shop: httpx.AsyncClient) -> Stocked:
+def stocked(shop: httpx2.AsyncClient) -> Stocked:
     """Receives units at a location."""
     number = iter(range(1, 1_000_000))
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import httpx
+import httpx2
 from redis.asyncio import Redis
 
 from atp_service.store.connection import ANSWER_SECONDS
@@ -28,7 +28,7 @@ async def hung(redis: Redis) -> AsyncIterator[None]:
 
 
 async def test_who_asks_a_redis_that_hangs_waits_for_one_answer_however_many_it_would_take(
-    shop: httpx.AsyncClient, stocked: Stocked, redis: Redis
+    shop: httpx2.AsyncClient, stocked: Stocked, redis: Redis
 ) -> None:
     """Also who comes while others wait already, and who comes when they have given up."""
     await stocked(5)

@@ -3,20 +3,20 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import httpx
+import httpx2
 
 from atp_service.catalog import Channel, Location
 from tests.api.conftest import Service, Stocked, caller, serving, stock_event
 from tests.api.test_reservations import cart, problem
 
 
-async def told(shop: httpx.AsyncClient, kind: str, **data: Any) -> None:
+async def told(shop: httpx2.AsyncClient, kind: str, **data: Any) -> None:
     answer = await shop.post("/v1/stock-events", json=stock_event(kind, **data))
     assert answer.json()["results"][0]["status"] == "applied", answer.text
 
 
 async def test_the_terms_of_a_number(
-    shop: httpx.AsyncClient, stocked: Stocked, service: Service
+    shop: httpx2.AsyncClient, stocked: Stocked, service: Service
 ) -> None:
     await service.catalog.put(Channel(id="web", safety_stock=1))
     await stocked(12)
@@ -66,7 +66,7 @@ async def test_the_terms_of_a_number(
 
 
 async def test_items_come_in_the_order_asked_and_strangers_are_listed(
-    shop: httpx.AsyncClient, stocked: Stocked
+    shop: httpx2.AsyncClient, stocked: Stocked
 ) -> None:
     await stocked(1)
     answer = await shop.get("/v1/availability?sku=SKU-2&sku=NOPE&sku=SKU-1")
@@ -79,7 +79,7 @@ async def test_items_come_in_the_order_asked_and_strangers_are_listed(
 
 
 async def test_several_locations_add_up_and_a_level_that_never_was_is_zero(
-    shop: httpx.AsyncClient, stocked: Stocked
+    shop: httpx2.AsyncClient, stocked: Stocked
 ) -> None:
     await stocked(3)
     body = {"skus": ["SKU-1"], "locations": ["store-042", "DC-1"]}
@@ -90,7 +90,7 @@ async def test_several_locations_add_up_and_a_level_that_never_was_is_zero(
 
 
 async def test_a_location_asked_for_twice_is_counted_once(
-    shop: httpx.AsyncClient, stocked: Stocked
+    shop: httpx2.AsyncClient, stocked: Stocked
 ) -> None:
     await stocked(3)
     await stocked(2, location="store-042")
@@ -111,7 +111,7 @@ async def test_a_location_asked_for_twice_is_counted_once(
 
 
 async def test_nothing_can_be_sold_where_a_hold_would_be_refused(
-    shop: httpx.AsyncClient, stocked: Stocked, service: Service
+    shop: httpx2.AsyncClient, stocked: Stocked, service: Service
 ) -> None:
     await stocked(5)
     await stocked(3, location="store-042")
@@ -134,7 +134,7 @@ async def test_nothing_can_be_sold_where_a_hold_would_be_refused(
 
 
 async def test_a_level_sold_below_zero_shows_its_shortage(
-    shop: httpx.AsyncClient, stocked: Stocked
+    shop: httpx2.AsyncClient, stocked: Stocked
 ) -> None:
     await stocked(1)
     await told(shop, "sale", sku="SKU-1", location="DC-1", quantity=4)
@@ -143,7 +143,7 @@ async def test_a_level_sold_below_zero_shows_its_shortage(
 
 
 async def test_units_on_their_way_can_be_promised_for_the_day_they_come(
-    shop: httpx.AsyncClient, stocked: Stocked
+    shop: httpx2.AsyncClient, stocked: Stocked
 ) -> None:
     await stocked(1)
     await told(shop, "sale", sku="SKU-1", location="DC-1", quantity=3)
@@ -165,7 +165,7 @@ async def test_units_on_their_way_can_be_promised_for_the_day_they_come(
 
 
 async def test_units_that_arrive_at_a_moment_count_from_its_day_in_utc(
-    shop: httpx.AsyncClient, stocked: Stocked
+    shop: httpx2.AsyncClient, stocked: Stocked
 ) -> None:
     await stocked(1)
     today = datetime.now(UTC).date()
@@ -184,7 +184,7 @@ async def test_units_that_arrive_at_a_moment_count_from_its_day_in_utc(
 
 
 async def test_a_cart_sees_what_it_could_have_itself(
-    shop: httpx.AsyncClient, stocked: Stocked
+    shop: httpx2.AsyncClient, stocked: Stocked
 ) -> None:
     await stocked(2)
     await shop.post("/v1/reservations", json=cart())
@@ -194,7 +194,7 @@ async def test_a_cart_sees_what_it_could_have_itself(
     assert (mine["ats"], theirs["ats"]) == (2, 0)
 
 
-async def test_a_feed_that_was_never_heard_of_is_stale(shop: httpx.AsyncClient) -> None:
+async def test_a_feed_that_was_never_heard_of_is_stale(shop: httpx2.AsyncClient) -> None:
     feed = {"kind": "pos", "locations": ["store-042"], "freshness_seconds": 60}
     assert (await shop.put("/v1/feeds/pos/store-042", json=feed)).status_code == 200
     answer = await shop.get("/v1/availability?sku=SKU-1&location=store-042")
@@ -203,7 +203,7 @@ async def test_a_feed_that_was_never_heard_of_is_stale(shop: httpx.AsyncClient) 
 
 
 async def test_a_levels_own_safety_stock_wins(
-    shop: httpx.AsyncClient, stocked: Stocked, service: Service
+    shop: httpx2.AsyncClient, stocked: Stocked, service: Service
 ) -> None:
     await service.catalog.put(Channel(id="web", safety_stock=1))
     await stocked(5)
@@ -241,7 +241,7 @@ async def test_asking_about_a_mistyped_channel_does_not_create_it(
 
 
 async def test_a_location_without_the_sku_has_none_of_it_whoever_knows_the_location(
-    shop: httpx.AsyncClient, stocked: Stocked
+    shop: httpx2.AsyncClient, stocked: Stocked
 ) -> None:
     await stocked(5)
     path = "/v1/availability?sku=SKU-1&location=NOWHERE&location=store-042&location=DC-1"
@@ -251,7 +251,7 @@ async def test_a_location_without_the_sku_has_none_of_it_whoever_knows_the_locat
     assert item["ats"] == 5
 
 
-async def test_what_cannot_be_asked(shop: httpx.AsyncClient) -> None:
+async def test_what_cannot_be_asked(shop: httpx2.AsyncClient) -> None:
     problem(await shop.get("/v1/availability"), 422, "invalid")
     problem(await shop.get("/v1/availability?sku="), 422, "invalid")
     problem(await shop.get("/v1/availability?sku=SKU-1&channel=bazaar"), 422, "unknown-channel")

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from tests.api.conftest import Stocked, stock_event
@@ -16,7 +16,7 @@ LINE = {"sku": "SKU-1", "location": "DC-1", "quantity": 1}
     "body",
     [b"", b"{", b'{"lines": [}', b'{"lines": 1} x', b"[" * 50_000, b'{"a": "\xff"}'],
 )
-async def test_what_is_not_json_is_malformed(shop: httpx.AsyncClient, body: bytes) -> None:
+async def test_what_is_not_json_is_malformed(shop: httpx2.AsyncClient, body: bytes) -> None:
     for path in ("/v1/reservations", "/v1/reservations/", "/v1/availability", "/v1/stock-events"):
         problem(await shop.post(path, content=body), 400, "malformed")
 
@@ -47,7 +47,7 @@ async def test_what_is_not_json_is_malformed(shop: httpx.AsyncClient, body: byte
     ],
 )
 async def test_a_bad_cart_points_to_the_field(
-    shop: httpx.AsyncClient, body: Any, pointer: str
+    shop: httpx2.AsyncClient, body: Any, pointer: str
 ) -> None:
     for path in ("/v1/reservations", "/v1/reservations/"):  # the lane, and Litestar
         document = problem(await shop.post(path, json=body), 422, "invalid")
@@ -71,7 +71,7 @@ async def test_a_bad_cart_points_to_the_field(
     ],
 )
 async def test_a_bad_change_points_to_the_field(
-    shop: httpx.AsyncClient, call: str, body: dict[str, Any], pointer: str
+    shop: httpx2.AsyncClient, call: str, body: dict[str, Any], pointer: str
 ) -> None:
     answer = await shop.post(f"/v1/reservations/cart-1/{call}", json=body)
     assert problem(answer, 422, "invalid")["errors"][0]["pointer"] == pointer
@@ -88,7 +88,7 @@ async def test_a_bad_change_points_to_the_field(
     ],
 )
 async def test_a_name_that_comes_twice_is_pointed_to_where_it_was_refused(
-    shop: httpx.AsyncClient, call: str, body: str, pointer: str
+    shop: httpx2.AsyncClient, call: str, body: str, pointer: str
 ) -> None:
     method, path = call.split()
     document = problem(await shop.request(method, path, content=body), 422, "invalid")
@@ -96,7 +96,7 @@ async def test_a_name_that_comes_twice_is_pointed_to_where_it_was_refused(
 
 
 async def test_of_a_name_that_comes_twice_the_last_counts(
-    shop: httpx.AsyncClient, stocked: Stocked
+    shop: httpx2.AsyncClient, stocked: Stocked
 ) -> None:
     """To look for it would be a second reading of every body."""
     await stocked(5)
@@ -114,7 +114,7 @@ async def test_of_a_name_that_comes_twice_the_last_counts(
 
 
 async def test_a_body_left_out_is_told_in_the_same_words_everywhere(
-    shop: httpx.AsyncClient,
+    shop: httpx2.AsyncClient,
 ) -> None:
     calls = [
         *(
@@ -136,7 +136,7 @@ async def test_a_body_left_out_is_told_in_the_same_words_everywhere(
 
 
 async def test_what_is_wrong_with_the_whole_body_is_said_without_a_pointer(
-    shop: httpx.AsyncClient,
+    shop: httpx2.AsyncClient,
 ) -> None:
     for path, body in (
         ("/v1/reservations", [LINE]),
@@ -149,7 +149,7 @@ async def test_what_is_wrong_with_the_whole_body_is_said_without_a_pointer(
         assert document["detail"] == document["errors"][0]["message"]
 
 
-async def test_a_body_over_the_limit_is_refused_unread(shop: httpx.AsyncClient) -> None:
+async def test_a_body_over_the_limit_is_refused_unread(shop: httpx2.AsyncClient) -> None:
     for path, limit in (("/v1/reservations", 65_536), ("/v1/stock-events", 1_048_576)):
         fits = b" " * (limit - 2) + b"{}"
         assert (await shop.post(path, content=fits)).status_code in (200, 422)
@@ -157,12 +157,12 @@ async def test_a_body_over_the_limit_is_refused_unread(shop: httpx.AsyncClient) 
     problem(await shop.put("/v1/reservations-of-mine", content=b" " * 65_537), 404, "not-found")
 
 
-async def test_what_is_not_there_is_a_problem_too(shop: httpx.AsyncClient) -> None:
+async def test_what_is_not_there_is_a_problem_too(shop: httpx2.AsyncClient) -> None:
     for path in ("/", "/v1", "/v1/policies/p", "/schema/nothing", "/v1/reservations/a/b/c"):
         problem(await shop.get(path), 404, "not-found")
 
 
-async def test_a_wrong_method_hears_the_right_ones(shop: httpx.AsyncClient) -> None:
+async def test_a_wrong_method_hears_the_right_ones(shop: httpx2.AsyncClient) -> None:
     answer = await shop.delete("/v1/reservations/cart-1")
     problem(answer, 405, "method-not-allowed")
     assert answer.headers["allow"] == "GET, HEAD, PUT"
@@ -180,7 +180,7 @@ async def test_a_wrong_method_hears_the_right_ones(shop: httpx.AsyncClient) -> N
 
 
 async def test_a_sane_request_id_is_echoed_and_any_other_replaced(
-    shop: httpx.AsyncClient,
+    shop: httpx2.AsyncClient,
 ) -> None:
     for path in ("/v1/availability?sku=SKU-1", "/health/live", "/nowhere"):
         answer = await shop.get(path, headers={"x-request-id": "mine-1"})
@@ -189,7 +189,7 @@ async def test_a_sane_request_id_is_echoed_and_any_other_replaced(
         assert answer.headers["x-request-id"] != "a" * 200
 
 
-async def test_a_key_that_cannot_be_kept_is_refused(shop: httpx.AsyncClient) -> None:
+async def test_a_key_that_cannot_be_kept_is_refused(shop: httpx2.AsyncClient) -> None:
     answer = await shop.post(
         "/v1/reservations", json=cart(), headers={"idempotency-key": "k" * 256}
     )
@@ -197,7 +197,7 @@ async def test_a_key_that_cannot_be_kept_is_refused(shop: httpx.AsyncClient) -> 
 
 
 async def test_malformed_wins_over_invalid_and_invalid_over_unknown(
-    shop: httpx.AsyncClient, stocked: Stocked
+    shop: httpx2.AsyncClient, stocked: Stocked
 ) -> None:
     await stocked(1)
     bad = {"lines": [{"sku": "NOPE", "location": "DC-1", "quantity": 0}]}
@@ -208,7 +208,7 @@ async def test_malformed_wins_over_invalid_and_invalid_over_unknown(
 
 
 async def test_a_query_that_is_no_text_is_malformed_and_no_stranger(
-    shop: httpx.AsyncClient,
+    shop: httpx2.AsyncClient,
 ) -> None:
     for path in ("availability", "availability/", "explain", "exceptions"):  # the lane, Litestar
         for bad in ("%ff", "%c3%28", "a%e2%82"):
@@ -231,14 +231,14 @@ async def test_a_query_that_is_no_text_is_malformed_and_no_stranger(
     ],
 )
 async def test_a_mistyped_parameter_is_not_answered_as_another_question(
-    shop: httpx.AsyncClient, path: str, parameter: str
+    shop: httpx2.AsyncClient, path: str, parameter: str
 ) -> None:
     document = problem(await shop.get(path), 422, "invalid")
     assert [error["pointer"] for error in document["errors"]] == [parameter]
 
 
 async def test_of_a_list_a_parameter_without_a_value_counts_as_left_out(
-    shop: httpx.AsyncClient,
+    shop: httpx2.AsyncClient,
 ) -> None:
     for path, empty in (
         ("/v1/exceptions", "owner=&kind=&status="),
@@ -255,7 +255,7 @@ async def test_of_a_list_a_parameter_without_a_value_counts_as_left_out(
         assert document["errors"][0]["pointer"].startswith("/channel")
 
 
-async def test_a_cursor_of_another_list_is_refused(shop: httpx.AsyncClient) -> None:
+async def test_a_cursor_of_another_list_is_refused(shop: httpx2.AsyncClient) -> None:
     for path in ("/v1/exceptions", "/v1/reconciliations"):
         for cursor in ("last", "-1", "٣", "9" * 19, "0" * 64):
             document = problem(await shop.get(path, params={"cursor": cursor}), 422, "invalid")
@@ -284,7 +284,7 @@ async def test_a_cursor_of_another_list_is_refused(shop: httpx.AsyncClient) -> N
     ],
 )
 async def test_a_web_page_of_another_origin_changes_nothing(
-    shop: httpx.AsyncClient, stocked: Stocked, headers: dict[str, str], foreign: bool
+    shop: httpx2.AsyncClient, stocked: Stocked, headers: dict[str, str], foreign: bool
 ) -> None:
     await stocked(5)
     for method, path, body in (
@@ -303,7 +303,7 @@ async def test_a_web_page_of_another_origin_changes_nothing(
     assert (await shop.get("/v1/availability?sku=SKU-1", headers=headers)).status_code == 200
 
 
-async def test_shop_pages_and_monitors_may_add_what_they_like(shop: httpx.AsyncClient) -> None:
+async def test_shop_pages_and_monitors_may_add_what_they_like(shop: httpx2.AsyncClient) -> None:
     for path in ("/v1/availability", "/v1/availability/", "/health/ready", "/metrics"):
         answer = await shop.get(f"{path}?sku=SKU-1&_=1764000000")
         assert answer.status_code == 200, answer.text

@@ -5,7 +5,7 @@ import time
 from itertools import count
 from typing import Any
 
-import httpx
+import httpx2
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -46,7 +46,7 @@ def service(recorded_service: Service) -> Service:
     return recorded_service
 
 
-async def explained(shop: httpx.AsyncClient, **query: Any) -> dict[str, Any]:
+async def explained(shop: httpx2.AsyncClient, **query: Any) -> dict[str, Any]:
     answer = await shop.get("/v1/explain", params={"sku": "SKU-1", "location": "DC-1"} | query)
     assert answer.status_code == 200, answer.text
     document: dict[str, Any] = answer.json()
@@ -70,7 +70,7 @@ async def a_millisecond_passes() -> None:
 
 
 async def test_a_number_is_taken_apart_term_by_term(
-    shop: httpx.AsyncClient, stocked: Stocked, service: Service
+    shop: httpx2.AsyncClient, stocked: Stocked, service: Service
 ) -> None:
     await service.catalog.put(Channel(id="web", safety_stock=1))
     await stocked(12)
@@ -110,7 +110,7 @@ async def test_a_number_is_taken_apart_term_by_term(
 
 
 async def test_a_repair_says_what_somebody_had_made_of_the_number(
-    shop: httpx.AsyncClient, stocked: Stocked, service: Service, redis: Redis
+    shop: httpx2.AsyncClient, stocked: Stocked, service: Service, redis: Redis
 ) -> None:
     await stocked(10)
     (right,) = await service.store.levels([("SKU-1", "DC-1")])
@@ -130,7 +130,7 @@ async def test_a_repair_says_what_somebody_had_made_of_the_number(
 
 
 async def test_as_many_entries_are_shown_as_are_asked_for(
-    shop: httpx.AsyncClient, stocked: Stocked
+    shop: httpx2.AsyncClient, stocked: Stocked
 ) -> None:
     for _ in range(7):
         await stocked(1)
@@ -140,7 +140,7 @@ async def test_as_many_entries_are_shown_as_are_asked_for(
 
 
 async def test_a_delivery_is_found_behind_thousands_of_holds(
-    shop: httpx.AsyncClient, stocked: Stocked, service: Service
+    shop: httpx2.AsyncClient, stocked: Stocked, service: Service
 ) -> None:
     await stocked(3)
     await shop.post("/v1/reservations", json=cart("tall", quantity=1, ttl_seconds=900))
@@ -162,7 +162,7 @@ def line(units: int) -> dict[str, Any]:
 
 
 async def test_whose_safety_stock_it_is_shows_and_what_changed_it(
-    shop: httpx.AsyncClient, stocked: Stocked, service: Service
+    shop: httpx2.AsyncClient, stocked: Stocked, service: Service
 ) -> None:
     await service.catalog.put(Channel(id="web", safety_stock=2))
     await stocked(9)
@@ -180,7 +180,7 @@ async def test_whose_safety_stock_it_is_shows_and_what_changed_it(
 
 
 async def test_a_location_that_does_not_sell_says_why_before_the_zero(
-    shop: httpx.AsyncClient, stocked: Stocked, service: Service
+    shop: httpx2.AsyncClient, stocked: Stocked, service: Service
 ) -> None:
     await stocked(5)
     for place, channel, reason in (
@@ -205,7 +205,7 @@ async def test_a_location_that_does_not_sell_says_why_before_the_zero(
     [(Sku, "SKU-1", "sku_unavailable"), (Location, "DC-1", "location_unavailable")],
 )
 async def test_what_was_deleted_sells_nothing_and_says_since_when_until_it_is_back(
-    shop: httpx.AsyncClient,
+    shop: httpx2.AsyncClient,
     stocked: Stocked,
     service: Service,
     kind: type[Sku | Location],
@@ -231,7 +231,7 @@ async def test_what_was_deleted_sells_nothing_and_says_since_when_until_it_is_ba
 
 
 async def test_a_level_sold_below_zero_ends_at_zero_and_shows_its_shortage(
-    shop: httpx.AsyncClient, stocked: Stocked
+    shop: httpx2.AsyncClient, stocked: Stocked
 ) -> None:
     await stocked(1)
     await told(shop, "sale", sku="SKU-1", location="DC-1", quantity=4)
@@ -262,7 +262,7 @@ STEPS = st.lists(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 async def test_it_says_what_availability_says_now_and_what_it_said_then(
-    shop: httpx.AsyncClient, service: Service, steps: list[tuple[str, Any]]
+    shop: httpx2.AsyncClient, service: Service, steps: list[tuple[str, Any]]
 ) -> None:
     """What cannot happen: that a term differs from availability's by a unit, at once or when the
     moment is asked for again after more has happened.
@@ -311,7 +311,7 @@ def agree(found: dict[str, Any], said: dict[str, Any]) -> None:
 class History:
     """A level's, played step by step."""
 
-    def __init__(self, shop: httpx.AsyncClient, service: Service, sku: str) -> None:
+    def __init__(self, shop: httpx2.AsyncClient, service: Service, sku: str) -> None:
         self._shop = shop
         self._service = service
         self._sku = sku
@@ -369,7 +369,7 @@ class History:
 
 
 async def test_what_is_known_and_has_no_level_is_zero_and_a_stranger_is_not_found(
-    shop: httpx.AsyncClient, stocked: Stocked
+    shop: httpx2.AsyncClient, stocked: Stocked
 ) -> None:
     await stocked(1)
     document = await explained(shop, location="store-042")
@@ -381,7 +381,7 @@ async def test_what_is_known_and_has_no_level_is_zero_and_a_stranger_is_not_foun
 
 
 async def test_before_its_first_entry_a_level_was_zero(
-    shop: httpx.AsyncClient, stocked: Stocked
+    shop: httpx2.AsyncClient, stocked: Stocked
 ) -> None:
     await stocked(1, location="store-042")
     await a_millisecond_passes()
@@ -394,7 +394,7 @@ async def test_before_its_first_entry_a_level_was_zero(
 
 
 async def test_a_moment_the_ledger_has_nothing_of_is_refused_with_the_range_there_is(
-    shop: httpx.AsyncClient, stocked: Stocked
+    shop: httpx2.AsyncClient, stocked: Stocked
 ) -> None:
     async def refused(at: str) -> str:
         query = {"sku": "SKU-1", "location": "DC-1", "at": at}
@@ -428,14 +428,14 @@ async def test_a_moment_the_ledger_has_nothing_of_is_refused_with_the_range_ther
     ],
 )
 async def test_a_question_that_cannot_be_asked_points_to_the_member(
-    shop: httpx.AsyncClient, query: str, pointer: str
+    shop: httpx2.AsyncClient, query: str, pointer: str
 ) -> None:
     answer = await shop.get(f"/v1/explain?{query}")
     assert pointer in [e["pointer"] for e in problem(answer, 422, "invalid")["errors"]]
 
 
 async def test_a_mistyped_channel_is_unknown_here_too(
-    shop: httpx.AsyncClient, stocked: Stocked
+    shop: httpx2.AsyncClient, stocked: Stocked
 ) -> None:
     await stocked(1)
     query = "/v1/explain?sku=SKU-1&location=DC-1&channel=wbe"
@@ -445,7 +445,7 @@ async def test_a_mistyped_channel_is_unknown_here_too(
 
 
 async def test_a_channel_that_is_gone_still_explains_what_it_saw(
-    shop: httpx.AsyncClient, stocked: Stocked, service: Service
+    shop: httpx2.AsyncClient, stocked: Stocked, service: Service
 ) -> None:
     await service.catalog.put(Channel(id="bazaar", safety_stock=3))
     await stocked(5)
@@ -475,7 +475,7 @@ async def test_what_the_ledger_does_not_have_yet_is_waited_for(
 
 
 async def test_without_redis_the_past_is_still_explained(
-    shop: httpx.AsyncClient, stocked: Stocked, redis: Redis
+    shop: httpx2.AsyncClient, stocked: Stocked, redis: Redis
 ) -> None:
     await stocked(5)
     at = terms(await explained(shop))["on_hand"]["entries"][0]["at"]
@@ -490,7 +490,7 @@ async def test_without_redis_the_past_is_still_explained(
 
 
 async def test_without_postgres_nothing_is_explained_and_selling_goes_on(
-    shop: httpx.AsyncClient, stocked: Stocked, postgres: Postgres, own_database: str
+    shop: httpx2.AsyncClient, stocked: Stocked, postgres: Postgres, own_database: str
 ) -> None:
     await stocked(5)
     at = (await explained(shop))["as_of"]

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 from urllib.parse import quote
 
-import httpx
+import httpx2
 import pytest
 
 from tests.api.conftest import Service, Stocked, caller, stock_event
@@ -44,7 +44,7 @@ SKU = {
     ],
 )
 async def test_what_is_put_is_there_until_it_is_deleted(
-    shop: httpx.AsyncClient, path: str, body: dict[str, Any], field: str
+    shop: httpx2.AsyncClient, path: str, body: dict[str, Any], field: str
 ) -> None:
     put = await shop.put(path, json=body)
     assert put.status_code == 200, put.text
@@ -87,7 +87,7 @@ def escaped(id_: str) -> str:
 
 @pytest.mark.parametrize("kind", ["skus", "locations", "channels", "feeds"])
 async def test_an_id_reaches_its_own_record_whatever_stands_in_it(
-    shop: httpx.AsyncClient, kind: str
+    shop: httpx2.AsyncClient, kind: str
 ) -> None:
     """What cannot happen: a record is changed by the id of another. Those that a slip would reach
     are there too: the id stripped, its escapes read twice or not at all."""
@@ -107,7 +107,7 @@ async def test_an_id_reaches_its_own_record_whatever_stands_in_it(
     assert (await shop.get(collection)).json()["items"] == before
 
 
-async def test_a_level_is_found_by_odd_ids_too(shop: httpx.AsyncClient) -> None:
+async def test_a_level_is_found_by_odd_ids_too(shop: httpx2.AsyncClient) -> None:
     for odd in ODD_IDS:
         await shop.put(f"/v1/skus/{escaped(odd)}", json={})
         await shop.put(f"/v1/locations/{escaped(odd)}", json={})
@@ -118,7 +118,7 @@ async def test_a_level_is_found_by_odd_ids_too(shop: httpx.AsyncClient) -> None:
 
 
 async def test_a_reservation_is_found_by_odd_ids_too(
-    shop: httpx.AsyncClient, stocked: Stocked
+    shop: httpx2.AsyncClient, stocked: Stocked
 ) -> None:
     await stocked(100)
     for odd in ODD_IDS:
@@ -128,12 +128,12 @@ async def test_a_reservation_is_found_by_odd_ids_too(
         assert (await shop.post(f"{path}/release")).json()["reservation_id"] == odd
 
 
-async def test_a_feeds_id_is_taken_as_it_is(shop: httpx.AsyncClient) -> None:
+async def test_a_feeds_id_is_taken_as_it_is(shop: httpx2.AsyncClient) -> None:
     for id_ in ("pos/store-042", "pos/store-042/", "pos//store-042", "/pos/store-042"):
         assert (await shop.put(f"/v1/feeds/{id_}", json={})).json()["id"] == id_
 
 
-async def test_an_id_left_unescaped_reaches_nobody_elses_record(shop: httpx.AsyncClient) -> None:
+async def test_an_id_left_unescaped_reaches_nobody_elses_record(shop: httpx2.AsyncClient) -> None:
     for path in ("/v1/skus//SKU-1", "//v1/skus/SKU-1", "/v1/skus//SKU-1/locations/DC-1"):
         problem(await shop.delete(path), 404, "not-found")
     assert (await shop.get("/v1/skus/SKU-1")).status_code == 200
@@ -144,7 +144,7 @@ async def test_an_id_left_unescaped_reaches_nobody_elses_record(shop: httpx.Asyn
     [("/v1/skus/SKU-1", "unknown-sku"), ("/v1/locations/DC-1", "unknown-location")],
 )
 async def test_who_deletes_what_has_stock_stops_promises_and_breaks_none(
-    shop: httpx.AsyncClient, stocked: Stocked, path: str, unknown: str
+    shop: httpx2.AsyncClient, stocked: Stocked, path: str, unknown: str
 ) -> None:
     await stocked(10)
     for cart in ("to-confirm", "to-release", "to-fulfil"):
@@ -209,14 +209,14 @@ async def test_who_deletes_what_has_stock_stops_promises_and_breaks_none(
     ],
 )
 async def test_a_wrong_value_is_pointed_at(
-    shop: httpx.AsyncClient, path: str, body: dict[str, Any], pointer: str
+    shop: httpx2.AsyncClient, path: str, body: dict[str, Any], pointer: str
 ) -> None:
     document = problem(await shop.put(path, json=body), 422, "invalid")
     assert document["errors"][0]["pointer"] == pointer
 
 
 async def test_of_a_map_of_thousands_the_one_wrong_entry_is_pointed_at(
-    shop: httpx.AsyncClient,
+    shop: httpx2.AsyncClient,
 ) -> None:
     sku_map = {f"theirs-{n}": f"SKU-{n}" for n in range(10_000)} | {"theirs-777": 7}
     document = problem(await shop.put("/v1/feeds/x", json={"sku_map": sku_map}), 422, "invalid")
@@ -226,8 +226,8 @@ async def test_of_a_map_of_thousands_the_one_wrong_entry_is_pointed_at(
     assert document["detail"] == "/sku_map/theirs-777: Expected `str`, got `int`"
 
 
-async def test_another_name_is_of_one_sku_alone(shop: httpx.AsyncClient) -> None:
-    async def named(sku: str, *gtins: str, **aliases: list[str]) -> httpx.Response:
+async def test_another_name_is_of_one_sku_alone(shop: httpx2.AsyncClient) -> None:
+    async def named(sku: str, *gtins: str, **aliases: list[str]) -> httpx2.Response:
         body = {"units": {"EA": 1}, "aliases": {"gtin": list(gtins), **aliases}}
         return await shop.put(f"/v1/skus/{sku}", json=body)
 
@@ -253,19 +253,19 @@ async def test_another_name_is_of_one_sku_alone(shop: httpx.AsyncClient) -> None
     assert {answer.status_code for answer in answers} <= {200, 422}
 
 
-async def test_of_an_entry_told_twice_the_map_is_pointed_at(shop: httpx.AsyncClient) -> None:
+async def test_of_an_entry_told_twice_the_map_is_pointed_at(shop: httpx2.AsyncClient) -> None:
     body = b'{"units": {"CASE": 1.5, "CASE": 12}}'
     document = problem(await shop.put("/v1/skus/x", content=body), 422, "invalid")
     assert document["errors"][0]["pointer"] == "/units"
 
 
-async def test_a_level_of_strangers_has_no_safety_stock(shop: httpx.AsyncClient) -> None:
+async def test_a_level_of_strangers_has_no_safety_stock(shop: httpx2.AsyncClient) -> None:
     for path in ("/v1/skus/NOPE/locations/DC-1", "/v1/skus/SKU-1/locations/NOWHERE"):
         problem(await shop.put(path, json={"safety_stock": 1}), 404, "not-found")
         problem(await shop.get(path), 404, "not-found")
 
 
-async def test_lists_come_a_page_at_a_time(shop: httpx.AsyncClient) -> None:
+async def test_lists_come_a_page_at_a_time(shop: httpx2.AsyncClient) -> None:
     for n in range(5):
         await shop.put(f"/v1/channels/c-{n}", json={})
     seen, cursor = [], None
@@ -281,7 +281,7 @@ async def test_lists_come_a_page_at_a_time(shop: httpx.AsyncClient) -> None:
     problem(await shop.get("/v1/channels?limit=many"), 422, "invalid")
 
 
-async def test_exceptions_are_listed_by_owner_kind_and_status(shop: httpx.AsyncClient) -> None:
+async def test_exceptions_are_listed_by_owner_kind_and_status(shop: httpx2.AsyncClient) -> None:
     answer = await shop.get("/v1/exceptions?owner=stores&kind=unknown-sku&status=open&limit=5")
     assert answer.json() == {"items": [], "next_cursor": None}
     problem(await shop.get("/v1/exceptions?cursor=last"), 422, "invalid")

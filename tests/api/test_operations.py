@@ -2,7 +2,7 @@
 
 import asyncio
 
-import httpx
+import httpx2
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from redis.asyncio import Redis
 
@@ -10,7 +10,7 @@ from tests.api.conftest import Service
 from tests.api.test_reservations import cart, problem
 
 
-async def test_alive_and_ready(shop: httpx.AsyncClient) -> None:
+async def test_alive_and_ready(shop: httpx2.AsyncClient) -> None:
     assert (await shop.get("/health/live")).json() == {"live": True}
     ready = await shop.get("/health/ready")
     assert ready.status_code == 200
@@ -19,7 +19,7 @@ async def test_alive_and_ready(shop: httpx.AsyncClient) -> None:
 
 
 async def test_a_redis_that_may_evict_stock_is_not_ready(
-    shop: httpx.AsyncClient, redis: Redis
+    shop: httpx2.AsyncClient, redis: Redis
 ) -> None:
     await redis.config_set("maxmemory-policy", "allkeys-lru")
     try:
@@ -31,7 +31,7 @@ async def test_a_redis_that_may_evict_stock_is_not_ready(
 
 
 async def test_a_redis_that_syncs_later_is_ready_with_a_warning(
-    shop: httpx.AsyncClient, redis: Redis
+    shop: httpx2.AsyncClient, redis: Redis
 ) -> None:
     await redis.config_set("appendfsync", "everysec")
     try:
@@ -43,7 +43,7 @@ async def test_a_redis_that_syncs_later_is_ready_with_a_warning(
 
 
 async def test_without_postgres_it_sells_on_and_says_it_is_degraded(
-    shop: httpx.AsyncClient, service: Service
+    shop: httpx2.AsyncClient, service: Service
 ) -> None:
     await service.pool.close()
     document = (await shop.get("/health/ready")).json()
@@ -56,7 +56,7 @@ async def test_without_postgres_it_sells_on_and_says_it_is_degraded(
 
 
 async def test_a_redis_that_was_emptied_is_fenced(
-    shop: httpx.AsyncClient, service: Service, redis: Redis
+    shop: httpx2.AsyncClient, service: Service, redis: Redis
 ) -> None:
     await shop.post("/v1/reservations", json=cart())
     await redis.hset("{0}meta", "epoch", "99")
@@ -67,7 +67,7 @@ async def test_a_redis_that_was_emptied_is_fenced(
 
 
 async def test_a_fault_of_ours_tells_nothing_but_its_request_id(
-    shop: httpx.AsyncClient, service: Service
+    shop: httpx2.AsyncClient, service: Service
 ) -> None:
     async def stumble(_: object) -> None:
         raise RuntimeError("a secret of the house")
@@ -79,7 +79,7 @@ async def test_a_fault_of_ours_tells_nothing_but_its_request_id(
     assert "mine-1" in document["detail"]
 
 
-async def test_metrics_name_routes_and_never_ids(shop: httpx.AsyncClient) -> None:
+async def test_metrics_name_routes_and_never_ids(shop: httpx2.AsyncClient) -> None:
     await asyncio.gather(
         *(shop.get(path) for path in ("/v1/skus/SKU-1", "/nowhere", "/v1/reservations/cart-1"))
     )
@@ -92,7 +92,7 @@ async def test_metrics_name_routes_and_never_ids(shop: httpx.AsyncClient) -> Non
     assert not any("SKU-1" in route or "cart-1" in route for route in routes)
 
 
-async def test_the_page_works_without_the_internet(shop: httpx.AsyncClient) -> None:
+async def test_the_page_works_without_the_internet(shop: httpx2.AsyncClient) -> None:
     page = await shop.get("/schema")
     assert page.headers["content-type"].startswith("text/html")
     assert "http://" not in page.text

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 
-import httpx
+import httpx2
 import pytest
 
 from atp_service.embedded.postgres import Postgres
@@ -37,7 +37,7 @@ async def worked_off(service: Service, database_url: str) -> None:
 
 
 async def test_what_is_asked_for_is_compared_repaired_and_told(
-    service: Service, shop: httpx.AsyncClient, stocked: Stocked, database_url: str, redis: object
+    service: Service, shop: httpx2.AsyncClient, stocked: Stocked, database_url: str, redis: object
 ) -> None:
     await stocked(5)
     answer = await shop.post(PATH)
@@ -91,7 +91,7 @@ async def test_what_is_asked_for_is_compared_repaired_and_told(
     ],
 )
 async def test_a_bad_request_points_to_the_field(
-    shop: httpx.AsyncClient, body: object, pointer: str
+    shop: httpx2.AsyncClient, body: object, pointer: str
 ) -> None:
     document = problem(await shop.post(PATH, json=body), 422, "invalid")
     assert document["errors"][0]["pointer"] == pointer
@@ -106,7 +106,7 @@ async def test_a_bad_request_points_to_the_field(
     ],
 )
 async def test_who_is_unknown_is_not_said_to_be_without_drift(
-    shop: httpx.AsyncClient, scope: object, slug: str, pointers: list[str]
+    shop: httpx2.AsyncClient, scope: object, slug: str, pointers: list[str]
 ) -> None:
     document = problem(await shop.post(PATH, json={"scope": scope}), 422, slug)
     assert [error["pointer"] for error in document["errors"]] == pointers
@@ -115,7 +115,7 @@ async def test_who_is_unknown_is_not_said_to_be_without_drift(
 
 
 async def test_what_waits_already_is_not_asked_for_again(
-    service: Service, shop: httpx.AsyncClient, database_url: str
+    service: Service, shop: httpx2.AsyncClient, database_url: str
 ) -> None:
     here, there = {"skus": ["SKU-2", "SKU-1"]}, {"skus": ["SKU-1", "SKU-2", "SKU-1"]}
     answers = await asyncio.gather(
@@ -131,7 +131,7 @@ async def test_what_waits_already_is_not_asked_for_again(
 
 
 async def test_no_more_wait_than_can_be_done_soon(
-    shop: httpx.AsyncClient, service: Service
+    shop: httpx2.AsyncClient, service: Service
 ) -> None:
     await service.catalog.ensure(skus=[f"SKU-{n}" for n in range(101)])
     scopes = [{"skus": [f"SKU-{n}"]} for n in range(101)]
@@ -143,14 +143,14 @@ async def test_no_more_wait_than_can_be_done_soon(
     assert len((await shop.get(PATH, params={"limit": 200})).json()["items"]) == 100
 
 
-async def test_a_run_that_nobody_asked_for_is_not_found(shop: httpx.AsyncClient) -> None:
+async def test_a_run_that_nobody_asked_for_is_not_found(shop: httpx2.AsyncClient) -> None:
     for run_id in ("0", "999999999", "-1", "x", "9" * 19, "9" * 30, "٣"):
         problem(await shop.get(f"{PATH}/{run_id}"), 404, "not-found")
     problem(await shop.get(PATH, params={"cursor": "x"}), 422, "invalid")
 
 
 async def test_without_postgres_it_is_unavailable(
-    shop: httpx.AsyncClient, postgres: Postgres, database_url: str
+    shop: httpx2.AsyncClient, postgres: Postgres, database_url: str
 ) -> None:
     scope = {"skus": ["NOPE"]}  # whether it exists nobody can say now
     with away(postgres, database_url):

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-import httpx
+import httpx2
 import psycopg
 import pytest
 
@@ -23,7 +23,7 @@ def under(key: str) -> dict[str, str]:
     return {"idempotency-key": key}
 
 
-def is_replayed(answer: httpx.Response) -> bool:
+def is_replayed(answer: httpx2.Response) -> bool:
     return "idempotent-replayed" in answer.headers
 
 
@@ -40,7 +40,7 @@ def a_day_passes(database_url: str) -> None:
 
 @pytest.mark.parametrize(("path", "old", "new"), RECORDS)
 async def test_a_put_made_again_leaves_what_came_after_it(
-    shop: httpx.AsyncClient, path: str, old: dict[str, Any], new: dict[str, Any]
+    shop: httpx2.AsyncClient, path: str, old: dict[str, Any], new: dict[str, Any]
 ) -> None:
     first = await shop.put(path, json=old, headers=under("k"))
     assert (first.status_code, is_replayed(first)) == (200, False)
@@ -60,7 +60,7 @@ async def test_a_put_made_again_leaves_what_came_after_it(
 
 @pytest.mark.parametrize(("path", "old", "new"), RECORDS)
 async def test_a_delete_made_again_tells_of_the_record_it_took_away(
-    shop: httpx.AsyncClient, path: str, old: dict[str, Any], new: dict[str, Any]
+    shop: httpx2.AsyncClient, path: str, old: dict[str, Any], new: dict[str, Any]
 ) -> None:
     nothing = await shop.delete(path, headers=under("k"))
     problem(nothing, 404, "not-found")  # nothing was done: nothing is remembered
@@ -78,21 +78,21 @@ async def test_a_delete_made_again_tells_of_the_record_it_took_away(
     assert (await shop.get(path)).json() == back
 
 
-async def test_a_key_belongs_to_its_call_and_to_its_record(shop: httpx.AsyncClient) -> None:
+async def test_a_key_belongs_to_its_call_and_to_its_record(shop: httpx2.AsyncClient) -> None:
     for path in ("/v1/skus/A", "/v1/skus/B", "/v1/channels/A"):
         assert not is_replayed(await shop.put(path, json={}, headers=under("k")))
     assert not is_replayed(await shop.delete("/v1/skus/A", headers=under("k")))
     assert is_replayed(await shop.put("/v1/skus/B", json={}, headers=under("k")))
 
 
-async def test_a_refused_put_may_be_mended_under_its_key(shop: httpx.AsyncClient) -> None:
+async def test_a_refused_put_may_be_mended_under_its_key(shop: httpx2.AsyncClient) -> None:
     path = "/v1/locations/store-1"
     problem(await shop.put(path, json={"lat": 1}, headers=under("k")), 422, "invalid")
     mended = await shop.put(path, json={"lat": 1, "lon": 2}, headers=under("k"))
     assert (mended.status_code, is_replayed(mended)) == (200, False)
 
 
-async def test_of_calls_at_once_under_one_key_one_is_done(shop: httpx.AsyncClient) -> None:
+async def test_of_calls_at_once_under_one_key_one_is_done(shop: httpx2.AsyncClient) -> None:
     puts = [
         shop.put("/v1/channels/x", json={"safety_stock": n}, headers=under("k")) for n in range(10)
     ]
@@ -110,7 +110,7 @@ async def test_of_calls_at_once_under_one_key_one_is_done(shop: httpx.AsyncClien
 
 
 async def test_a_reconciliation_asked_for_again_is_the_run_of_before(
-    shop: httpx.AsyncClient, service: Service, database_url: str
+    shop: httpx2.AsyncClient, service: Service, database_url: str
 ) -> None:
     asked = {"scope": {"skus": ["SKU-1"]}}
     first = await shop.post(RUNS, json=asked, headers=under("k"))
@@ -127,7 +127,7 @@ async def test_a_reconciliation_asked_for_again_is_the_run_of_before(
 
 
 async def test_a_key_is_forgotten_after_a_day_and_does_not_pile_up(
-    shop: httpx.AsyncClient, database_url: str
+    shop: httpx2.AsyncClient, database_url: str
 ) -> None:
     for n in range(25):
         await shop.put("/v1/channels/x", json={}, headers=under(f"k-{n}"))
@@ -140,7 +140,7 @@ async def test_a_key_is_forgotten_after_a_day_and_does_not_pile_up(
     assert remembered(database_url) == 3
 
 
-async def test_which_calls_take_a_key_is_told_by_the_schema(shop: httpx.AsyncClient) -> None:
+async def test_which_calls_take_a_key_is_told_by_the_schema(shop: httpx2.AsyncClient) -> None:
     """Every call that changes something, and none that only asks."""
     paths = (await shop.get("/schema/openapi.json")).json()["paths"]
     asks = {("/v1/availability", "post")}

@@ -4,7 +4,7 @@ import asyncio
 from itertools import count
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from redis.asyncio import Redis
 
@@ -27,7 +27,7 @@ def cart(
     return body
 
 
-def problem(answer: httpx.Response, status: int, slug: str) -> dict[str, Any]:
+def problem(answer: httpx2.Response, status: int, slug: str) -> dict[str, Any]:
     """The problem document, checked for what every one has."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
@@ -40,12 +40,12 @@ def problem(answer: httpx.Response, status: int, slug: str) -> dict[str, Any]:
     return document
 
 
-async def hold(shop: httpx.AsyncClient, **members: Any) -> httpx.Response:
+async def hold(shop: httpx2.AsyncClient, **members: Any) -> httpx2.Response:
     return await shop.post("/v1/reservations", json=cart(**members))
 
 
 async def test_a_cart_is_held_and_the_whole_document_answered(
-    shop: httpx.AsyncClient, stocked: Stocked
+    shop: httpx2.AsyncClient, stocked: Stocked
 ) -> None:
     await stocked(5)
     answer = await hold(shop, customer_id="c-7")
@@ -77,7 +77,7 @@ async def test_a_cart_is_held_and_the_whole_document_answered(
 
 
 async def test_asking_twice_holds_once_and_says_so(
-    shop: httpx.AsyncClient, stocked: Stocked
+    shop: httpx2.AsyncClient, stocked: Stocked
 ) -> None:
     await stocked(5)
     first = await hold(shop)
@@ -88,13 +88,13 @@ async def test_asking_twice_holds_once_and_says_so(
     assert again.json() == first.json()
 
 
-async def test_an_id_belongs_to_its_content(shop: httpx.AsyncClient, stocked: Stocked) -> None:
+async def test_an_id_belongs_to_its_content(shop: httpx2.AsyncClient, stocked: Stocked) -> None:
     await stocked(5)
     await hold(shop)
     problem(await hold(shop, quantity=3), 422, "reservation-id-reused")
 
 
-async def test_the_last_unit_goes_to_one_buyer(shop: httpx.AsyncClient, stocked: Stocked) -> None:
+async def test_the_last_unit_goes_to_one_buyer(shop: httpx2.AsyncClient, stocked: Stocked) -> None:
     await stocked(1)
     answers = await asyncio.gather(
         *(hold(shop, reservation_id=f"cart-{n}", quantity=1) for n in range(20))
@@ -102,7 +102,7 @@ async def test_the_last_unit_goes_to_one_buyer(shop: httpx.AsyncClient, stocked:
     assert sorted(answer.status_code for answer in answers) == [201] + [409] * 19
 
 
-async def test_every_short_line_is_reported(shop: httpx.AsyncClient, stocked: Stocked) -> None:
+async def test_every_short_line_is_reported(shop: httpx2.AsyncClient, stocked: Stocked) -> None:
     await stocked(1)
     lines = [
         {"sku": "SKU-1", "location": "DC-1", "quantity": 2},
@@ -116,7 +116,7 @@ async def test_every_short_line_is_reported(shop: httpx.AsyncClient, stocked: St
 
 
 async def test_of_lines_that_share_a_level_those_that_no_longer_fit_are_short(
-    shop: httpx.AsyncClient, stocked: Stocked
+    shop: httpx2.AsyncClient, stocked: Stocked
 ) -> None:
     await stocked(5)
     lines = [{"sku": "SKU-1", "location": "DC-1", "quantity": units} for units in (3, 4, 1)]
@@ -129,7 +129,7 @@ async def test_of_lines_that_share_a_level_those_that_no_longer_fit_are_short(
 
 
 async def test_a_part_is_held_where_a_part_is_wanted(
-    shop: httpx.AsyncClient, stocked: Stocked
+    shop: httpx2.AsyncClient, stocked: Stocked
 ) -> None:
     await stocked(1)
     answer = await hold(shop, allow_partial=True)
@@ -138,7 +138,7 @@ async def test_a_part_is_held_where_a_part_is_wanted(
 
 
 async def test_a_key_makes_a_hold_without_id_safe_to_repeat(
-    shop: httpx.AsyncClient, stocked: Stocked
+    shop: httpx2.AsyncClient, stocked: Stocked
 ) -> None:
     await stocked(5)
     headers = {"idempotency-key": "checkout-77"}
@@ -151,7 +151,7 @@ async def test_a_key_makes_a_hold_without_id_safe_to_repeat(
     assert other.json()["reservation_id"] != first.json()["reservation_id"]
 
 
-async def test_who_is_unknown_is_named(shop: httpx.AsyncClient) -> None:
+async def test_who_is_unknown_is_named(shop: httpx2.AsyncClient) -> None:
     lines = [
         {"line_id": "a", "sku": "NOPE", "location": "DC-1", "quantity": 1},
         {"line_id": "b", "sku": "SKU-1", "location": "NOWHERE", "quantity": 1},
@@ -177,7 +177,7 @@ async def test_a_channel_is_created_on_first_sight_where_that_is_wanted(
 
 
 async def test_the_body_of_the_hold_may_be_sent_again_to_replace_it(
-    shop: httpx.AsyncClient, stocked: Stocked
+    shop: httpx2.AsyncClient, stocked: Stocked
 ) -> None:
     await stocked(5)
     body = cart(ttl_seconds=60, customer_id="c-7", allow_partial=False, durability="redis")
@@ -191,7 +191,7 @@ async def test_the_body_of_the_hold_may_be_sent_again_to_replace_it(
 
 
 async def test_a_closed_location_sells_nothing_but_remembers(
-    shop: httpx.AsyncClient, stocked: Stocked, service: Service
+    shop: httpx2.AsyncClient, stocked: Stocked, service: Service
 ) -> None:
     await stocked(5)
     held = await hold(shop)
@@ -207,7 +207,7 @@ async def test_a_closed_location_sells_nothing_but_remembers(
 
 @pytest.mark.parametrize(("kind", "key"), [(Sku, "SKU-1"), (Location, "DC-1"), (Channel, "web")])
 async def test_who_asks_again_hears_what_they_were_told_also_of_what_was_deleted_since(
-    shop: httpx.AsyncClient,
+    shop: httpx2.AsyncClient,
     stocked: Stocked,
     service: Service,
     kind: type[Sku | Location | Channel],
@@ -240,7 +240,7 @@ async def test_who_asks_again_hears_what_they_were_told_also_of_what_was_deleted
 
 
 async def test_what_a_reservation_is_past_is_said_before_that_a_location_is_closed(
-    shop: httpx.AsyncClient, stocked: Stocked, service: Service
+    shop: httpx2.AsyncClient, stocked: Stocked, service: Service
 ) -> None:
     await stocked(5)
     await hold(shop)
@@ -262,7 +262,7 @@ async def test_what_a_reservation_is_past_is_said_before_that_a_location_is_clos
 
 
 async def test_the_same_lines_on_a_channel_that_the_location_is_closed_for_are_no_repeat(
-    shop: httpx.AsyncClient, stocked: Stocked, service: Service
+    shop: httpx2.AsyncClient, stocked: Stocked, service: Service
 ) -> None:
     await stocked(5)
     await service.catalog.put(Channel(id="store"))
@@ -275,7 +275,7 @@ async def test_the_same_lines_on_a_channel_that_the_location_is_closed_for_are_n
 
 
 async def test_a_changed_cart_replaces_its_lines_and_keeps_its_channel(
-    shop: httpx.AsyncClient, stocked: Stocked
+    shop: httpx2.AsyncClient, stocked: Stocked
 ) -> None:
     await stocked(5)
     await hold(shop, customer_id="c-7")
@@ -297,7 +297,7 @@ async def test_a_changed_cart_replaces_its_lines_and_keeps_its_channel(
 
 
 async def test_what_a_channel_withholds_is_minded_by_the_first_who_sells_on_it(
-    shop: httpx.AsyncClient, stocked: Stocked, service: Service
+    shop: httpx2.AsyncClient, stocked: Stocked, service: Service
 ) -> None:
     """Also where another process has only just described it."""
     await stocked(5)
@@ -307,7 +307,7 @@ async def test_what_a_channel_withholds_is_minded_by_the_first_who_sells_on_it(
 
 
 async def test_a_replace_that_comes_again_after_the_confirm_is_a_repeat(
-    shop: httpx.AsyncClient, stocked: Stocked
+    shop: httpx2.AsyncClient, stocked: Stocked
 ) -> None:
     await stocked(5)
     cart_url = "/v1/reservations/cart-1"
@@ -324,7 +324,7 @@ async def test_a_replace_that_comes_again_after_the_confirm_is_a_repeat(
 
 @pytest.mark.parametrize("kind", [Location, Sku])
 async def test_a_part_that_was_held_is_no_way_around_who_is_closed_or_unknown(
-    shop: httpx.AsyncClient,
+    shop: httpx2.AsyncClient,
     stocked: Stocked,
     service: Service,
     kind: type[Location | Sku],
@@ -347,7 +347,7 @@ async def test_a_part_that_was_held_is_no_way_around_who_is_closed_or_unknown(
 
 
 async def test_a_cart_of_which_units_have_left_is_not_replaced_and_told_why(
-    shop: httpx.AsyncClient, stocked: Stocked
+    shop: httpx2.AsyncClient, stocked: Stocked
 ) -> None:
     await stocked(5)
     await hold(shop, quantity=3)
@@ -360,7 +360,7 @@ async def test_a_cart_of_which_units_have_left_is_not_replaced_and_told_why(
     assert "have left" in refused["detail"]
 
 
-async def test_from_cart_to_doorstep(shop: httpx.AsyncClient, stocked: Stocked) -> None:
+async def test_from_cart_to_doorstep(shop: httpx2.AsyncClient, stocked: Stocked) -> None:
     await stocked(5)
     await hold(shop, quantity=4)
     cart_url = "/v1/reservations/cart-1"
@@ -390,7 +390,7 @@ async def test_from_cart_to_doorstep(shop: httpx.AsyncClient, stocked: Stocked) 
     assert rest.json()["lines"][0]["fulfilled"] == 2
 
 
-async def test_only_what_is_open_can_leave(shop: httpx.AsyncClient, stocked: Stocked) -> None:
+async def test_only_what_is_open_can_leave(shop: httpx2.AsyncClient, stocked: Stocked) -> None:
     await stocked(5)
     await hold(shop)
     cart_url = "/v1/reservations/cart-1"
@@ -412,7 +412,7 @@ async def test_only_what_is_open_can_leave(shop: httpx.AsyncClient, stocked: Sto
 
 
 async def test_a_released_cart_cannot_be_confirmed(
-    shop: httpx.AsyncClient, stocked: Stocked
+    shop: httpx2.AsyncClient, stocked: Stocked
 ) -> None:
     await stocked(5)
     await hold(shop)
@@ -423,7 +423,7 @@ async def test_a_released_cart_cannot_be_confirmed(
 
 
 async def test_a_late_confirm_takes_the_units_again_or_says_they_are_gone(
-    shop: httpx.AsyncClient, stocked: Stocked
+    shop: httpx2.AsyncClient, stocked: Stocked
 ) -> None:
     await stocked(2)
     await hold(shop, reservation_id="slow", ttl_seconds=1)
@@ -438,7 +438,7 @@ async def test_a_late_confirm_takes_the_units_again_or_says_they_are_gone(
     assert problem(lost, 409, "reservation-lost")["shortages"][0]["available"] == 0
 
 
-async def hold_lapses(shop: httpx.AsyncClient, reservation_id: str) -> None:
+async def hold_lapses(shop: httpx2.AsyncClient, reservation_id: str) -> None:
     url = f"/v1/reservations/{reservation_id}"
     async with asyncio.timeout(5):
         while (await shop.get(url)).json()["status"] == "held":  # noqa: ASYNC110  # Redis's clock
@@ -446,7 +446,7 @@ async def hold_lapses(shop: httpx.AsyncClient, reservation_id: str) -> None:
 
 
 @pytest.mark.parametrize("call", ["extend", "confirm", "release", "fulfil", "no-pick"])
-async def test_nobody_changes_a_cart_that_is_not_there(shop: httpx.AsyncClient, call: str) -> None:
+async def test_nobody_changes_a_cart_that_is_not_there(shop: httpx2.AsyncClient, call: str) -> None:
     bodies: dict[str, dict[str, Any]] = {
         "extend": {"ttl_seconds": 60},
         "confirm": {"order_id": "order-1"},
@@ -456,7 +456,7 @@ async def test_nobody_changes_a_cart_that_is_not_there(shop: httpx.AsyncClient, 
     problem(answer, 404, "not-found")
 
 
-async def test_an_id_may_hold_a_slash(shop: httpx.AsyncClient, stocked: Stocked) -> None:
+async def test_an_id_may_hold_a_slash(shop: httpx2.AsyncClient, stocked: Stocked) -> None:
     await stocked(5)
     await hold(shop, reservation_id="web/cart 1")
     assert (await shop.get("/v1/reservations/web%2Fcart%201")).status_code == 200
@@ -467,7 +467,7 @@ async def test_an_id_may_hold_a_slash(shop: httpx.AsyncClient, stocked: Stocked)
 
 
 async def test_the_ledger_tier_waits_and_admits_that_it_has_not_heard(
-    shop: httpx.AsyncClient, stocked: Stocked
+    shop: httpx2.AsyncClient, stocked: Stocked
 ) -> None:
     # Nobody records here, so the entry can't reach Postgres; the hold itself stands.
     await stocked(5)
@@ -549,7 +549,7 @@ async def test_a_damaged_level_refuses_until_it_is_repaired_and_changes_nothing(
 
 
 async def test_a_nearly_full_redis_takes_facts_and_releases_and_no_more_holds(
-    shop: httpx.AsyncClient, stocked: Stocked, redis: Redis
+    shop: httpx2.AsyncClient, stocked: Stocked, redis: Redis
 ) -> None:
     await stocked(10_000)
     assert (await hold(shop)).status_code == 201

@@ -1,6 +1,6 @@
 """Facts over HTTP: applied in order, answered one by one, never refused for lack of stock."""
 
-import httpx
+import httpx2
 import msgspec
 
 from atp_service.api.responses import Call
@@ -12,7 +12,7 @@ from tests.api.test_reservations import cart, problem
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-async def test_each_event_is_answered_in_order(shop: httpx.AsyncClient) -> None:
+async def test_each_event_is_answered_in_order(shop: httpx2.AsyncClient) -> None:
     receipt = stock_event("receipt", sku="SKU-1", location="DC-1", quantity=5)
     stranger = stock_event("sale", sku="NOPE", location="DC-1", quantity=1)
     events = [receipt, receipt, stranger, {"hello": "world"}, 7]
@@ -32,13 +32,13 @@ async def test_each_event_is_answered_in_order(shop: httpx.AsyncClient) -> None:
     assert results[3]["detail"]
 
 
-async def test_one_event_may_come_alone(shop: httpx.AsyncClient) -> None:
+async def test_one_event_may_come_alone(shop: httpx2.AsyncClient) -> None:
     event = stock_event("receipt", sku="SKU-1", location="DC-1", quantity=5)
     answer = await shop.post("/v1/stock-events", json=event)
     assert [result["status"] for result in answer.json()["results"]] == ["applied"]
 
 
-async def test_a_thousand_at_a_time(shop: httpx.AsyncClient) -> None:
+async def test_a_thousand_at_a_time(shop: httpx2.AsyncClient) -> None:
     problem(await shop.post("/v1/stock-events", json=[{}] * 1001), 422, "invalid")
     problem(await shop.post("/v1/stock-events", json=7), 422, "invalid")
     assert (await shop.post("/v1/stock-events", json=[])).json() == {"results": []}
@@ -72,7 +72,7 @@ async def test_an_answer_names_the_event_as_it_was_sent_whatever_it_is_kept_unde
 
 
 async def test_a_traceparent_header_is_read_as_one_in_an_event_is(
-    shop: httpx.AsyncClient, service: Service
+    shop: httpx2.AsyncClient, service: Service
 ) -> None:
     for trace in (f"ff{TRACE[2:]}", f"01{TRACE[2:]}-more"):
         event = stock_event("receipt", sku="SKU-1", location="DC-1", quantity=5)
@@ -83,7 +83,7 @@ async def test_a_traceparent_header_is_read_as_one_in_an_event_is(
 
 
 async def test_what_needs_postgres_while_it_is_away_waits_and_is_told_from_the_rest(
-    shop: httpx.AsyncClient, service: Service
+    shop: httpx2.AsyncClient, service: Service
 ) -> None:
     receipt = stock_event("receipt", sku="SKU-1", location="DC-1", quantity=5)
     count = stock_event("count", sku="SKU-1", location="DC-1", quantity=4)
@@ -97,7 +97,7 @@ async def test_what_needs_postgres_while_it_is_away_waits_and_is_told_from_the_r
 
 
 async def test_a_trace_is_carried_into_the_journal(
-    shop: httpx.AsyncClient, service: Service
+    shop: httpx2.AsyncClient, service: Service
 ) -> None:
     event = stock_event("receipt", sku="SKU-1", location="DC-1", quantity=5)
     headers = {"traceparent": TRACE}

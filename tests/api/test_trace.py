@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
-import httpx
+import httpx2
 import pytest
 from redis.asyncio import Redis
 
@@ -28,7 +28,7 @@ def service(recorded_service: Service) -> Service:
     return recorded_service
 
 
-async def traced(shop: httpx.AsyncClient, key: str) -> dict[str, Any]:
+async def traced(shop: httpx2.AsyncClient, key: str) -> dict[str, Any]:
     answer = await shop.get(f"/v1/trace/{quote(key, safe='/')}")
     assert answer.status_code == 200, answer.text
     document: dict[str, Any] = answer.json()
@@ -42,7 +42,7 @@ def kinds(document: dict[str, Any]) -> list[str]:
     return [entry["kind"] for entry in document["entries"]]
 
 
-async def tell(shop: httpx.AsyncClient, kind: str, **members: Any) -> dict[str, Any]:
+async def tell(shop: httpx2.AsyncClient, kind: str, **members: Any) -> dict[str, Any]:
     """An event of the warehouse; answers it, as it was sent."""
     data = {"sku": "SKU-1", "location": "DC-1"} | members.pop("data", {})
     event = stock_event(kind, **data) | members
@@ -51,7 +51,7 @@ async def tell(shop: httpx.AsyncClient, kind: str, **members: Any) -> dict[str, 
     return event
 
 
-async def ordered(shop: httpx.AsyncClient, key: str, order_id: str, *, quantity: int = 1) -> None:
+async def ordered(shop: httpx2.AsyncClient, key: str, order_id: str, *, quantity: int = 1) -> None:
     held = await shop.post("/v1/reservations", json=cart(key, quantity=quantity))
     assert held.status_code == 201, held.text
     answer = await shop.post(f"/v1/reservations/{key}/confirm", json={"order_id": order_id})
@@ -59,7 +59,7 @@ async def ordered(shop: httpx.AsyncClient, key: str, order_id: str, *, quantity:
 
 
 async def test_an_order_from_its_cart_to_its_parcel(
-    shop: httpx.AsyncClient, stocked: Stocked
+    shop: httpx2.AsyncClient, stocked: Stocked
 ) -> None:
     await stocked(5)
     await shop.post("/v1/reservations", json=cart(), headers={"traceparent": TRACE})
@@ -118,7 +118,7 @@ async def test_an_order_from_its_cart_to_its_parcel(
 
 
 async def test_a_truck_carries_many_orders_and_each_has_its_own_story(
-    shop: httpx.AsyncClient, stocked: Stocked
+    shop: httpx2.AsyncClient, stocked: Stocked
 ) -> None:
     await stocked(5)
     for number in (1, 2):
@@ -137,7 +137,7 @@ async def test_a_truck_carries_many_orders_and_each_has_its_own_story(
 
 
 async def test_a_sale_that_came_before_its_order_is_part_of_its_story(
-    shop: httpx.AsyncClient, stocked: Stocked
+    shop: httpx2.AsyncClient, stocked: Stocked
 ) -> None:
     await stocked(5)
     await tell(shop, "sale", data={"quantity": 1, "order_id": "order-1"})
@@ -151,7 +151,7 @@ async def test_a_sale_that_came_before_its_order_is_part_of_its_story(
 
 
 async def test_an_order_of_two_carts_that_one_sale_fulfils(
-    shop: httpx.AsyncClient, stocked: Stocked
+    shop: httpx2.AsyncClient, stocked: Stocked
 ) -> None:
     await stocked(5)
     await ordered(shop, "cart-1", "order-1")
@@ -165,7 +165,7 @@ async def test_an_order_of_two_carts_that_one_sale_fulfils(
 
 
 async def test_a_payment_that_came_too_late_shows_the_lapse_and_what_was_taken_again(
-    shop: httpx.AsyncClient, stocked: Stocked, service: Service
+    shop: httpx2.AsyncClient, stocked: Stocked, service: Service
 ) -> None:
     await stocked(5)
     await shop.post("/v1/reservations", json=cart(ttl_seconds=1))
@@ -183,7 +183,7 @@ async def test_a_payment_that_came_too_late_shows_the_lapse_and_what_was_taken_a
     assert (confirm["outcome"], confirm["status"]) == ("reacquired", "confirmed")
 
 
-async def test_units_the_store_could_not_find(shop: httpx.AsyncClient, stocked: Stocked) -> None:
+async def test_units_the_store_could_not_find(shop: httpx2.AsyncClient, stocked: Stocked) -> None:
     await stocked(5)
     await ordered(shop, "cart-1", "order-1", quantity=2)
     missing = {"line_id": "1", "quantity": 1, "reason": "damaged"}
@@ -200,7 +200,7 @@ async def test_units_the_store_could_not_find(shop: httpx.AsyncClient, stocked: 
 
 
 async def test_an_event_by_its_own_id_and_the_document_it_speaks_of(
-    shop: httpx.AsyncClient,
+    shop: httpx2.AsyncClient,
 ) -> None:
     expected = await tell(shop, "incoming", data={"quantity": 8, "document": "PO-1"})
     arrived = await tell(shop, "receipt", data={"quantity": 8, "document": "PO-1"})
@@ -216,7 +216,7 @@ async def test_an_event_by_its_own_id_and_the_document_it_speaks_of(
 
 
 async def test_an_event_goes_on_to_the_order_it_speaks_of(
-    shop: httpx.AsyncClient, stocked: Stocked
+    shop: httpx2.AsyncClient, stocked: Stocked
 ) -> None:
     await stocked(5)
     await ordered(shop, "cart-1", "order-1")
@@ -228,7 +228,7 @@ async def test_an_event_goes_on_to_the_order_it_speaks_of(
 
 
 async def test_one_id_of_two_sources_tells_both_stories(
-    shop: httpx.AsyncClient, stocked: Stocked
+    shop: httpx2.AsyncClient, stocked: Stocked
 ) -> None:
     await stocked(5)
     for source in ("wms/dc-1", "pos/store-042"):
@@ -238,7 +238,7 @@ async def test_one_id_of_two_sources_tells_both_stories(
 
 
 async def test_what_was_parked_shows_the_queue_it_waits_in(
-    shop: httpx.AsyncClient, stocked: Stocked
+    shop: httpx2.AsyncClient, stocked: Stocked
 ) -> None:
     await stocked(1)
     parked = await tell(shop, "sale", data={"sku": "NOPE", "quantity": 1})
@@ -251,7 +251,7 @@ async def test_what_was_parked_shows_the_queue_it_waits_in(
 
 
 async def test_an_order_shipped_twice_shows_the_exception_that_names_it(
-    shop: httpx.AsyncClient, stocked: Stocked
+    shop: httpx2.AsyncClient, stocked: Stocked
 ) -> None:
     await stocked(5)
     await ordered(shop, "cart-1", "order-1")
@@ -266,7 +266,7 @@ async def test_an_order_shipped_twice_shows_the_exception_that_names_it(
     "key", ["a/b", "/a", "a/", "a//b", "Zähler 7%", "50%25", "a?b#c", "s" * 64, "a+b&c=d", "..;"]
 )
 async def test_an_id_may_hold_any_printable_character(
-    shop: httpx.AsyncClient, stocked: Stocked, key: str
+    shop: httpx2.AsyncClient, stocked: Stocked, key: str
 ) -> None:
     await stocked(5)
     assert (await shop.post("/v1/reservations", json=cart(key))).status_code == 201
@@ -276,7 +276,7 @@ async def test_an_id_may_hold_any_printable_character(
 
 
 async def test_a_slash_inside_an_id_need_not_be_escaped(
-    shop: httpx.AsyncClient, stocked: Stocked
+    shop: httpx2.AsyncClient, stocked: Stocked
 ) -> None:
     await stocked(5)
     for key in ("shop/eu/cart-1", "/cart", "cart/", "//cart//", "/"):
@@ -286,7 +286,7 @@ async def test_a_slash_inside_an_id_need_not_be_escaped(
 
 
 async def test_what_the_service_names_itself_can_be_traced(
-    shop: httpx.AsyncClient, stocked: Stocked, service: Service
+    shop: httpx2.AsyncClient, stocked: Stocked, service: Service
 ) -> None:
     """The end of a snapshot says 0 of what it did not mention: by its own id and the SKU's."""
     sku = "s" * 64
@@ -306,7 +306,7 @@ async def test_what_the_service_names_itself_can_be_traced(
 
 
 async def test_more_than_can_be_told_is_told_from_the_beginning(
-    shop: httpx.AsyncClient, stocked: Stocked
+    shop: httpx2.AsyncClient, stocked: Stocked
 ) -> None:
     await stocked(5)
     await shop.post("/v1/reservations", json=cart("endless", quantity=1))
@@ -323,7 +323,7 @@ async def test_more_than_can_be_told_is_told_from_the_beginning(
     assert story["entries"][-1]["seq"] == 1_001
 
 
-async def test_an_id_that_nothing_is_known_of(shop: httpx.AsyncClient) -> None:
+async def test_an_id_that_nothing_is_known_of(shop: httpx2.AsyncClient) -> None:
     problem(await shop.get("/v1/trace/who-knows"), 404, "not-found")
     problem(await shop.get("/v1/trace/"), 404, "not-found")
     for longest in ("s" * 65, "s" * 129):
@@ -334,7 +334,7 @@ async def test_an_id_that_nothing_is_known_of(shop: httpx.AsyncClient) -> None:
 
 
 async def test_without_redis_the_ledger_answers_alone(
-    shop: httpx.AsyncClient, stocked: Stocked, service: Service, redis: Redis
+    shop: httpx2.AsyncClient, stocked: Stocked, service: Service, redis: Redis
 ) -> None:
     await stocked(5)
     await shop.post("/v1/reservations", json=cart())
@@ -345,7 +345,7 @@ async def test_without_redis_the_ledger_answers_alone(
 
 
 async def test_without_postgres_nothing_is_traced_and_selling_goes_on(
-    shop: httpx.AsyncClient, stocked: Stocked, postgres: Postgres, own_database: str
+    shop: httpx2.AsyncClient, stocked: Stocked, postgres: Postgres, own_database: str
 ) -> None:
     await stocked(5)
     with away(postgres, own_database):

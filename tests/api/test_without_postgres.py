@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from psycopg_pool import AsyncConnectionPool
 
@@ -23,13 +23,13 @@ STRANGER = {"lines": [{"sku": "NOPE", "location": "DC-1", "quantity": 1}]}
 
 
 @contextmanager
-def none_waits(shop: httpx.AsyncClient) -> Iterator[None]:
+def none_waits(shop: httpx2.AsyncClient) -> Iterator[None]:
     """No call in between waits for Postgres. Each by itself: on a busy machine eighty answers take
     as long as one wait.
     """
     took: list[float] = []
 
-    async def came(answer: httpx.Response) -> None:
+    async def came(answer: httpx2.Response) -> None:
         await answer.aread()
         took.append(answer.elapsed.total_seconds())
 
@@ -39,13 +39,13 @@ def none_waits(shop: httpx.AsyncClient) -> Iterator[None]:
     assert max(took) < PATIENCE_SECONDS / 4
 
 
-async def answered(shop: httpx.AsyncClient) -> bool:
+async def answered(shop: httpx2.AsyncClient) -> bool:
     """Whether the ledger can be asked again."""
     return (await shop.get("/v1/reservations/who-knows")).status_code == 404
 
 
 async def test_a_postgres_that_hangs_holds_callers_up_once_and_not_for_long(
-    shop: httpx.AsyncClient, stocked: Stocked, server_data: Path
+    shop: httpx2.AsyncClient, stocked: Stocked, server_data: Path
 ) -> None:
     await stocked(5)
     with hung(server_data):
@@ -70,7 +70,7 @@ async def test_a_postgres_that_hangs_holds_callers_up_once_and_not_for_long(
 
 
 async def test_who_asks_a_postgres_that_hangs_for_reasons_waits_once(
-    service: Service, shop: httpx.AsyncClient, stocked: Stocked, server_data: Path
+    service: Service, shop: httpx2.AsyncClient, stocked: Stocked, server_data: Path
 ) -> None:
     """Also while the journal is ahead of the ledger, which is then waited for by listening."""
     await stocked(5)
@@ -87,7 +87,7 @@ async def test_who_asks_a_postgres_that_hangs_for_reasons_waits_once(
 
 
 async def test_a_query_that_was_given_up_leaves_no_connection_behind_that_nobody_can_trust(
-    service: Service, shop: httpx.AsyncClient, server_data: Path
+    service: Service, shop: httpx2.AsyncClient, server_data: Path
 ) -> None:
     with hung(server_data):
         asked = [shop.get(f"/v1/reservations/{n}") for n in range(10)]
@@ -101,7 +101,7 @@ async def test_a_query_that_was_given_up_leaves_no_connection_behind_that_nobody
 
 
 @pytest.fixture
-async def started_without(service: Service, redis_url: str) -> AsyncIterator[httpx.AsyncClient]:
+async def started_without(service: Service, redis_url: str) -> AsyncIterator[httpx2.AsyncClient]:
     """Another API process of the same retailer, started while Postgres is away."""
     nowhere: AsyncConnectionPool[Any] = AsyncConnectionPool(
         "host=/nowhere dbname=none user=none", min_size=0, max_size=1, open=False
@@ -124,14 +124,14 @@ async def started_without(service: Service, redis_url: str) -> AsyncIterator[htt
             auto_create=False,
             now_ms=now_ms,
         )
-        async with httpx.AsyncClient(
-            transport=httpx.ASGITransport(app), base_url="http://atp.test"
+        async with httpx2.AsyncClient(
+            transport=httpx2.ASGITransport(app), base_url="http://atp.test"
         ) as client:
             yield client
 
 
 async def test_who_starts_without_postgres_sells_what_has_a_level(
-    stocked: Stocked, started_without: httpx.AsyncClient
+    stocked: Stocked, started_without: httpx2.AsyncClient
 ) -> None:
     await stocked(5)
     shop = started_without

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-import httpx
+import httpx2
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
@@ -122,9 +122,9 @@ def _until_answered(url: str, process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 90
     while True:
         try:
-            if httpx.get(url, timeout=2).is_success:
+            if httpx2.get(url, timeout=2).is_success:
                 return
-        except httpx.HTTPError:
+        except httpx2.HTTPError:
             pass
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline, f"in vain: {url}"

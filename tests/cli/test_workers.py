@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 
 from tests.instance import Instance
 
@@ -52,7 +52,7 @@ def test_workers_share_the_port_the_units_and_what_they_count(
             "reservation_id": f"cart-{number}",
             "lines": [{"line_id": "1", "sku": "LAST", "location": "DC-1", "quantity": 1}],
         }
-        answer = httpx.post(f"{instance.http.base_url}/v1/reservations", json=hold, timeout=30)
+        answer = httpx2.post(f"{instance.http.base_url}/v1/reservations", json=hold, timeout=30)
         return answer.status_code
 
     with ThreadPoolExecutor(8) as threads:
@@ -97,7 +97,7 @@ def _told(instance: Instance, event: str) -> list[dict[str, Any]]:
 
 def _counted(instance: Instance, status: int) -> int:
     """Holds answered so, by the metrics of whichever process is asked."""
-    text = httpx.get(f"{instance.http.base_url}/metrics", timeout=30).text
+    text = httpx2.get(f"{instance.http.base_url}/metrics", timeout=30).text
     return sum(
         int(float(line.rpartition(" ")[2]))
         for line in text.splitlines()
@@ -109,6 +109,6 @@ def _counted(instance: Instance, status: int) -> int:
 
 def _answers(instance: Instance) -> bool:
     try:
-        return httpx.get(f"{instance.http.base_url}/health/ready", timeout=30).is_success
-    except httpx.TransportError:
+        return httpx2.get(f"{instance.http.base_url}/health/ready", timeout=30).is_success
+    except httpx2.TransportError:
         return False

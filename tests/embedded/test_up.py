@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import psycopg
 import pytest
 from redis import Redis
@@ -41,14 +41,14 @@ def _receive(url: str, units: int) -> dict[str, Any]:
         "time": "2026-11-23T10:00:00.000Z",
         "data": {"sku": "SKU-1", "location": "DC-1", "quantity": units},
     }
-    answer = httpx.post(f"{url}/v1/stock-events", json=event, timeout=30)
+    answer = httpx2.post(f"{url}/v1/stock-events", json=event, timeout=30)
     assert answer.status_code == 200, answer.text
     result: dict[str, Any] = answer.json()["results"][0]
     return result
 
 
 def _ats(url: str) -> int:
-    answer = httpx.get(f"{url}/v1/availability", params={"sku": "SKU-1"}, timeout=30)
+    answer = httpx2.get(f"{url}/v1/availability", params={"sku": "SKU-1"}, timeout=30)
     ats: int = answer.json()["items"][0]["ats"]
     return ats
 
@@ -92,7 +92,7 @@ def test_an_instance_is_found_by_its_data_and_is_the_only_one_there(start: Start
     assert "an instance runs on" in again.stderr
     assert instance.url in again.stderr
     assert "ATP_DATA" in again.stderr
-    assert httpx.get(f"{instance.url}/health/ready", timeout=30).status_code == 200
+    assert httpx2.get(f"{instance.url}/health/ready", timeout=30).status_code == 200
 
     # The service's role can't touch what is recorded; the superuser is within, not without.
     with psycopg.connect(instance.database_url) as connection:
@@ -214,8 +214,8 @@ def test_a_data_folder_far_down_still_has_short_sockets(tmp_path: Path) -> None:
 
 def _is_ready(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/health/ready", timeout=5).is_success
-    except httpx.HTTPError:
+        return httpx2.get(f"{url}/health/ready", timeout=5).is_success
+    except httpx2.HTTPError:
         return False
 
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 
 from tests.instance import ROOT, Instance
 
@@ -45,7 +45,7 @@ def served_on_hand(instance: Instance, skus: list[str]) -> dict[str, int]:
     """on_hand at UK-DC by SKU, as `GET /v1/availability` says; ATS and shortage must fit it."""
     found = {}
     for at in range(0, len(skus), 100):
-        asked = httpx.QueryParams([("location", "UK-DC"), *(("sku", s) for s in skus[at:][:100])])
+        asked = httpx2.QueryParams([("location", "UK-DC"), *(("sku", s) for s in skus[at:][:100])])
         answer = instance.http.get("/v1/availability", params=asked)
         assert answer.status_code == 200, answer.text
         for item in answer.json()["items"]:
