@@ -9,7 +9,7 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,7 @@ from atp_service.config import Settings, SettingsError, missing, unusable, varia
 from atp_service.facts import Facts
 from atp_service.jetstream.stream import CONSUMER, STREAM
 from atp_service.ledger import Ledger
+from atp_service.pause import pause
 from atp_service.store import Store
 from atp_service.workers import expire, ingest, rebuild, reconcile, record
 
@@ -264,8 +265,7 @@ async def _begin(stock: Store, ledger: Ledger, master_data: Catalog) -> None:
 
 async def _ingest(parts: Connections, stop: asyncio.Event) -> None:
     while not parts.nats.is_connected and not stop.is_set():
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), _LOOK_SECONDS)
+        await pause(stop, _LOOK_SECONDS)
     await ingest.run(parts.nats, parts.facts, parts.ledger, stop=stop)
 
 

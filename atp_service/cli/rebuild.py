@@ -24,9 +24,10 @@ def command(yes: bool, as_json: bool) -> None:
     from rich.console import Console
 
     from atp_service import app, ledger, log, store
+    from atp_service.progress import view
     from atp_service.store.raw_partition import Site, Superseded
     from atp_service.workers import rebuild
-    from atp_service.workers.rebuild.progress import table, view
+    from atp_service.workers.rebuild.report_table import table
 
     log.configure("error", "rebuild")
     console = Console(stderr=True)
@@ -47,7 +48,8 @@ def command(yes: bool, as_json: bool) -> None:
                 if not click.confirm(question, err=True):
                     sys.exit(2)
             with view(console, silent=as_json) as watching:
-                return await rebuild.rebuild(tools, by_hand=True, view=watching)
+                watching.show("rebuild", None, "Redis from the ledger")
+                return await rebuild.rebuild(tools, by_hand=True, show=watching.show)
 
     try:
         report = uvloop.run(run())

@@ -66,8 +66,8 @@ def command(
 
     from rich.console import Console
 
+    from atp_service.progress import view
     from atp_service.rehearse.errors import CannotRehearse
-    from atp_service.rehearse.progress import view
     from atp_service.rehearse.run import rehearse
     from atp_service.rehearse.scenario import ScenarioError, load_scenario
     from atp_service.rehearse.table import as_json, shown

@@ -27,7 +27,7 @@ def command(file: Path, map_path: Path, as_json: bool) -> None:
 
     from atp_service import app, log
     from atp_service.adapters.mapping.config import load_mapping
-    from atp_service.replay.progress import view
+    from atp_service.progress import view
     from atp_service.replay.run import replay
     from atp_service.replay.summary import Summary, table
 

@@ -33,7 +33,7 @@ def command(file: Path, map_path: Path, at: str | None, as_json: bool) -> None:
 
     from atp_service import app, log
     from atp_service.adapters.mapping.config import load_mapping, read_time
-    from atp_service.replay.progress import view
+    from atp_service.progress import view
     from atp_service.replay.snapshot import compare
     from atp_service.replay.summary import SnapshotSummary, largest_differences, table
 

@@ -31,8 +31,8 @@ def command(no_redis: bool, execute: bool, digest_only: bool, as_json: bool) -> 
 
     from atp_service import app, log
     from atp_service.ledger import Unavailable
-    from atp_service.verify import Verification, shown, table
-    from atp_service.verify.progress import view
+    from atp_service.progress import view
+    from atp_service.verify import Progress, Verification, shown, table
 
     log.configure("error", "verify")
     console = Console(stderr=True)
@@ -47,7 +47,7 @@ def command(no_redis: bool, execute: bool, digest_only: bool, as_json: bool) -> 
             verification = Verification(
                 settings.database_url or "",
                 settings.dedupe_hours * 3_600_000,
-                watching,
+                Progress(watching.show),
                 execute=execute,
             )
             with verification:

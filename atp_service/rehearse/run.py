@@ -15,6 +15,7 @@ import httpx2
 import msgspec
 from msgspec import Struct
 
+from atp_service.progress import View
 from atp_service.rehearse.audit import Audit, Finding, audit, differing
 from atp_service.rehearse.errors import CannotRehearse
 from atp_service.rehearse.faults import Fault, Victim
@@ -24,7 +25,6 @@ from atp_service.rehearse.journey import Line
 from atp_service.rehearse.ledger_fold import Books, Place
 from atp_service.rehearse.ledger_reader import LedgerReader, Numbers
 from atp_service.rehearse.measures import Measures, Window, measure
-from atp_service.rehearse.progress import View
 from atp_service.rehearse.run_names import Goods, goods, run_name
 from atp_service.rehearse.scenario import Scenario
 from atp_service.rehearse.seeding import called, mark, seed
@@ -146,7 +146,7 @@ def _sell(plan: Plan, strike: _Strike | None, view: View) -> History:
                 assert process.stdout is not None  # noqa: S101 – it was asked for
                 for line in process.stdout:
                     told = msgspec.json.decode(line, type=Told)
-                    view.show(told, plan.scenario.seconds)
+                    _show(told, plan.scenario.seconds, view)
                     if strike is not None:
                         strike.look(told)
                 code = process.wait()
@@ -157,6 +157,14 @@ def _sell(plan: Plan, strike: _Strike | None, view: View) -> History:
         if strike is not None:
             strike.finish()
         return read_history(history_path)
+
+
+def _show(told: Told, seconds: float, view: View) -> None:
+    detail = (
+        f"{told.phase}, {told.arrived:,} came, {told.under_way:,} inside, {told.held:,} held, "
+        f"{told.refused:,} refused, {told.faults:,} retried"
+    )
+    view.show("sale", min(1.0, told.at / seconds), detail)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from atp_service.jetstream.publisher import Publisher
 from atp_service.jetstream.stream import ensure_stream
 from atp_service.ledger import Ledger
 from atp_service.ledger.read.snapshots import statuses_of
-from atp_service.replay.progress import View
+from atp_service.progress import View
 from atp_service.replay.snapshot_parts import Parts
 from atp_service.replay.summary import Summary
 from atp_service.replay.wait_recorded import Arrival, connected, patiently
@@ -86,7 +86,9 @@ async def _publish(
     for number, row in rows:
         summary.rows = number
         if number % LOOK_EVERY_ROWS == 0:
-            view.show("published", min(0.99, rows.bytes_read / rows.size), publisher.published)
+            view.show(
+                "published", min(0.99, rows.bytes_read / rows.size), f"{publisher.published:,}"
+            )
         try:
             read = reading(number, row)
         except RowError:
@@ -105,7 +107,7 @@ async def _publish(
     await publisher.settle()
     summary.published = publisher.published
     summary.events = dict(events)
-    view.show("published", 1.0, publisher.published)
+    view.show("published", 1.0, f"{publisher.published:,}")
 
 
 class _Closing:

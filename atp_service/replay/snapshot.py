@@ -10,7 +10,7 @@ from atp_service.adapters.mapping.config import Mapping, MappingError
 from atp_service.catalog import Feed
 from atp_service.ledger import Ledger
 from atp_service.ledger.read.snapshots import compared, differing
-from atp_service.replay.progress import View
+from atp_service.progress import View
 from atp_service.replay.run import replay
 from atp_service.replay.snapshot_parts import Parts
 from atp_service.replay.summary import SnapshotSummary

@@ -17,7 +17,7 @@ from nats.js.errors import NotFoundError
 from atp_service import ledger, store
 from atp_service.jetstream.stream import CONSUMER, STREAM
 from atp_service.ledger import Ledger
-from atp_service.replay.progress import Stage, View
+from atp_service.progress import View
 from atp_service.store import Store
 
 LOOK_EVERY_SECONDS = 0.25
@@ -93,7 +93,7 @@ async def patiently(ask: Callable[[], Awaitable[Answer]], view: View) -> Answer:
 
 
 async def _until(
-    stage: Stage,
+    stage: str,
     before: int,
     target: int,
     look: Callable[[], Awaitable[tuple[int, str]]],
@@ -109,7 +109,7 @@ async def _until(
             standstill.saw(None, _spoken(error))
         else:
             share = 1.0 if at >= target else (at - before) / (target - before)
-            view.show(stage, share, at - before)
+            view.show(stage, share, f"{at - before:,}")
             if at >= target:
                 return
             standstill.saw(at, missing)

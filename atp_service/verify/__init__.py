@@ -1,6 +1,6 @@
 """Proving the ledger: every entry follows, and everything else follows from the entries."""
 
-from atp_service.verify.parallel import Progress
+from atp_service.verify.progress import Progress
 from atp_service.verify.run import Verification
 from atp_service.verify.verdict import Verdict, shown, table
 

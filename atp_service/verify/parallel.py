@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection as Pipe
-from typing import Protocol
 
 import msgspec
 from msgspec import Struct
@@ -21,19 +20,10 @@ from atp_service.verify.exception_rows import Told
 from atp_service.verify.fast_fold import First, Fold
 from atp_service.verify.findings import Findings
 from atp_service.verify.hash_chain import Links
+from atp_service.verify.progress import Progress
 from atp_service.verify.promise_totals import Units, units_of
 
 Images = dict[str, tuple[int, bytes]]
-
-
-class Progress(Protocol):
-    """Who watches."""
-
-    def begin(self, entries: int) -> None: ...
-
-    def walked(self, entries: int) -> None: ...
-
-    def stage(self, name: str) -> None: ...
 
 
 class Walked(Struct):

@@ -27,7 +27,6 @@ from atp_service.verify.fast_fold import Fold
 from atp_service.verify.findings import Findings
 from atp_service.verify.parallel import (
     Apart,
-    Progress,
     Promises,
     Walked,
     apart,
@@ -35,6 +34,7 @@ from atp_service.verify.parallel import (
     walked,
     without_collector,
 )
+from atp_service.verify.progress import Progress
 from atp_service.verify.state_digest import digest
 from atp_service.verify.verdict import Verdict
 

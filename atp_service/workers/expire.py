@@ -13,6 +13,7 @@ from prometheus_client import Counter, Gauge
 from atp_service.inventory.commands import Expire
 from atp_service.inventory.outcomes import Swept
 from atp_service.metrics import REGISTRY
+from atp_service.pause import pause
 from atp_service.store import Fenced, Store, Unavailable
 
 log = structlog.get_logger()
@@ -34,7 +35,7 @@ _overdue = Gauge(
 async def run(store: Store, *, stop: asyncio.Event) -> None:
     """Reap until told to stop."""
     log.info("expire_started")
-    reaped, pause = 0, SHORTEST_PAUSE_SECONDS
+    reaped, longer = 0, SHORTEST_PAUSE_SECONDS
     while not stop.is_set():
         try:
             due = await store.due()
@@ -48,11 +49,11 @@ async def run(store: Store, *, stop: asyncio.Event) -> None:
                     log.info("holds_expired", holds=reaped)
                 reaped = 0
                 sleep = LONGEST_SLEEP_SECONDS if due is None else min(due, LONGEST_SLEEP_SECONDS)
-            pause = SHORTEST_PAUSE_SECONDS
+            longer = SHORTEST_PAUSE_SECONDS
         except (Unavailable, Fenced) as away:
             log.warning("expire_interrupted", reason=str(away))
-            sleep, pause = pause, min(pause * 2, LONGEST_PAUSE_SECONDS)
-        await _rest(stop, sleep)
+            sleep, longer = longer, min(longer * 2, LONGEST_PAUSE_SECONDS)
+        await pause(stop, sleep)
     log.info("expire_stopped")
 
 
@@ -63,11 +64,3 @@ async def _sweep(store: Store) -> int:
         raise Unavailable(f"holds can't be reaped: {outcome}")
     _reaped.inc(outcome.reaped)
     return outcome.reaped
-
-
-async def _rest(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        pass

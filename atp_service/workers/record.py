@@ -17,6 +17,7 @@ from atp_service import ledger, store
 from atp_service.inventory.journal import Entry
 from atp_service.ledger import Appender, Batch, Forked, Position, Refused, Stale
 from atp_service.metrics import REGISTRY
+from atp_service.pause import pause
 
 log = structlog.get_logger()
 
@@ -69,7 +70,7 @@ async def run(
             log.warning("recorder_was_stale", reason=str(stale))
         except (ledger.Unavailable, store.Unavailable, store.Fenced) as away:
             pauses.lengthen("recording_interrupted", away)
-        await _rest(stop, pauses.seconds)
+        await pause(stop, pauses.seconds)
 
 
 class _Pauses:
@@ -171,11 +172,3 @@ async def _finish(writing: asyncio.Task[None]) -> None:
     await asyncio.wait([writing])
     if not writing.cancelled():
         writing.exception()
-
-
-async def _rest(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        return

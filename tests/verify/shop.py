@@ -19,7 +19,7 @@ from atp_service.inventory.commands import (
 from atp_service.ledger import Ledger
 from atp_service.store import Store
 from atp_service.verify import Verdict, Verification
-from atp_service.verify.progress import Silence
+from atp_service.verify.progress import Progress
 from tests.workers.record.trade import a_day, order, receipt, recording, sale, until
 
 DAY_MS = 86_400_000
@@ -52,7 +52,7 @@ class Shop:
         self, *, redis: bool = True, execute: bool = False, worth_two: int = 1_000_000
     ) -> Verdict:
         verification = Verification(
-            self.database_url, DAY_MS, Silence(), execute=execute, worth_two=worth_two
+            self.database_url, DAY_MS, Progress(), execute=execute, worth_two=worth_two
         )
         with verification:
             verification.walk_ledger()

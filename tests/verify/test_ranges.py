@@ -13,12 +13,12 @@ from tests.workers.record.trade import until
 BESIDE_ITS_PARENT = """
 import multiprocessing, sys, time
 from atp_service.ledger.read import raw_entries
-from atp_service.verify.progress import Silence
+from atp_service.verify.progress import Progress
 from atp_service.verify.parallel import apart
 from atp_service.verify.entry_walk import Range
 
 url = sys.argv[1]
-with apart(Silence()) as other, raw_entries.connect(url) as connection:
+with apart(Progress()) as other, raw_entries.connect(url) as connection:
     snapshot = raw_entries.export_snapshot(connection)
     whole = Range(
         database_url=url, partition=0, after=1, through=2**63 - 1, window_ms=1, execute=False

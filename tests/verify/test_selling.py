@@ -5,7 +5,7 @@ import asyncio
 from atp_service.ledger import Ledger
 from atp_service.store import Store
 from atp_service.verify import Verification
-from atp_service.verify.progress import Silence
+from atp_service.verify.progress import Progress
 from tests.verify.shop import DAY_MS
 from tests.workers.record.trade import a_day, recording
 
@@ -23,7 +23,7 @@ async def test_what_is_sold_meanwhile_is_no_difference(
         await stock.apply_all(a_day(2_000))
         selling = asyncio.create_task(sell())
         try:
-            with Verification(empty_ledger, DAY_MS, Silence()) as verification:
+            with Verification(empty_ledger, DAY_MS, Progress()) as verification:
                 await asyncio.to_thread(verification.walk_ledger)
                 before = await stock.last_seq()
                 await verification.compare_redis(stock, ledger)

@@ -27,6 +27,7 @@ from atp_service.jetstream.stream import (
 )
 from atp_service.ledger import Ledger
 from atp_service.metrics import REGISTRY
+from atp_service.pause import pause
 from atp_service.store import Fenced, Unavailable
 from atp_service.workers.ingest.retention import make_room
 
@@ -50,21 +51,21 @@ _waiting = Counter("atp_ingest_waiting", "Messages put back, to come again", reg
 
 async def run(client: Client, facts: Facts, ledger: Ledger, *, stop: asyncio.Event) -> None:
     """Ingest until told to stop; then the group in flight is finished."""
-    pause = SHORTEST_PAUSE_SECONDS
+    seconds = SHORTEST_PAUSE_SECONDS
     while not stop.is_set():
         try:
             jetstream = client.jetstream()
             await ensure_stream(jetstream)
             await ensure_consumer(jetstream)
-            pause = SHORTEST_PAUSE_SECONDS
+            seconds = SHORTEST_PAUSE_SECONDS
             async with Pull(client, STREAM, CONSUMER) as pull:
                 log.info("ingest_started", stream=STREAM, consumer=CONSUMER)
                 await _Ingest(client, pull, facts, ledger, stop).run()
         # JetStream's errors are nats's errors; a request may also just not be answered.
         except (Gone, nats.errors.Error, TimeoutError, OSError) as fault:
             log.warning("ingest_interrupted", reason=str(fault) or type(fault).__name__)
-            await rest(stop, pause)
-            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+            await pause(stop, seconds)
+            seconds = min(seconds * 2, LONGEST_PAUSE_SECONDS)
     log.info("ingest_stopped")
 
 
@@ -116,15 +117,15 @@ class _Ingest:
 
     async def _until_applied(self, arrivals: Sequence[Arrival]) -> Sequence[EventResult]:
         """The results; while Redis is away, the same again and again, until told to stop."""
-        pause = SHORTEST_PAUSE_SECONDS
+        seconds = SHORTEST_PAUSE_SECONDS
         while True:
             try:
                 return await self._results(arrivals)
             except (Unavailable, Fenced) as away:
-                log.warning("ingest_waits_for_redis", reason=str(away), seconds=pause)
-                if await rest(self._stop, pause):
+                log.warning("ingest_waits_for_redis", reason=str(away), seconds=seconds)
+                if await pause(self._stop, seconds):
                     return [EventResult(None, None, "waiting")] * len(arrivals)
-                pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+                seconds = min(seconds * 2, LONGEST_PAUSE_SECONDS)
 
     async def _results(self, arrivals: Sequence[Arrival]) -> Sequence[EventResult]:
         try:
@@ -146,12 +147,3 @@ def _arrival(message: Msg) -> Arrival:
 def _delay_seconds(message: Msg) -> float:
     """Longer with each delivery, so that many that wait don't keep a worker busy."""
     return min(2.0 ** delivery_of(message.reply).deliveries, LONGEST_DELAY_SECONDS)
-
-
-async def rest(stop: asyncio.Event, seconds: float) -> bool:
-    """Pause; True as soon as told to stop."""
-    try:
-        async with asyncio.timeout(seconds):
-            return await stop.wait()
-    except TimeoutError:
-        return False

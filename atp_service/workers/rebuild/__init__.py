@@ -2,16 +2,14 @@
 
 from atp_service.workers.rebuild.diagnosis import NotToBeRebuilt, why
 from atp_service.workers.rebuild.loop import run
-from atp_service.workers.rebuild.rebuilder import Report, Stage, Tools, View, rebuild
+from atp_service.workers.rebuild.rebuilder import Report, Tools, rebuild
 from atp_service.workers.rebuild.restore import Unreadable
 
 __all__ = [
     "NotToBeRebuilt",
     "Report",
-    "Stage",
     "Tools",
     "Unreadable",
-    "View",
     "rebuild",
     "run",
     "why",

@@ -12,6 +12,7 @@ from atp_service.facts import Facts
 from atp_service.ledger import Position, Refused, Stale
 from atp_service.ledger.rebuilds import opened
 from atp_service.metrics import REGISTRY
+from atp_service.pause import pause
 from atp_service.store import Fenced
 from atp_service.store.raw_partition import Site, Superseded
 from atp_service.workers.rebuild.diagnosis import NotToBeRebuilt, why
@@ -39,12 +40,7 @@ async def run(tools: Tools, facts: Facts, *, stop: asyncio.Event) -> None:
     watch = _Watch(tools, facts)
     log.info("rebuild_started", partition=tools.partition)
     while not stop.is_set():
-        pause = await watch.look()
-        try:
-            async with asyncio.timeout(pause):
-                await stop.wait()
-        except TimeoutError:
-            pass
+        await pause(stop, await watch.look())
     await watch.close()
     log.info("rebuild_stopped")
 

@@ -14,7 +14,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final
 
 import structlog
 from msgspec import Struct, structs
@@ -35,6 +35,7 @@ from atp_service.ledger.rebuilds import (
 )
 from atp_service.ledger.stream_checkpoints import to_replay_for
 from atp_service.metrics import REGISTRY
+from atp_service.progress import Show, unseen
 from atp_service.store import Store
 from atp_service.store.raw_partition import Fill, RebuildersOpening, Site
 from atp_service.workers.rebuild.diagnosis import why
@@ -47,7 +48,6 @@ from atp_service.workers.rebuild.stream.replay import Away
 
 log = structlog.get_logger()
 
-Stage = Literal["fenced", "secured", "filled", "applied again", "replayed", "open"]
 
 BY_HAND: Final = "asked for by hand"
 
@@ -103,22 +103,7 @@ class Report(Struct, kw_only=True):
     seconds: float = 0.0
 
 
-class View(Protocol):
-    """Who watches a rebuild."""
-
-    def show(self, stage: Stage, report: Report) -> None: ...
-
-
-class Unseen:
-    """Nobody watches."""
-
-    def show(self, stage: Stage, report: Report) -> None:
-        """Shown to nobody."""
-
-
-async def rebuild(
-    tools: Tools, *, by_hand: bool = False, view: View | None = None
-) -> Report | None:
+async def rebuild(tools: Tools, *, by_hand: bool = False, show: Show = unseen) -> Report | None:
     """Rebuild Redis from the ledger now; None where there is no need, or somebody else is at it.
 
     By hand it is done whether or not there is need; where there is none, only if the ledger can be
@@ -130,7 +115,7 @@ async def rebuild(
             return None
         _rebuilding.set(1)
         try:
-            return await _while_kept(guard, _Run(tools, by_hand, view or Unseen()).run())
+            return await _while_kept(guard, _Run(tools, by_hand, show).run())
         finally:
             _rebuilding.set(0)
 
@@ -150,9 +135,9 @@ async def _while_kept(guard: Guard, work: Coroutine[Any, Any, Report | None]) ->
 
 
 class _Run:
-    def __init__(self, tools: Tools, by_hand: bool, view: View) -> None:
+    def __init__(self, tools: Tools, by_hand: bool, show: Show) -> None:
         self._tools = tools
-        self._view = view
+        self._show = show
         self._by_hand = by_hand
         self._began = time.monotonic()
 
@@ -176,24 +161,26 @@ class _Run:
         tools, partition = self._tools, self._tools.partition
         log.info("rebuild_begun", reason=reason)
         await self._fence(site)
-        self._view.show("fenced", Report(reason=reason, epoch=0, from_seq=0))
+        self._show("fenced", 1.0, f"nothing is promised until it is open again ({reason})")
         position = await capture.secure(site, connection, tools.database_url, partition)
         async with session(tools.database_url) as looking:
             fork = capture.Own(site, looking, partition)
             begun = await raise_epoch(connection, partition, position, reason, fork)
         report = Report(reason=reason, epoch=begun.epoch, from_seq=begun.from_seq)
         log.info("epoch_raised", epoch=begun.epoch, from_seq=begun.from_seq)
-        self._view.show("secured", report)
+        self._show("secured", 1.0, f"epoch {begun.epoch} begins after entry {begun.from_seq:,}")
         fill = Fill(site, begun.epoch, secrets.token_hex(8))
         try:
             _note(report, await self._fill(site, fill, position))
         finally:
             await fill.stop()
-        self._view.show("filled", report)
+        detail = f"{report.levels:,} levels, {report.reservations:,} reservations"
+        self._show("filled", 1.0, f"{detail}, {report.seen:,} remembered events and keys")
         async with self._own_store(site, begun, fill) as store:
             await self._apply_again(store, connection, report)
             await capture.secure(site, connection, tools.database_url, partition)
-            self._view.show("applied again", report)
+            detail = f"{report.fork_commands:,} commands that a fork had acknowledged"
+            self._show("applied again", 1.0, f"{detail}, {report.fork_conflicts:,} no longer fit")
             await self._replay(site, store, connection, report)
         report.seconds = round(time.monotonic() - self._began, 3)
         await fill.open()
@@ -202,7 +189,7 @@ class _Run:
         _seconds.observe(report.seconds)
         _conflicts.inc(report.fork_conflicts)
         log.info("redis_rebuilt", **structs.asdict(report))
-        self._view.show("open", report)
+        self._show("open", 1.0, f"after {report.seconds:,.1f} s")
         return report
 
     async def _check(self, site: Site, connection: AsyncConnection[Any]) -> None:
@@ -288,7 +275,8 @@ class _Run:
         # Not before the ledger has what came of it: Redis might be lost once more.
         await capture.secure(site, connection, tools.database_url, tools.partition)
         await events.note(connection, reached)
-        self._view.show("replayed", report)
+        detail = f"{report.events_replayed:,} events, {report.events_news:,} of them new"
+        self._show("replayed", 1.0, detail)
 
 
 def _note(report: Report, filled: Filled) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from contextlib import suppress
 
 import structlog
 from prometheus_client import Counter, Gauge
@@ -12,6 +11,7 @@ from atp_service import store as stores
 from atp_service.ledger import Ledger, reconciliations
 from atp_service.ledger.reconciliations import Lease, Reconciliation, Report, Scope
 from atp_service.metrics import REGISTRY
+from atp_service.pause import pause
 from atp_service.store import Store
 from atp_service.workers.reconcile import deadlines, levels, orders, reservations
 from atp_service.workers.reconcile.run import Comparison, NotRecorded
@@ -55,8 +55,7 @@ async def run(
             if not was_away:
                 log.warning("reconcile_interrupted", reason=str(away))
             was_away = True
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), LOOK_SECONDS)
+        await pause(stop, LOOK_SECONDS)
     log.info("reconcile_stopped")
 
 

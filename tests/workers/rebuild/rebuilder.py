@@ -11,18 +11,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from atp_service.ledger import Ledger
 from atp_service.workers import rebuild
-from atp_service.workers.rebuild import Report, Stage
 from atp_service.workers.rebuild.restore import Filling
-
-
-class _Waiter:
-    def __init__(self, stage: str) -> None:
-        self._stage = stage
-
-    def show(self, stage: Stage, report: Report) -> None:
-        if stage == self._stage:
-            print(stage, flush=True)
-            sys.stdin.readline()
 
 
 def _wait_in_the_middle() -> None:
@@ -40,6 +29,11 @@ def _wait_in_the_middle() -> None:
 
 
 async def main(redis_url: str, database_url: str, stage: str) -> None:
+    def wait(reached: str, _share: float | None, _detail: str) -> None:
+        if reached == stage:
+            print(stage, flush=True)
+            sys.stdin.readline()
+
     if stage == "filling":
         _wait_in_the_middle()
     async with AsyncConnectionPool(database_url, min_size=1, max_size=4) as pool:
@@ -55,7 +49,7 @@ async def main(redis_url: str, database_url: str, stage: str) -> None:
             consumer="",
             window_ms=86_400_000,
         )
-        report = await rebuild.rebuild(tools, by_hand=True, view=_Waiter(stage))
+        report = await rebuild.rebuild(tools, by_hand=True, show=wait)
         print(report, flush=True)
         await ledger.close()
 

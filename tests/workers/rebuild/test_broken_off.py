@@ -21,7 +21,6 @@ from atp_service.inventory.commands import Confirm, LineUnits, Release
 from atp_service.inventory.outcomes import Held
 from atp_service.store.raw_partition import Superseded
 from atp_service.workers import rebuild
-from atp_service.workers.rebuild import Report, Stage
 from tests.facts.trade import Retailer, event
 from tests.workers.rebuild.rebuild_setup import (
     KEYS,
@@ -105,12 +104,12 @@ async def test_a_rebuild_that_died_is_made_whole_by_the_next(
 class _FailsOver:
     """At a stage of the rebuild another Redis takes the place of the one that is rebuilt."""
 
-    def __init__(self, stage: Stage, redis_url: str, other: dict[str, bytes]) -> None:
+    def __init__(self, stage: str, redis_url: str, other: dict[str, bytes]) -> None:
         self._stage = stage
         self._redis_url = redis_url
         self._other = other
 
-    def show(self, stage: Stage, report: Report) -> None:
+    def show(self, stage: str, _share: float | None, _detail: str) -> None:
         if stage == self._stage:
             with SyncRedis.from_url(self._redis_url) as redis:
                 redis.delete(*KEYS)
@@ -130,7 +129,7 @@ async def test_a_redis_that_stands_in_half_way_is_not_emptied_before_it_is_heard
     other = await copy_of(redis)
     await redis.flushall()
     with pytest.raises(Superseded, match="epoch 1 goes on here"):
-        await rebuild.rebuild(mending, view=_FailsOver("secured", redis_url, other))
+        await rebuild.rebuild(mending, show=_FailsOver("secured", redis_url, other).show)
     async with looked_after(mending, shop):
         await opened_in(shop, 3)
         assert await shop.on_hand() == 7
