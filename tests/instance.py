@@ -23,6 +23,7 @@ class Instance:
 
     def __init__(self, environment: dict[str, str], log: Path) -> None:
         self.environment = environment
+        self.python = sys.executable
         self.log = log
         self._running: list[subprocess.Popen[bytes]] = []
         address = f"http://127.0.0.1:{environment['ATP_PORT']}"
@@ -32,7 +33,7 @@ class Instance:
         """`atp` with these words; what it says goes to the log."""
         with self.log.open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "atp_service", *command],
+                [self.python, "-m", "atp_service", *command],
                 env=self.environment,
                 cwd=self.log.parent,
                 stdout=log,
@@ -44,10 +45,10 @@ class Instance:
     def start_serving(self) -> subprocess.Popen[bytes]:
         """The API, ready when this returns."""
         serving = self.start("serve")
-        self.until(self._ready, "the API is ready")
+        self.until(self.is_ready, "the API is ready")
         return serving
 
-    def _ready(self) -> bool:
+    def is_ready(self) -> bool:
         try:
             return self.http.get("/health/ready").status_code == 200
         except httpx2.TransportError:

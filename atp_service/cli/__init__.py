@@ -7,7 +7,6 @@ from typing import cast
 import rich_click as click
 
 from atp_service.config import SettingsError
-from atp_service.embedded.errors import CannotStart
 
 _COMMANDS = (
     "up",
@@ -47,9 +46,9 @@ def atp() -> None:
 
 
 def main() -> None:
-    """Run a command; what stops it is said in words."""
+    """Run a command. A wrong or missing setting ends it with 2 and a sentence."""
     try:
         atp(prog_name="atp")
-    except (SettingsError, CannotStart) as error:
+    except SettingsError as error:
         click.echo(f"atp: {error}", err=True)
         sys.exit(2)

@@ -8,7 +8,7 @@ import rich_click as click
 
 from atp_service.cli.settings import settings_here
 from atp_service.config import Settings, SettingsError
-from atp_service.embedded.instance import find
+from atp_service.processes.instance import find
 
 _PATIENCE_SECONDS = 15.0
 

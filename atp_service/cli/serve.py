@@ -25,9 +25,9 @@ def command(workers: int, one_of_several: bool) -> None:
 
     log.configure(settings.log_level, "serve")
     if workers > 1:
-        from atp_service.embedded import workers as several
+        from atp_service.processes import api_group
 
-        sys.exit(several.serve(settings, workers))
+        sys.exit(api_group.serve(settings, workers))
 
     from atp_service import app
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from atp_service.config import Settings, SettingsError, missing, read_settings, variable
-from atp_service.embedded.instance import find
+from atp_service.processes.instance import find
 
 _URLS = ("redis_url", "nats_url", "database_url", "migration_url")
 

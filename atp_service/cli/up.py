@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 
 import rich_click as click
 
@@ -19,12 +20,17 @@ def command(demo: bool, with_parent: bool) -> None:
     from rich.console import Console
 
     from atp_service import log
-    from atp_service.embedded.child import die_with_parent
+    from atp_service.embedded.errors import CannotStart
     from atp_service.embedded.panel import View
     from atp_service.embedded.supervisor import up
+    from atp_service.processes.child import die_with_parent
 
     log.configure(settings.log_level, "up")
     if with_parent:
         die_with_parent(parent, signal.SIGTERM)
-    with View(Console()) as view:
-        up(settings, view, demo=demo)
+    try:
+        with View(Console()) as view:
+            up(settings, view, demo=demo)
+    except CannotStart as error:
+        click.echo(f"atp: {error}", err=True)
+        sys.exit(2)

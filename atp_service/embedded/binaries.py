@@ -1,4 +1,4 @@
-"""Where the servers' programs are: named by a setting, in a wheel, or on the PATH if new enough."""
+"""The servers' programs: named by a setting, in a wheel, or on the PATH if new enough."""
 
 import importlib.util
 import re
@@ -14,7 +14,7 @@ from atp_service.embedded.errors import CannotStart
 
 @dataclass(frozen=True)
 class Program:
-    """A server's program, and the version it says it has."""
+    """A server's program, and the version that it reports."""
 
     path: Path
     version: tuple[int, ...]
@@ -31,34 +31,32 @@ class Wanted:
     name: str
     setting: str
     url_setting: str
-    package: str
     on_path: tuple[str, ...]
     at_least: tuple[int, ...]
 
 
 def find(wanted: Wanted, explicit: Path | None, in_wheel: Sequence[Path]) -> Program:
-    """The first there is of: the one the setting names, the wheel's, one on the PATH.
+    """The program that the setting names (`explicit`), else the wheel's, else one on the PATH.
 
-    `explicit` is never passed over in silence: where it doesn't do, that is an error.
+    Raises CannotStart if `explicit` doesn't run, or if there is none that is new enough.
     """
     if explicit is not None:
-        program = _ask(explicit)
+        program = _program_at(explicit)
         if program is None:
             raise CannotStart(
                 f"{wanted.setting}={explicit} is not a {wanted.name} program that runs here",
-                f"set {wanted.setting} to one, or unset it to use the one installed with us",
+                f"set {wanted.setting} to one, or unset it to use the one of the extra `embedded`",
             )
         return program
     on_path = [Path(found) for name in wanted.on_path if (found := shutil.which(name))]
     for candidate in [*in_wheel, *on_path]:
-        program = _ask(candidate)
+        program = _program_at(candidate)
         if program is not None and program.version >= wanted.at_least:
             return program
     version = ".".join(str(part) for part in wanted.at_least)
     raise CannotStart(
-        f"no {wanted.name} {version} or newer was found",
-        f"install {wanted.package}, or set {wanted.setting} to a program, "
-        f"or set {wanted.url_setting} to a server that runs already",
+        f"no {wanted.name} {version} or newer was found: pip install 'atp-service[embedded]', "
+        f"or set {wanted.url_setting} to a server that runs, or {wanted.setting} to a program"
     )
 
 
@@ -80,14 +78,14 @@ def beside_python(name: str) -> list[Path]:
     return [path] if path.exists() else []
 
 
-def _ask(path: Path) -> Program | None:
+def _program_at(path: Path) -> Program | None:
     try:
-        said = subprocess.run(
+        reported = subprocess.run(
             [path, "--version"], capture_output=True, text=True, timeout=10, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    number = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", said.stdout + said.stderr)
+    number = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", reported.stdout + reported.stderr)
     if number is None:
         return None
     return Program(path.absolute(), tuple(int(part) for part in number.groups() if part))

@@ -1,10 +1,8 @@
-"""What stops a start: said in one line, with what to do about it in another."""
+"""Why a start fails, and what helps."""
 
 
 class CannotStart(Exception):
-    """A server, or the whole, can't start here; `advice` says what would help."""
+    """A server, or the whole, can't start here: the reason, and on the next line what helps."""
 
-    def __init__(self, reason: str, advice: str) -> None:
-        super().__init__(f"{reason}\n{advice}")
-        self.reason = reason
-        self.advice = advice
+    def __init__(self, *lines: str) -> None:
+        super().__init__("\n".join(lines))

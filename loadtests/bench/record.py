@@ -13,8 +13,8 @@ import psycopg
 import uvloop
 
 from atp_service import app
-from atp_service.embedded.child import Child
 from atp_service.inventory.commands import Command, Hold, HoldLine, Receipt, Sale, fingerprint
+from atp_service.processes.child import Child
 from loadtests.bench import shop
 from loadtests.bench.board import Check, Result, around, ratios
 from loadtests.bench.machine import Instance, cpu_seconds, instance

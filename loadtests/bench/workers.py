@@ -5,8 +5,8 @@ from urllib.request import urlopen
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from atp_service.embedded.child import Child
 from atp_service.embedded.fetch import fetch
+from atp_service.processes.child import Child
 from loadtests.bench import shop
 from loadtests.bench.board import Result, around, ratios
 from loadtests.bench.machine import alternating, instance, until

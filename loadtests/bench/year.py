@@ -5,8 +5,8 @@ import subprocess
 import sys
 import time
 
-from atp_service.embedded.child import Child
-from atp_service.embedded.instance import find
+from atp_service.processes.child import Child
+from atp_service.processes.instance import find
 from loadtests.bench.board import Check, Result
 from loadtests.bench.machine import ROOT, environment_for, folder, until
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from atp_service.embedded.instance import Instance, find
+from atp_service.processes.instance import Instance, find
 
 PATIENCE_SECONDS = 90.0
 

@@ -13,9 +13,9 @@ import psycopg
 import pytest
 from redis import Redis
 
-from atp_service.embedded.instance import find
 from atp_service.embedded.postgres import Postgres
 from atp_service.embedded.servers import socket_folder
+from atp_service.processes.instance import find
 from tests.embedded.conftest import Starter
 from tests.embedded.running import environment, until
 from tests.facts.trade import fresh_database

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from atp_service.embedded.restarting_child import Kept
 from atp_service.embedded.servers import running, socket_folder
 from atp_service.embedded.valkey import Valkey
 from atp_service.inventory.outcomes import Applied
+from atp_service.processes.restarting_child import RestartingChild
 from atp_service.store import Fenced, Store, Unavailable
 from atp_service.store.keys import keys_of
 from atp_service.store.raw_partition import Fill, RebuildersOpening, Site, Superseded
@@ -23,7 +23,7 @@ EPOCH = 2
 
 
 @pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[tuple[Valkey, Kept]]:
+def own_redis(tmp_path: Path) -> Iterator[tuple[Valkey, RestartingChild]]:
     """A server that may be stopped, and started again with all it had."""
     valkey = Valkey(tmp_path, socket_folder(tmp_path))
     with running([valkey]) as (kept,):
@@ -47,7 +47,7 @@ async def filled(site: Site) -> Fill:
     return fill
 
 
-def restart(own_redis: tuple[Valkey, Kept]) -> None:
+def restart(own_redis: tuple[Valkey, RestartingChild]) -> None:
     valkey, kept = own_redis
     kept.stop()
     kept.child = valkey.start()
@@ -74,7 +74,7 @@ async def test_where_an_epoch_stands_again_nothing_is_emptied(redis_url: str, re
 
 
 async def test_a_redis_that_takes_the_place_of_the_filled_one_is_not_written_to(
-    own_redis: tuple[Valkey, Kept],
+    own_redis: tuple[Valkey, RestartingChild],
 ) -> None:
     async with site_of(own_redis[0].url) as site:
         fill = await filled(site)
@@ -86,7 +86,7 @@ async def test_a_redis_that_takes_the_place_of_the_filled_one_is_not_written_to(
 
 
 async def test_commands_of_a_rebuild_reach_no_other_redis_than_the_one_it_filled(
-    own_redis: tuple[Valkey, Kept],
+    own_redis: tuple[Valkey, RestartingChild],
 ) -> None:
     async with site_of(own_redis[0].url) as site:
         opening = RebuildersOpening(site.keys, EPOCH, await filled(site))

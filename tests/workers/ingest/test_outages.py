@@ -13,10 +13,10 @@ import pytest
 from nats.js.api import AckPolicy, ConsumerConfig
 
 from atp_service.embedded.nats import Nats
-from atp_service.embedded.restarting_child import Kept
 from atp_service.embedded.servers import running, socket_folder
 from atp_service.embedded.valkey import Valkey
 from atp_service.jetstream.stream import STREAM, ensure_stream
+from atp_service.processes.restarting_child import RestartingChild
 from tests.facts.trade import Retailer, event, retailer, until
 from tests.workers.ingest.conftest import CONSUMER, Stream, worker
 
@@ -24,7 +24,7 @@ from tests.workers.ingest.conftest import CONSUMER, Stream, worker
 class Restartable:
     """A server that a test may kill, and start again on its data."""
 
-    def __init__(self, url: str, kept: Kept, start: "Valkey | Nats") -> None:
+    def __init__(self, url: str, kept: RestartingChild, start: "Valkey | Nats") -> None:
         self.url = url
         self._child = kept.child
         self._server = start

@@ -8,10 +8,10 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as NoConnection
 
-from atp_service.embedded.child import Child
 from atp_service.embedded.valkey import Valkey
 from atp_service.facts import Arrival, EventResult, Facts
 from atp_service.ledger.stream_checkpoints import Due, to_replay_for
+from atp_service.processes.child import Child
 from atp_service.store.raw_partition import Site
 from atp_service.workers.rebuild.stream.deferred import Late
 from tests.facts.trade import Retailer, event, until

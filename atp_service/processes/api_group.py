@@ -1,7 +1,7 @@
-"""Several API processes on one port, kept running until told to stop.
+"""Several API processes on one port, kept running until they are stopped.
 
-Each binds the port for itself (SO_REUSEPORT) and the kernel spreads connections over them; what
-they count lies in files of a folder they share, so that any of them shows the sum.
+Each binds the port for itself (SO_REUSEPORT) and the kernel spreads connections over them. Their
+metrics lie in files of a folder that they share, so that any of them shows the sum.
 """
 
 import os
@@ -21,19 +21,22 @@ from prometheus_client import multiprocess
 
 from atp_service import metrics
 from atp_service.config import Settings, unusable, variable
-from atp_service.embedded.child import Child
-from atp_service.embedded.instance import started_at
-from atp_service.embedded.restarting_child import Kept
+from atp_service.processes.child import Child
+from atp_service.processes.instance import started_at
+from atp_service.processes.restarting_child import RestartingChild
 
 log = structlog.get_logger()
 
 _FOLDER = "atp-metrics"
 _LOOK_EVERY_SECONDS = 0.25
-_WRONG_SETTINGS = 2  # a process's exit code: starting it again would not help
+_WRONG_SETTINGS = 2  # a process's exit code: a restart would not help
 
 
 def serve(settings: Settings, workers: int) -> int:
-    """Run so many API processes; the exit code. Raises SettingsError for a port that is taken."""
+    """Run so many API processes until SIGTERM or SIGINT; returns the exit code.
+
+    Raises SettingsError if the port is taken.
+    """
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -44,10 +47,10 @@ def serve(settings: Settings, workers: int) -> int:
         }
         command = [sys.executable, "-m", "atp_service", "serve", "--one-of-several"]
         kept = [
-            Kept(partial(Child, f"serve-{number}", command, environment=environment))
+            RestartingChild(partial(Child, f"serve-{number}", command, environment=environment))
             for number in range(workers)
         ]
-        told = False
+        announced = False
         try:
             while not stop.wait(_LOOK_EVERY_SECONDS):
                 for process in kept:
@@ -56,9 +59,9 @@ def serve(settings: Settings, workers: int) -> int:
                     if process.child.ended is not None:
                         multiprocess.mark_process_dead(process.child.pid, counts)  # type: ignore[no-untyped-call]  # untyped there
                     process.look()
-                if not told and metrics.count_serving(counts) == workers:
+                if not announced and metrics.count_serving(counts) == workers:
                     log.info("serving", host=settings.host, port=port, workers=workers)
-                    told = True
+                    announced = True
         finally:
             for process in kept:
                 process.child.ask_to_stop()
@@ -70,8 +73,8 @@ def serve(settings: Settings, workers: int) -> int:
 
 @contextmanager
 def _folder() -> Iterator[str]:
-    """A folder for what the processes count. Its name says whose it is: one that a killed service
-    could not remove is found by that, and removed by the next."""
+    """A folder for the processes' metrics. Its name carries the owner's pid and start: the next
+    service finds and removes one that a killed service could not."""
     for left in Path(tempfile.gettempdir()).glob(f"{_FOLDER}-*-*-*"):
         pid, started = left.name.removeprefix(f"{_FOLDER}-").split("-")[:2]
         if not pid.isdecimal() or str(started_at(int(pid))) != started:
@@ -87,7 +90,7 @@ def _reserved(settings: Settings) -> Iterator[int]:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family) as reserved:
         try:
-            # Not yet shared: another service on the port is found out.
+            # Not yet shared, so the bind fails if another service has the port.
             reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             reserved.bind((settings.host, settings.port))
         except OSError as fault:

@@ -1,11 +1,11 @@
-"""A process that is kept running: started again when it dies, later each time it dies soon."""
+"""A process that is kept running: if it dies it is restarted, later each time it dies soon."""
 
 import time
 from collections.abc import Callable
 
 import structlog
 
-from atp_service.embedded.child import Child
+from atp_service.processes.child import Child
 
 _FIRST_WAIT_SECONDS = 0.25
 _LONGEST_WAIT_SECONDS = 15.0
@@ -14,8 +14,8 @@ _STEADY_SECONDS = 30.0
 log = structlog.get_logger()
 
 
-class Kept:
-    """Starts a process now, and again from `look` when it has ended."""
+class RestartingChild:
+    """Starts a process now, and restarts it from `look` if it has ended."""
 
     def __init__(self, start: Callable[[], Child]) -> None:
         self.restarts = 0
@@ -25,7 +25,7 @@ class Kept:
         self._begin()
 
     def look(self) -> None:
-        """Start it again if it has ended and its time has come. Called every so often."""
+        """Restart it if it has ended and its time has come. Called every so often."""
         if self.child.ended is None:
             return
         now = time.monotonic()
@@ -38,7 +38,7 @@ class Kept:
                 "child_ended",
                 child=self.child.name,
                 exit_code=self.child.ended,
-                again_in_seconds=self._wait_seconds,
+                restart_in_seconds=self._wait_seconds,
                 **where,
             )
             self._wait_seconds = min(self._wait_seconds * 2, _LONGEST_WAIT_SECONDS)

@@ -1,7 +1,7 @@
-"""A process that ends with us, whatever ends us.
+"""A process that ends with us, however we end.
 
 Children live in sessions of their own, so that a Ctrl-C reaches only us and we stop them in order;
-and the kernel signals them when we die, so that a `kill -9` leaves nobody behind.
+and the kernel signals them when we die, so that a `kill -9` leaves none of them behind.
 """
 
 import ctypes
@@ -21,8 +21,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def die_with_parent(parent: int, by: signal.Signals) -> None:
     """Have the kernel send us `by` when the thread that started us is gone; now, if it already is.
 
-    Forget not that a change of user clears it, and that it is the parent's *thread* that counts:
-    start children from the main thread.
+    A change of user clears it, and the parent's *thread* is what counts: start children from the
+    main thread.
     """
     if _libc.prctl(_PR_SET_PDEATHSIG, int(by)) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) was refused")
@@ -31,7 +31,7 @@ def die_with_parent(parent: int, by: signal.Signals) -> None:
 
 
 class Child:
-    """One started process; its log is a file, or ours where it has none."""
+    """One started process; its log is a file, or ours if it has none."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class Child:
             self._process.send_signal(self._stopped_by)
 
     def stop(self, patience_seconds: float = 15.0) -> None:
-        """Ask it to stop, and make it where it doesn't."""
+        """Ask it to stop, and kill it if it doesn't in time."""
         self.ask_to_stop()
         try:
             self._process.wait(patience_seconds)
@@ -84,7 +84,7 @@ class Child:
             self._process.wait()
 
     def last_words(self, lines: int = 12) -> str:
-        """The end of its log, for whoever must be told why it didn't start."""
+        """The end of its log, for an error about its start; empty if it has none."""
         if self.log is None:
             return ""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
@@ -101,7 +101,7 @@ def _opened(log: Path | None) -> Iterator[IO[bytes] | None]:
 
 
 def _turn_over(log: Path) -> None:
-    """Start a new file where the old one has grown large; one old file is kept."""
+    """Start a new file if the old one has grown large; one old file is kept."""
     log.parent.mkdir(parents=True, exist_ok=True)
     if log.exists() and log.stat().st_size > _LOG_KEPT_BYTES:
         log.replace(log.with_suffix(".log.1"))

@@ -1,0 +1,1 @@
+"""Processes on this machine: a child, one that is restarted, several APIs, a running instance."""
