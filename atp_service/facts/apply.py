@@ -23,7 +23,7 @@ from atp_service.facts.count_merge import Merging, Observed
 from atp_service.facts.in_flight import UnderWay
 from atp_service.facts.parking import park
 from atp_service.facts.snapshot_end import lines_left_out
-from atp_service.facts.translation import Closing, names_of, places_told, translate
+from atp_service.facts.translation import SnapshotEnd, named_locations, names_of, translate
 from atp_service.inventory.commands import Fact, Park, Snapshot, SnapshotClosed
 from atp_service.inventory.outcomes import (
     Absorbed,
@@ -92,8 +92,8 @@ class _Work:
         self.timeless = False
         self.result: EventResult | None = None
 
-    def takes(self, told: Fact | Closing) -> None:
-        if isinstance(told, Closing):
+    def takes(self, told: Fact | SnapshotEnd) -> None:
+        if isinstance(told, SnapshotEnd):
             self.command, self.line = told.closed, told.line
         else:
             self.command = told
@@ -254,20 +254,20 @@ class Facts:
 
     def _is_first(self, event: AnyEvent) -> bool:
         """Whether the feed speaks of a location for the first time, where that is noted."""
-        return self._auto_create and (event.source, places_told(event)) not in self._spoken_of
+        return self._auto_create and (event.source, named_locations(event)) not in self._spoken_of
 
     async def _meet(self, strangers: Sequence[AnyEvent]) -> bool:
         """Whether master data could be asked for them, or they are created."""
         names = [names_of(event, self._catalog) for event in strangers]
         feeds = {name.feed for name in names}
         skus = {name.sku for name in names if name.sku is not None}
-        locations = {place for name in names for place in name.places}
+        locations = {place for name in names for place in name.locations}
         if not self._auto_create:
             return await self._catalog.look_again(skus=skus, locations=locations, feeds=feeds)
         # A transfer speaks for the location whose on_hand changes, a heartbeat for none.
-        heard = {(name.feed, name.places[0] if name.places else "") for name in names}
+        heard = {(name.feed, name.locations[0] if name.locations else "") for name in names}
         await self._catalog.ensure(skus=skus, locations=locations, feeds=heard)
-        self._spoken_of.update((event.source, places_told(event)) for event in strangers)
+        self._spoken_of.update((event.source, named_locations(event)) for event in strangers)
         return True
 
     def _park(self, work: _Work, unfit: Unfit, now_ms: int) -> None:

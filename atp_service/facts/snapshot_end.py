@@ -10,7 +10,7 @@ from msgspec import Struct
 from atp_service.catalog import Catalog, Feed
 from atp_service.facts.canonical_events import AHEAD_MS, milliseconds
 from atp_service.facts.canonical_events import Snapshot as SnapshotEvent
-from atp_service.facts.translation import our_location, our_sku, part_id
+from atp_service.facts.translation import line_id, our_location, our_sku
 from atp_service.inventory.commands import Snapshot, SnapshotClosed
 from atp_service.ledger import Ledger
 from atp_service.ledger.read import snapshots
@@ -38,7 +38,7 @@ async def lines_left_out(
         yield [
             Snapshot(
                 source=closed.source,
-                event_id=part_id(closed, sku),
+                event_id=line_id(closed, sku),
                 occurred_at_ms=closed.occurred_at_ms,
                 traceparent=closed.traceparent,
                 sku=sku,

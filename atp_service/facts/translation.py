@@ -1,104 +1,122 @@
-"""An event becomes a command: names as the catalog knows them, quantities in base units."""
+"""An event becomes a command: names as the catalog has them, quantities in base units.
+
+`_ROWS` has a row for each type of event. A new type is a row.
+"""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final, NamedTuple
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from atp_service.catalog import Catalog, Feed
-from atp_service.facts import canonical_events
-from atp_service.facts.canonical_events import AnyEvent, StockEvent, Unfit
+from atp_service.facts import canonical_events as events
+from atp_service.facts.canonical_events import AnyEvent, Heartbeat, StockEvent, Unfit
 from atp_service.inventory import commands
 from atp_service.inventory.commands import Fact
 
-MOST_UNITS = 1_000_000_000
-MOST_WORDS = 1_000  # characters of a reason
+MOST_UNITS: Final = 1_000_000_000
+LONGEST_REASON: Final = 1_000  # characters
+RETURNS: Final = "returns"  # the document of returns that name none
 
-RETURNS = "returns"
-Places = tuple[str, ...]
+Locations = tuple[str, ...]
 
 
-class Closing(Struct, frozen=True):
-    """The end of a snapshot, and the line it carries, if any."""
+class SnapshotEnd(Struct, frozen=True):
+    """The end of a snapshot, and the line that its event carries, if any."""
 
     closed: commands.SnapshotClosed
     line: commands.Snapshot | None = None
 
 
 class Names(Struct, frozen=True):
-    """What an event speaks of, in our words; a heartbeat speaks of its feed alone."""
+    """The names in an event, as the catalog has them. A heartbeat has its feed alone."""
 
     feed: str
     sku: str | None
-    places: Places
+    locations: Locations
 
 
-def names_of(event: AnyEvent, catalog: Catalog) -> Names:
-    if isinstance(event, canonical_events.Heartbeat):
-        return Names(event.source, None, ())
-    feed = catalog.feeds.get(event.source) or Feed(id=event.source)
-    told = event.data.sku
-    sku = None if told is None else our_sku(told, feed, catalog)
-    return Names(event.source, sku, _places(event, feed))
+def translate(event: AnyEvent, catalog: Catalog) -> Fact | SnapshotEnd | Unfit:
+    """The command; or the name that the catalog does not have: a feed, location, SKU or unit.
 
-
-def our_sku(told: str, feed: Feed, catalog: Catalog) -> str:
-    """What we call a SKU of the feed's; its own word where nobody knows it."""
-    name = feed.sku_map.get(told, told)
-    known = catalog.skus.get(name) or catalog.sku_by_alias(feed.id, name)
-    return known.sku if known else name
-
-
-def our_location(told: str, feed: Feed) -> str:
-    """What we call a location of the feed's."""
-    return feed.location_map.get(told, told)
-
-
-def places_told(event: AnyEvent) -> Places:
-    """The event's locations in the feed's words, first the one whose on_hand changes."""
-    if isinstance(event, canonical_events.Heartbeat):
-        return ()
-    data = event.data
-    if isinstance(data, canonical_events.TransferShippedData):
-        return (data.origin, data.to)
-    if isinstance(data, canonical_events.TransferReceivedData):
-        return (data.to, data.origin) if data.origin else (data.to,)
-    return (data.location,)
-
-
-def translate(event: AnyEvent, catalog: Catalog) -> Fact | Closing | Unfit:
-    """The command, or what the catalog doesn't know: a feed, a location, a SKU, a unit.
-
-    A count's or a snapshot's command is not whole yet: what happened since is still to be added up.
+    The command of a count or of a snapshot's line lacks the sum of what happened since.
     """
     feed = catalog.feeds.get(event.source)
     if feed is None:
         return _unknown(event, "feed", event.source)
-    if isinstance(event, canonical_events.Heartbeat):
-        return commands.Heartbeat(
-            source=event.source,
-            event_id=event.id,
-            occurred_at_ms=event.occurred_at_ms,
-            traceparent=event.traceparent,
-        )
-    places = _places(event, feed)
-    for place in places:
-        if place not in catalog.locations:
-            return _unknown(event, "location", place)
-    if isinstance(event, canonical_events.Snapshot):
-        return _snapshot(event, places, feed, catalog)
-    goods = _goods(event, event.data.sku, event.data.quantity, feed, catalog)
-    if isinstance(goods, Unfit):
-        return goods
-    sku, quantity = goods
-    return _COMMANDS[type(event)](event, sku, places, quantity)
+    if isinstance(event, Heartbeat):
+        return commands.Heartbeat(**_envelope(event))
+    locations = _our_locations(event, feed)
+    for location in locations:
+        if location not in catalog.locations:
+            return _unknown(event, "location", location)
+    sku, quantity = event.data.sku, event.data.quantity
+    if sku is None or quantity is None:  # the end of a snapshot, and no line
+        closed = commands.SnapshotClosed(location=locations[0], **_envelope(event))
+        return SnapshotEnd(closed)
+    units = _in_base_units(event, sku, quantity, feed, catalog)
+    if isinstance(units, Unfit):
+        return units
+    row = _ROWS[type(event)]
+    command: Fact = row.command(
+        **_envelope(event),
+        sku=units[0],
+        quantity=units[1],
+        **row.members(event.data, locations, feed),
+    )
+    final = isinstance(event, events.Snapshot) and event.data.final
+    if final and isinstance(command, commands.Snapshot):
+        closed = commands.SnapshotClosed(location=locations[0], **_envelope(event))
+        return SnapshotEnd(closed, structs.replace(command, event_id=line_id(closed, units[0])))
+    return command
 
 
-def _goods(
-    event: StockEvent, told: str, quantity: int, feed: Feed, catalog: Catalog
+def names_of(event: AnyEvent, catalog: Catalog) -> Names:
+    """The names of the event, the location whose on_hand changes first."""
+    if isinstance(event, Heartbeat):
+        return Names(event.source, None, ())
+    feed = catalog.feeds.get(event.source) or Feed(id=event.source)
+    name = event.data.sku
+    sku = None if name is None else our_sku(name, feed, catalog)
+    return Names(event.source, sku, _our_locations(event, feed))
+
+
+def our_sku(name: str, feed: Feed, catalog: Catalog) -> str:
+    """The SKU that the feed means by the name; the name itself if the catalog has none."""
+    name = feed.sku_map.get(name, name)
+    sku = catalog.skus.get(name) or catalog.sku_by_alias(feed.id, name)
+    return sku.sku if sku else name
+
+
+def our_location(name: str, feed: Feed) -> str:
+    """The location that the feed means by the name."""
+    return feed.location_map.get(name, name)
+
+
+def named_locations(event: AnyEvent) -> Locations:
+    """The event's locations in the feed's words, the one whose on_hand changes first."""
+    if isinstance(event, Heartbeat):
+        return ()
+    return _ROWS[type(event)].locations(event.data)
+
+
+def line_id(closed: commands.SnapshotClosed, sku: str) -> str:
+    """The event id of a line that the end of a snapshot brings with it."""
+    return f"{closed.event_id}#{sku}"
+
+
+def _our_locations(event: StockEvent, feed: Feed) -> Locations:
+    names = named_locations(event)
+    if feed.location_map:
+        return tuple(our_location(name, feed) for name in names)
+    return names
+
+
+def _in_base_units(
+    event: StockEvent, name: str, quantity: int, feed: Feed, catalog: Catalog
 ) -> tuple[str, int] | Unfit:
-    """Our SKU and its units in the base unit; or which of them nobody knows."""
-    name = feed.sku_map.get(told, told)
+    """The SKU and its units in the base unit; or which of the two is unknown."""
+    name = feed.sku_map.get(name, name)
     sku = catalog.skus.get(name) or catalog.sku_by_alias(event.source, name)
     if sku is None:
         return _unknown(event, "sku", name)
@@ -112,239 +130,130 @@ def _goods(
     return sku.sku, quantity
 
 
-def _places(event: StockEvent, feed: Feed) -> Places:
-    """The event's locations in our words, in the same order."""
-    places = places_told(event)
-    if feed.location_map:
-        return tuple(our_location(place, feed) for place in places)
-    return places
-
-
 def _unknown(event: AnyEvent, kind: str, name: str) -> Unfit:
     return _unfit(event, f"unknown-{kind}", name, f"no {kind} {name}")
 
 
 def _unfit(event: AnyEvent, reason: str, subject: str, detail: str) -> Unfit:
-    return Unfit(
-        reason=reason,
-        subject=subject,
-        detail=detail,
-        source=event.source,
-        event_id=event.id,
-        occurred_at_ms=event.occurred_at_ms,
-        traceparent=event.traceparent,
-    )
+    return Unfit(reason=reason, subject=subject, detail=detail, **_envelope(event))
 
 
-def _sale(
-    event: canonical_events.Sale | canonical_events.Shipment,
-    sku: str,
-    places: Places,
-    quantity: int,
-) -> commands.Sale:
-    command = commands.Shipment if isinstance(event, canonical_events.Shipment) else commands.Sale
-    return command(
-        source=event.source,
-        event_id=event.id,
-        occurred_at_ms=event.occurred_at_ms,
-        traceparent=event.traceparent,
-        sku=sku,
-        location=places[0],
-        quantity=quantity,
-        order_id=event.data.order_id,
-        reservation_id=event.data.reservation_id,
-        shipment_id=event.data.shipment_id,
-        document=event.data.document,
-    )
+def _envelope(event: AnyEvent) -> dict[str, Any]:
+    return {
+        "source": event.source,
+        "event_id": event.id,
+        "occurred_at_ms": event.occurred_at_ms,
+        "traceparent": event.traceparent,
+    }
 
 
-def _return(
-    event: canonical_events.Return, sku: str, places: Places, quantity: int
-) -> commands.Return:
-    disposition = event.data.disposition or "restock"
-    document = event.data.document
-    if document is None and disposition in ("in_transit", "to_dc"):
-        # What is on its way back needs a document to arrive under; one a level, not one an event.
+class _Row(NamedTuple):
+    """How an event becomes its command, which has the event's SKU and quantity in any case.
+
+    `locations`: the locations in the event's data, the one whose on_hand changes first.
+    `members`: the command's other members, from the event's data, our locations and the feed.
+    """
+
+    command: Callable[..., Any]
+    locations: Callable[[Any], Locations]
+    members: Callable[[Any, Locations, Feed], dict[str, Any]]
+
+
+def _here(data: Any) -> Locations:
+    return (data.location,)
+
+
+def _sold(data: events.SaleData, at: Locations, _: Feed) -> dict[str, Any]:
+    return {
+        "location": at[0],
+        "order_id": data.order_id,
+        "reservation_id": data.reservation_id,
+        "shipment_id": data.shipment_id,
+        "document": data.document,
+    }
+
+
+def _returned(data: events.ReturnData, at: Locations, _: Feed) -> dict[str, Any]:
+    document = data.document
+    if document is None and data.disposition in ("in_transit", "to_dc"):
+        # Units on their way back need a document to arrive under: one a level, not one an event.
         document = RETURNS
-    return commands.Return(
-        source=event.source,
-        event_id=event.id,
-        occurred_at_ms=event.occurred_at_ms,
-        traceparent=event.traceparent,
-        sku=sku,
-        location=places[0],
-        quantity=quantity,
-        disposition=disposition,
-        document=document,
-        order_id=event.data.order_id,
-    )
+    return {
+        "location": at[0],
+        "disposition": data.disposition or "restock",
+        "document": document,
+        "order_id": data.order_id,
+    }
 
 
-def _receipt(
-    event: canonical_events.Receipt, sku: str, places: Places, quantity: int
-) -> commands.Receipt:
-    return commands.Receipt(
-        source=event.source,
-        event_id=event.id,
-        occurred_at_ms=event.occurred_at_ms,
-        traceparent=event.traceparent,
-        sku=sku,
-        location=places[0],
-        quantity=quantity,
-        document=event.data.document,
-    )
+def _eta(data: events.TransferShippedData | events.IncomingData) -> str | None:
+    return data.eta and events.eta_in_utc(data.eta)
 
 
-def _transfer_shipped(
-    event: canonical_events.TransferShipped, sku: str, places: Places, quantity: int
-) -> commands.TransferShipped:
-    return commands.TransferShipped(
-        source=event.source,
-        event_id=event.id,
-        occurred_at_ms=event.occurred_at_ms,
-        traceparent=event.traceparent,
-        sku=sku,
-        from_location=places[0],
-        to_location=places[1],
-        quantity=quantity,
-        document=event.data.document,
-        eta=event.data.eta and canonical_events.eta_in_utc(event.data.eta),
-    )
+def _short(reason: str | None) -> str | None:
+    """The units count, however long the reason is."""
+    if reason is None or len(reason) <= LONGEST_REASON:
+        return reason
+    return f"{reason[: LONGEST_REASON - 1]}…"
 
 
-def _transfer_received(
-    event: canonical_events.TransferReceived, sku: str, places: Places, quantity: int
-) -> commands.TransferReceived:
-    return commands.TransferReceived(
-        source=event.source,
-        event_id=event.id,
-        occurred_at_ms=event.occurred_at_ms,
-        traceparent=event.traceparent,
-        sku=sku,
-        from_location=places[1] if len(places) > 1 else None,
-        to_location=places[0],
-        quantity=quantity,
-        document=event.data.document,
-    )
-
-
-def _adjustment(
-    event: canonical_events.Adjustment, sku: str, places: Places, quantity: int
-) -> commands.Adjustment:
-    return commands.Adjustment(
-        source=event.source,
-        event_id=event.id,
-        occurred_at_ms=event.occurred_at_ms,
-        traceparent=event.traceparent,
-        sku=sku,
-        location=places[0],
-        quantity=quantity,
-        reason=event.data.reason and _kept_of(event.data.reason),
-    )
-
-
-def _kept_of(reason: str) -> str:
-    """The units count, whatever somebody has to say about them."""
-    return reason if len(reason) <= MOST_WORDS else f"{reason[: MOST_WORDS - 1]}…"
-
-
-def _count(
-    event: canonical_events.Count, sku: str, places: Places, quantity: int
-) -> commands.Count:
-    return commands.Count(
-        source=event.source,
-        event_id=event.id,
-        occurred_at_ms=event.occurred_at_ms,
-        traceparent=event.traceparent,
-        sku=sku,
-        location=places[0],
-        quantity=quantity,
-        deltas_after=0,
-        moves=0,
-    )
-
-
-def _snapshot(
-    event: canonical_events.Snapshot, places: Places, feed: Feed, catalog: Catalog
-) -> commands.Snapshot | Closing | Unfit:
-    data = event.data
-    closed = _closed(event, places)
-    if data.sku is None or data.quantity is None:
-        return Closing(closed)
-    goods = _goods(event, data.sku, data.quantity, feed, catalog)
-    if isinstance(goods, Unfit):
-        return goods
-    sku, quantity = goods
-    line = commands.Snapshot(
-        source=event.source,
-        event_id=part_id(closed, sku) if data.final else event.id,
-        occurred_at_ms=event.occurred_at_ms,
-        traceparent=event.traceparent,
-        sku=sku,
-        location=places[0],
-        quantity=quantity,
-        policy=feed.snapshot,
-        tolerance=feed.snapshot_tolerance,
-    )
-    return Closing(closed, line) if data.final else line
-
-
-def _closed(event: canonical_events.Snapshot, places: Places) -> commands.SnapshotClosed:
-    return commands.SnapshotClosed(
-        source=event.source,
-        event_id=event.id,
-        occurred_at_ms=event.occurred_at_ms,
-        traceparent=event.traceparent,
-        location=places[0],
-    )
-
-
-def part_id(closed: commands.SnapshotClosed, sku: str) -> str:
-    """What one line is known by, of those that the end of a snapshot says."""
-    return f"{closed.event_id}#{sku}"
-
-
-def _state_change(
-    event: canonical_events.StateChange, sku: str, places: Places, quantity: int
-) -> commands.StateChange:
-    return commands.StateChange(
-        source=event.source,
-        event_id=event.id,
-        occurred_at_ms=event.occurred_at_ms,
-        traceparent=event.traceparent,
-        sku=sku,
-        location=places[0],
-        quantity=quantity,
-        from_state=event.data.from_state,
-        to_state=event.data.to_state,
-    )
-
-
-def _incoming(
-    event: canonical_events.Incoming, sku: str, places: Places, quantity: int
-) -> commands.Incoming:
-    return commands.Incoming(
-        source=event.source,
-        event_id=event.id,
-        occurred_at_ms=event.occurred_at_ms,
-        traceparent=event.traceparent,
-        sku=sku,
-        location=places[0],
-        quantity=quantity,
-        document=event.data.document,
-        eta=event.data.eta and canonical_events.eta_in_utc(event.data.eta),
-    )
-
-
-_COMMANDS: dict[type[AnyEvent], Callable[[Any, str, Places, int], Fact]] = {
-    canonical_events.Sale: _sale,
-    canonical_events.Shipment: _sale,
-    canonical_events.Return: _return,
-    canonical_events.Receipt: _receipt,
-    canonical_events.TransferShipped: _transfer_shipped,
-    canonical_events.TransferReceived: _transfer_received,
-    canonical_events.Adjustment: _adjustment,
-    canonical_events.Count: _count,
-    canonical_events.StateChange: _state_change,
-    canonical_events.Incoming: _incoming,
+_ROWS: Final[dict[type[AnyEvent], _Row]] = {
+    events.Sale: _Row(commands.Sale, _here, _sold),
+    events.Shipment: _Row(commands.Shipment, _here, _sold),
+    events.Return: _Row(commands.Return, _here, _returned),
+    events.Receipt: _Row(
+        commands.Receipt, _here, lambda data, at, _: {"location": at[0], "document": data.document}
+    ),
+    events.TransferShipped: _Row(
+        commands.TransferShipped,
+        lambda data: (data.origin, data.to),
+        lambda data, at, _: {
+            "from_location": at[0],
+            "to_location": at[1],
+            "document": data.document,
+            "eta": _eta(data),
+        },
+    ),
+    events.TransferReceived: _Row(
+        commands.TransferReceived,
+        lambda data: (data.to, data.origin) if data.origin else (data.to,),
+        lambda data, at, _: {
+            "from_location": at[1] if len(at) > 1 else None,
+            "to_location": at[0],
+            "document": data.document,
+        },
+    ),
+    events.Adjustment: _Row(
+        commands.Adjustment,
+        _here,
+        lambda data, at, _: {"location": at[0], "reason": _short(data.reason)},
+    ),
+    events.Count: _Row(
+        commands.Count,
+        _here,
+        lambda _data, at, _: {"location": at[0], "deltas_after": 0, "moves": 0},
+    ),
+    events.Snapshot: _Row(
+        commands.Snapshot,
+        _here,
+        lambda _, at, feed: {
+            "location": at[0],
+            "policy": feed.snapshot,
+            "tolerance": feed.snapshot_tolerance,
+        },
+    ),
+    events.StateChange: _Row(
+        commands.StateChange,
+        _here,
+        lambda data, at, _: {
+            "location": at[0],
+            "from_state": data.from_state,
+            "to_state": data.to_state,
+        },
+    ),
+    events.Incoming: _Row(
+        commands.Incoming,
+        _here,
+        lambda data, at, _: {"location": at[0], "document": data.document, "eta": _eta(data)},
+    ),
 }
