@@ -8,7 +8,7 @@ import gc
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,10 +19,9 @@ import uvloop
 from nats.aio.client import Client as NatsClient
 from prometheus_client import start_http_server
 from psycopg import AsyncConnection
-from psycopg.errors import UndefinedTable
 from psycopg_pool import AsyncConnectionPool
 
-from atp_service import api, catalog, metrics, store
+from atp_service import api, metrics, postgres, store
 from atp_service.catalog import Catalog
 from atp_service.config import Settings, SettingsError, missing, unusable, variable
 from atp_service.facts import Facts
@@ -30,7 +29,7 @@ from atp_service.jetstream.stream import CONSUMER, STREAM
 from atp_service.ledger import Ledger
 from atp_service.pause import pause
 from atp_service.store import Store
-from atp_service.workers import expire, ingest, rebuild, reconcile, record
+from atp_service.workers import Role, expire, ingest, rebuild, reconcile, record
 
 log = structlog.get_logger()
 
@@ -114,7 +113,7 @@ def serve(settings: Settings, *, share_port: bool = False) -> int:
     return uvloop.run(_serve(settings, share_port))
 
 
-def work(settings: Settings, roles: Sequence[str]) -> int:
+def work(settings: Settings, roles: Sequence[Role]) -> int:
     """Do the work of `roles` until told to stop; the exit code."""
     return uvloop.run(_work(settings, roles))
 
@@ -172,7 +171,7 @@ async def _serve_on(listener: socket.socket, settings: Settings) -> None:
             await _cancelled(cutting_off)
 
 
-async def _work(settings: Settings, roles: Sequence[str]) -> int:
+async def _work(settings: Settings, roles: Sequence[Role]) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -186,26 +185,16 @@ async def _work(settings: Settings, roles: Sequence[str]) -> int:
                 "worker_metrics_port", settings.worker_metrics_port, str(fault.strerror)
             ) from None
     async with connections(settings, "worker") as parts:
-        runs: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
-            "ingest": lambda: _ingest(parts, stop),
-            "expire": lambda: expire.run(parts.store, stop=stop),
-            "record": lambda: record.run(parts.store, settings.database_url or "", stop=stop),
-            "reconcile": lambda: reconcile.run(
-                parts.store,
-                parts.ledger,
-                settings.database_url or "",
-                stop=stop,
-                every_seconds=settings.reconcile_seconds,
-            ),
-            "rebuild": lambda: rebuild.run(rebuild_tools(settings, parts), parts.facts, stop=stop),
-        }
         log.info("working", roles=list(roles))
-        tasks = [asyncio.create_task(_role(runs[role], stop), name=role) for role in roles]
+        tasks = [
+            asyncio.create_task(_until_stopped(_run(role, settings, parts, stop), stop), name=role)
+            for role in roles
+        ]
         await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
         failed = [task for task in tasks if task.done() and task.exception() is not None]
         if failed:
             log.error("worker_failed", role=failed[0].get_name(), exc_info=failed[0].exception())
-            # Whoever started us starts us again. The others finish what they are at, if they can.
+            # The supervisor starts the worker anew. The other roles may finish their work.
             _, late = await asyncio.wait(tasks, timeout=_GRACE_SECONDS)
             for task in late:
                 task.cancel()
@@ -215,11 +204,31 @@ async def _work(settings: Settings, roles: Sequence[str]) -> int:
     return 0
 
 
-async def _role(run: Callable[[], Coroutine[Any, Any, None]], stop: asyncio.Event) -> None:
+def _run(
+    role: Role, settings: Settings, parts: Connections, stop: asyncio.Event
+) -> Coroutine[Any, Any, None]:
+    database_url = settings.database_url or ""
+    match role:
+        case "ingest":
+            return _ingest(parts, stop)
+        case "record":
+            return record.run(parts.store, database_url, stop=stop)
+        case "expire":
+            return expire.run(parts.store, stop=stop)
+        case "reconcile":
+            seconds = settings.reconcile_seconds
+            return reconcile.run(
+                parts.store, parts.ledger, database_url, stop=stop, every_seconds=seconds
+            )
+        case "rebuild":
+            return rebuild.run(rebuild_tools(settings, parts), parts.facts, stop=stop)
+
+
+async def _until_stopped(run: Coroutine[Any, Any, None], stop: asyncio.Event) -> None:
     try:
-        await run()
+        await run
     finally:
-        # Also when it fails: half a worker is worse than none, since nobody would see it.
+        # Also when it fails: half a worker is worse than none, since it would go unseen.
         stop.set()
 
 
@@ -248,15 +257,18 @@ def _facts(settings: Settings, stock: Store, ledger: Ledger, master_data: Catalo
 
 
 async def _begin(stock: Store, ledger: Ledger, master_data: Catalog) -> None:
-    """What can be done at once; both look again by themselves where something is away."""
+    """Read master data and open the partition now. Both retry by themselves later."""
+    database = variable("database_url")
     try:
+        async with ledger.connection() as connection:
+            postgres.check_version(connection.info.server_version)
         await master_data.load()
-    except catalog.Unavailable as fault:
+    except postgres.TooOld as fault:
+        raise SettingsError(f"{database}: {fault}") from None
+    except postgres.SchemaMissing:
+        raise SettingsError(f"{database} has no tables of ours\nRun `atp migrate` first.") from None
+    except postgres.Unavailable as fault:
         log.warning("catalog_unavailable", reason=str(fault))
-    except UndefinedTable:
-        raise SettingsError(
-            f"{variable('database_url')} has no tables of ours\nRun `atp migrate` first."
-        ) from None
     try:
         await stock.open(ledger)
     except (store.Fenced, store.Unavailable) as fault:

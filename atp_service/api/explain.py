@@ -20,7 +20,7 @@ from atp_service.api.problems import Refused, invalid, problem
 from atp_service.api.request_decoding import converted
 from atp_service.api.responses import Answer, Timestamp, timestamp
 from atp_service.api.wait_recorded import recorded_now
-from atp_service.catalog import Catalog, Channel, Location, Sku, Unavailable
+from atp_service.catalog import Catalog, Channel, Location, Sku
 from atp_service.catalog.policy import location_refusal
 from atp_service.identifiers import Id, LocationId
 from atp_service.inventory.stock import StockLevel
@@ -28,6 +28,7 @@ from atp_service.ledger import Ledger
 from atp_service.ledger.read import level_history
 from atp_service.ledger.read.entries import milliseconds
 from atp_service.ledger.read.level_history import Change, Moment, Then
+from atp_service.postgres import Unavailable
 from atp_service.store import Store
 
 R = TypeVar("R", Channel, Sku, Location)

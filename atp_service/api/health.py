@@ -8,8 +8,7 @@ from litestar import Router, get
 from litestar.response import Response
 from msgspec import Struct
 
-from atp_service import ledger as ledgers
-from atp_service import metrics
+from atp_service import metrics, postgres
 from atp_service import store as stores
 from atp_service.api.litestar_routes import problems, respond
 from atp_service.api.problems import problem
@@ -92,7 +91,7 @@ class Health:
     async def _postgres(self) -> Dependency:
         try:
             await self._ledger.position()
-        except ledgers.Unavailable:
+        except postgres.Unavailable:
             return Dependency("down", [])
         return Dependency("up", [])
 

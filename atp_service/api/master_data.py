@@ -15,11 +15,12 @@ from atp_service.api.pagination import Cursor, Limit
 from atp_service.api.problems import invalid, problem
 from atp_service.api.request_decoding import path_id
 from atp_service.api.responses import JSON, REPLAYED, Answer, Call
-from atp_service.catalog import Catalog, Change, Channel, Feed, Location, Record, Sku, Unavailable
+from atp_service.catalog import Catalog, Change, Channel, Feed, Location, Record, Sku
 from atp_service.catalog.records import SafetyUnits
 from atp_service.identifiers import Id, LocationId
 from atp_service.inventory.commands import SafetyStock
 from atp_service.inventory.outcomes import Applied, Full, Unchanged
+from atp_service.postgres import Unavailable
 from atp_service.postgres.idempotency import Keyed
 from atp_service.store import Store
 

@@ -11,9 +11,11 @@ import structlog
 from msgspec import UNSET, DecodeError, Struct, UnsetType
 from msgspec.json import decode
 
-from atp_service import catalog, ledger, store
+from atp_service import store
 from atp_service.api.error_pointers import located_in
 from atp_service.api.responses import PROBLEM, Answer, Headers
+from atp_service.ledger import NotRecorded
+from atp_service.postgres import Unavailable
 
 log = structlog.get_logger()
 
@@ -175,10 +177,14 @@ def for_exception(error: Exception, request_id: str, method: str) -> Answer:
                 else "Stock can't be reached; whether the call took effect shows on a retry.",
                 retry_after=1,
             )
-        case ledger.Unavailable() | catalog.Unavailable():
+        case Unavailable():
             return problem(
                 "unavailable",
-                "The ledger can't be reached, or doesn't have it yet."
+                (
+                    "The ledger doesn't have it yet."
+                    if isinstance(error, NotRecorded)
+                    else "Postgres can't be reached."
+                )
                 + ("" if reads else " A repeat makes it definite."),
                 retry_after=1,
             )

@@ -6,11 +6,9 @@ time (`ensure`) is known at once and written when Postgres is there.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar, get_args
 
-import psycopg
 import structlog
 from msgspec import DecodeError, structs
 from msgspec.json import Decoder, encode
@@ -28,7 +26,8 @@ from atp_service.catalog.records import (
     Sku,
 )
 from atp_service.postgres.idempotency import Keyed, came_to, is_repeat, keep
-from atp_service.postgres.pool import Impatient
+from atp_service.postgres.pool import ImpatientPool
+from atp_service.postgres.unavailable import Unavailable, unavailable_when_away
 
 log = structlog.get_logger()
 
@@ -39,10 +38,6 @@ _RETRY_SECONDS = 1.0
 _TIDY_SECONDS = 5.0
 
 GTIN = "gtin"  # among the sources of aliases, the one that all of them share
-
-
-class Unavailable(Exception):
-    """Postgres is away: master data can be read, but not changed."""
 
 
 class Change(NamedTuple, Generic[R]):
@@ -72,10 +67,7 @@ class Catalog:
     """Master data by id. What it hands out is live: look, don't write."""
 
     def __init__(self, pool: AsyncConnectionPool[AsyncConnection[Any]]) -> None:
-        if not isinstance(pool.conninfo, str):
-            raise TypeError("the pool's conninfo must be a text: listening needs it too")
-        self._postgres = Impatient(pool)
-        self._conninfo = pool.conninfo
+        self._postgres = ImpatientPool(pool)
         self._locations = Shelf(Location)
         self._skus = Shelf(Sku)
         self._channels = Shelf(Channel)
@@ -130,7 +122,7 @@ class Catalog:
         another's. Raises Unavailable while Postgres is away."""
         shelf: Shelf[R] = self._shelves[record.table]
         values = {"id": record.key, "document": encode(record).decode()}
-        async with self._connection() as connection:
+        async with self._postgres.connection() as connection:
             repeated = await is_repeat(connection, keyed)
             if not repeated:
                 if isinstance(record, Sku):
@@ -151,7 +143,7 @@ class Catalog:
     async def delete(self, kind: type[R], key: str, keyed: Keyed | None = None) -> Change[R]:
         """What was deleted, by this call or by the one it repeats; raises Unavailable."""
         shelf: Shelf[R] = self._shelves[kind.table]
-        async with self._connection() as connection:
+        async with self._postgres.connection() as connection:
             repeated = await is_repeat(connection, keyed)
             if repeated:
                 document = await came_to(connection, keyed)
@@ -247,13 +239,14 @@ class Catalog:
         """Keep memory true for as long as it runs; memory stays while Postgres is away."""
         while True:
             try:
-                await self._follow_connected()
-            except (psycopg.OperationalError, Unavailable) as error:
+                with unavailable_when_away():
+                    await self._follow_connected()
+            except Unavailable as error:
                 log.warning("catalog_unfollowed", reason=str(error))
             await asyncio.sleep(_RETRY_SECONDS)
 
     async def _follow_connected(self) -> None:
-        connection = await AsyncConnection.connect(self._conninfo, autocommit=True)
+        connection = await AsyncConnection.connect(self._postgres.url, autocommit=True)
         async with connection:
             await connection.execute("LISTEN atp_catalog")
             await self._write_unwritten()
@@ -326,18 +319,9 @@ class Catalog:
         self._feeds_of_location = None
 
     async def _run(self, query: sql.Composed, values: dict[str, Any]) -> list[tuple[Any, ...]]:
-        async with self._connection() as connection:
+        async with self._postgres.connection() as connection:
             cursor = await connection.execute(query, values)
             return await cursor.fetchall() if cursor.description else []
-
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[AsyncConnection[Any]]:
-        """A connection; what was done on it is committed at the block's end."""
-        try:
-            async with self._postgres.connection() as connection:
-                yield connection
-        except psycopg.OperationalError as error:
-            raise Unavailable(str(error)) from error
 
 
 def _decoded(shelf: Shelf[R], rows: Sequence[tuple[str, str]]) -> dict[str, R]:

@@ -2,8 +2,9 @@
 
 from collections.abc import Collection, Sequence
 
-from atp_service.catalog.catalog import Catalog, Unavailable
+from atp_service.catalog.catalog import Catalog
 from atp_service.catalog.policy import Policy, policy_of
+from atp_service.postgres import Unavailable
 
 
 async def resolve(

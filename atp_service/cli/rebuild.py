@@ -23,7 +23,7 @@ def command(yes: bool, as_json: bool) -> None:
     import uvloop
     from rich.console import Console
 
-    from atp_service import app, ledger, log, store
+    from atp_service import app, log, postgres, store
     from atp_service.progress import view
     from atp_service.store.raw_partition import Site, Superseded
     from atp_service.workers import rebuild
@@ -68,7 +68,7 @@ def command(yes: bool, as_json: bool) -> None:
             err=True,
         )
         sys.exit(2)
-    except (ledger.Unavailable, store.Unavailable, store.Fenced, Superseded) as fault:
+    except (postgres.Unavailable, store.Unavailable, store.Fenced, Superseded) as fault:
         click.echo(f"atp: broken off: {fault}\nRun it again, or leave it to the worker.", err=True)
         sys.exit(2)
     if report is None:

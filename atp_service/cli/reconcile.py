@@ -40,7 +40,8 @@ def command(
 
     from atp_service import app, log
     from atp_service.api.reconciliations import document_of
-    from atp_service.ledger import Unavailable, reconciliations
+    from atp_service.ledger import reconciliations
+    from atp_service.postgres import Unavailable
     from atp_service.workers import reconcile
 
     log.configure("error", "reconcile")

@@ -7,8 +7,7 @@ import rich_click as click
 
 from atp_service.cli.settings import settings_here
 from atp_service.config import SettingsError
-
-ROLES = ("ingest", "record", "expire", "reconcile", "rebuild")
+from atp_service.workers import ROLES, Role
 
 
 @click.command("worker")
@@ -27,11 +26,11 @@ def command(only: str | None) -> None:
     sys.exit(app.work(settings, roles))
 
 
-def _roles(only: str | None) -> tuple[str, ...]:
+def _roles(only: str | None) -> tuple[Role, ...]:
     if only is None:
         return ROLES
-    roles = tuple(part.strip() for part in only.split(",") if part.strip())
-    unknown = [role for role in roles if role not in ROLES]
-    if unknown or not roles:
+    named = {part.strip() for part in only.split(",") if part.strip()}
+    roles = tuple(role for role in ROLES if role in named)
+    if not roles or named.difference(roles):
         raise SettingsError(f"--only {only}: no such role\nThere are {', '.join(ROLES)}.")
     return roles

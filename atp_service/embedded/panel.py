@@ -19,13 +19,14 @@ from atp_service.embedded.fetch import fetch
 from atp_service.embedded.readiness import State, read_state
 from atp_service.processes.instance import Instance
 from atp_service.processes.restarting_child import RestartingChild
+from atp_service.workers import ROLES
 
 _ON_TERMINAL_SECONDS = 1.0
 _IN_LINES_SECONDS = 10.0
 _STEPS = {
     "servers": "starting the servers",
     "migrations": "bringing the database up to date",
-    "worker": "starting the worker: ingest, record, expire, reconcile, rebuild",
+    "worker": f"starting the worker: {', '.join(ROLES)}",
     "serve": "starting the API",
     "demo": "opening the demo retailer",
 }

@@ -10,7 +10,6 @@ from msgspec import Struct, structs
 
 from atp_service import metrics
 from atp_service.catalog import Catalog
-from atp_service.catalog import Unavailable as MasterDataUnavailable
 from atp_service.facts.canonical_events import (
     AHEAD_MS,
     AnyEvent,
@@ -34,7 +33,8 @@ from atp_service.inventory.outcomes import (
     Outcome,
     Parked,
 )
-from atp_service.ledger import Ledger, Unavailable
+from atp_service.ledger import Ledger
+from atp_service.postgres import Unavailable
 from atp_service.store import Store
 
 log = structlog.get_logger()
@@ -204,7 +204,7 @@ class Facts:
             return
         try:
             self._catalog.check_loaded()
-        except MasterDataUnavailable:
+        except Unavailable:
             # Before master data was read once, everybody would be a stranger.
             for work, event in strangers:
                 work.result = EventResult(event.source, event.id, "waiting", "master-data-away")

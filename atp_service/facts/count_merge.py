@@ -14,8 +14,9 @@ import msgspec
 from atp_service.inventory.commands import Count, Snapshot
 from atp_service.inventory.journal import Entry, decode_head
 from atp_service.inventory.stock import level_field
-from atp_service.ledger import Ledger, Unavailable
+from atp_service.ledger import Ledger
 from atp_service.ledger.write.event_status import decode_told
+from atp_service.postgres import Unavailable
 from atp_service.store import Store
 
 PAGE: Final = 1_000

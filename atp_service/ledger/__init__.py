@@ -1,11 +1,11 @@
 """The ledger in Postgres: the journal, kept for ever, and what follows from it."""
 
 from atp_service.ledger.ledger import ExceptionRow, Ledger
-from atp_service.ledger.position import Forked, Position, Refused, Stale
+from atp_service.ledger.position import Forked, NotRecorded, Position, Refused, Stale
 from atp_service.ledger.schema import migrate
 from atp_service.ledger.write.appender import Appender, lease
 from atp_service.ledger.write.batch import Batch
-from atp_service.postgres.unavailable import Unavailable
+from atp_service.postgres import Unavailable
 
 __all__ = [
     "Appender",
@@ -13,6 +13,7 @@ __all__ = [
     "ExceptionRow",
     "Forked",
     "Ledger",
+    "NotRecorded",
     "Position",
     "Refused",
     "Stale",

@@ -1,7 +1,7 @@
 """What the rest of the service asks the ledger. Every method may raise `Unavailable`."""
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any, Final
 
@@ -11,12 +11,12 @@ from psycopg.rows import class_row
 from psycopg_pool import AsyncConnectionPool
 
 from atp_service.inventory.reservations import Reservation, decode_reservation, encode_reservation
-from atp_service.ledger.position import GENESIS, Position, read_position
+from atp_service.ledger.position import GENESIS, NotRecorded, Position, read_position
 from atp_service.ledger.stream_checkpoints import recorded_through
 from atp_service.ledger.wait.answers import Answered
 from atp_service.ledger.wait.position import Recorded
-from atp_service.postgres.pool import PATIENCE_SECONDS, Impatient
-from atp_service.postgres.unavailable import Unavailable, unavailable_when_away
+from atp_service.postgres import Unavailable
+from atp_service.postgres.pool import PATIENCE_SECONDS, ImpatientPool
 
 COUNTING_SECONDS = 60.0  # a file may have millions of rows
 
@@ -67,10 +67,8 @@ class Ledger:
     """The ledger, read; and the one row that says where a partition stands, opened."""
 
     def __init__(self, pool: AsyncConnectionPool[AsyncConnection[Any]]) -> None:
-        self._postgres = Impatient(pool)
-        if not isinstance(pool.conninfo, str):
-            raise TypeError("the ledger listens on a connection of its own: it needs the address")
-        self._recorded = Recorded(pool.conninfo)
+        self._postgres = ImpatientPool(pool)
+        self._recorded = Recorded(self._postgres.url)
         self._answered = Answered(self.connection)
 
     async def close(self) -> None:
@@ -242,18 +240,18 @@ class Ledger:
             return await cursor.fetchall()
 
     async def wait_for(self, epoch: int, seq: int, timeout: float, partition: int = 0) -> None:
-        """Return once the entry is in the ledger; `Unavailable` if it isn't within `timeout`
+        """Return once the entry is in the ledger; raises NotRecorded if it isn't within `timeout`
         seconds, or if the partition went on in a later epoch without it."""
         reached = await self._recorded.wait(partition, seq, timeout)
         if reached != epoch and not await self._has_entry(partition, epoch, seq):
-            raise Unavailable(f"entry {seq} of epoch {epoch} is not in the ledger")
+            raise NotRecorded(f"entry {seq} of epoch {epoch} is not in the ledger")
 
     async def wait_for_answer(self, epoch: int, reservation: Reservation, timeout: float) -> None:
         """As `wait_for`, and the entry must be the one that left the reservation so: a Redis that
-        was set back gives the same numbers to others. `Unavailable` otherwise."""
+        was set back gives the same numbers to others. Raises NotRecorded otherwise."""
         await self._recorded.wait(0, reservation.seq, timeout)
         if not await self._answered.ask(reservation.seq, encode_reservation(reservation)):
-            raise Unavailable(f"entry {reservation.seq} of epoch {epoch} is not in the ledger")
+            raise NotRecorded(f"entry {reservation.seq} of epoch {epoch} is not in the ledger")
 
     async def wait_for_events(
         self,
@@ -265,7 +263,7 @@ class Ledger:
         partition: int = 0,
     ) -> None:
         """As `wait_for`, and each of the events (source, id) must be there, however its entry is
-        numbered. `Unavailable` otherwise.
+        numbered. Raises NotRecorded otherwise.
 
         An event of a shipment that had left already has no entry of its own: then the shipment's
         must be there, which `shipments` names.
@@ -275,7 +273,7 @@ class Ledger:
         left = await self._traced({shipments[event] for event in missing if event in shipments})
         missing = {event for event in missing if shipments.get(event) not in left}
         if missing:
-            raise Unavailable(f"{len(missing)} of {len(events)} events are not in the ledger")
+            raise NotRecorded(f"{len(missing)} of {len(events)} events are not in the ledger")
 
     async def _traced(self, refs: Collection[str]) -> set[str]:
         """Those that entries speak of."""
@@ -299,11 +297,8 @@ class Ledger:
             )
             return await cursor.fetchone() is not None
 
-    @asynccontextmanager
-    async def connection(
+    def connection(
         self, seconds: float = PATIENCE_SECONDS
-    ) -> AsyncIterator[AsyncConnection[Any]]:
-        """A connection for `seconds`; what was done on it is committed at the block's end."""
-        with unavailable_when_away():
-            async with self._postgres.connection(seconds) as connection:
-                yield connection
+    ) -> AbstractAsyncContextManager[AsyncConnection[Any]]:
+        """A connection for `seconds`; its changes are committed at the end of the block."""
+        return self._postgres.connection(seconds)

@@ -5,6 +5,8 @@ from typing import Any
 from msgspec import Struct
 from psycopg import AsyncConnection
 
+from atp_service.postgres import Unavailable
+
 GENESIS = bytes(32)  # the chain before the first entry
 
 
@@ -28,6 +30,10 @@ class Refused(Exception):
 
 class Forked(Exception):
     """The journal does not continue the ledger. Nothing of it may be written."""
+
+
+class NotRecorded(Unavailable):
+    """Postgres is there, but the ledger doesn't have the entry yet."""
 
 
 async def read_position(connection: AsyncConnection[Any], partition: int) -> Position | None:

@@ -5,6 +5,8 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
+from atp_service.postgres import check_version
+
 # The package `migrations` stands beside this one, in a checkout as in an installed wheel.
 _MIGRATIONS = Path(__file__).parents[2] / "migrations"
 
@@ -22,12 +24,13 @@ GRANT EXECUTE ON FUNCTION make_slices(bigint, bigint) TO {role};
 
 
 def migrate(url: str, service_role: str | None = None) -> None:
-    """Apply what is missing, as the owner `url` names; again is harmless, at once with others too.
+    """Apply what is missing, as the owner that `url` names. Several processes may call it at once.
 
-    `service_role` gets the rights the service needs and no more; None, or the owner itself, where
-    one role does everything.
+    `service_role` gets the rights the service needs and no more. None, or the owner itself: one
+    role does everything. Raises TooOld, and psycopg's errors.
     """
     with psycopg.connect(url) as connection:
+        check_version(connection.info.server_version)
         current = _revision(connection) == _newest()
     if not current:
         upgrade(url, "head")

@@ -1,7 +1,7 @@
-"""Postgres, asked with little patience: while it is away, or hangs, nobody may wait for it long.
+"""A pool with little patience: no caller waits long for a Postgres that is away, or hangs.
 
-A query that takes too long is ended by cutting its connection, which the pool then replaces: asking
-a server that hangs to cancel it would be one more wait, and leave a connection nobody can trust.
+A query that takes too long is ended by cutting its connection, which the pool then replaces. To
+ask a server that hangs to cancel it would be one more wait, on a connection in an unknown state.
 """
 
 import asyncio
@@ -13,37 +13,43 @@ from typing import Any, Final
 from psycopg import AsyncConnection, OperationalError
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
+from atp_service.postgres.unavailable import Unavailable, unavailable_when_away
+
 PATIENCE_SECONDS: Final = 2.5
-ASK_AGAIN_SECONDS: Final = 0.5
+RETRY_SECONDS: Final = 0.5
 
 
-class Away(OperationalError):
-    """Postgres did not answer somebody else, and has not answered since."""
-
-
-class Impatient:
-    """A pool. Once an asker has waited in vain, others are refused at once, until it answers."""
+class ImpatientPool:
+    """Once a caller has waited in vain, the next are refused at once, until Postgres returns."""
 
     def __init__(self, pool: AsyncConnectionPool[AsyncConnection[Any]]) -> None:
         self._pool = pool
-        self._asking: asyncio.Task[None] | None = None
+        self._probing: asyncio.Task[None] | None = None
+
+    @property
+    def url(self) -> str:
+        """The address, for a connection beside the pool: a listening one, say."""
+        if not isinstance(self._pool.conninfo, str):
+            raise TypeError("the pool's conninfo must be a text")
+        return self._pool.conninfo
 
     @asynccontextmanager
     async def connection(
         self, seconds: float = PATIENCE_SECONDS
     ) -> AsyncIterator[AsyncConnection[Any]]:
-        """A connection for `seconds`; what was done on it is committed at the end of the block.
+        """A connection for `seconds`; its changes are committed at the end of the block.
 
-        Raises psycopg's OperationalError when Postgres is away, or doesn't answer in time.
+        Raises Unavailable, also for the statements of the block.
         """
-        if self._asking is not None:
-            raise Away("Postgres did not answer a moment ago")
-        try:
-            async with self._connection(seconds) as connection:
-                yield connection
-        except PoolTimeout:
-            self._doubt()
-            raise
+        if self._probing is not None:
+            raise Unavailable("Postgres did not answer a moment ago")
+        with unavailable_when_away():
+            try:
+                async with self._connection(seconds) as connection:
+                    yield connection
+            except PoolTimeout:
+                self._suspect()
+                raise
 
     @asynccontextmanager
     async def _connection(self, seconds: float) -> AsyncIterator[AsyncConnection[Any]]:
@@ -58,19 +64,20 @@ class Impatient:
                 cutting.cancel()
 
     def _cut(self, connection: AsyncConnection[Any]) -> None:
-        """Whoever waits on the connection sees it end."""
-        self._doubt()
+        """End the connection under the statement that waits on it."""
+        self._suspect()
         if not connection.closed:
             line = socket.socket(fileno=connection.fileno())
             with suppress(OSError):
                 line.shutdown(socket.SHUT_RDWR)
             line.detach()
 
-    def _doubt(self) -> None:
-        if self._asking is None:
-            self._asking = asyncio.create_task(self._ask_until_answered())
+    def _suspect(self) -> None:
+        if self._probing is None:
+            self._probing = asyncio.create_task(self._probe())
 
-    async def _ask_until_answered(self) -> None:
+    async def _probe(self) -> None:
+        """Ask until Postgres returns something."""
         try:
             while True:
                 try:
@@ -80,6 +87,6 @@ class Impatient:
                 except PoolClosed:
                     return
                 except OperationalError:
-                    await asyncio.sleep(ASK_AGAIN_SECONDS)
+                    await asyncio.sleep(RETRY_SECONDS)
         finally:
-            self._asking = None
+            self._probing = None

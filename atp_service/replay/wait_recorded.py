@@ -14,7 +14,7 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
-from atp_service import ledger, store
+from atp_service import postgres, store
 from atp_service.jetstream.stream import CONSUMER, STREAM
 from atp_service.ledger import Ledger
 from atp_service.progress import View
@@ -27,7 +27,7 @@ NOBODY_CONSUMES = "no worker is consuming: start one with `atp worker`"
 INGEST_STANDS = "ingest does not get on: is a worker running, and are Redis and Postgres up?"
 NOBODY_RECORDS = "the ledger does not grow: is a worker recording?"
 
-AWAY = (NatsError, TimeoutError, store.Unavailable, store.Fenced, ledger.Unavailable)
+AWAY = (NatsError, TimeoutError, store.Unavailable, store.Fenced, postgres.Unavailable)
 
 Answer = TypeVar("Answer")
 

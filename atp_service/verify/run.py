@@ -10,8 +10,9 @@ from typing import Self
 
 from psycopg import Connection
 
-from atp_service.ledger import Ledger, Position, Unavailable
+from atp_service.ledger import Ledger, Position
 from atp_service.ledger.read import raw_entries
+from atp_service.postgres import Unavailable
 from atp_service.postgres.unavailable import unavailable_when_away
 from atp_service.store import Fenced, Store
 from atp_service.store import Unavailable as RedisUnavailable

@@ -13,7 +13,7 @@ from typing import Protocol
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
-from atp_service import ledger, store
+from atp_service import ledger, postgres, store
 from atp_service.inventory.journal import Entry
 from atp_service.ledger import Appender, Batch, Forked, Position, Refused, Stale
 from atp_service.metrics import REGISTRY
@@ -68,7 +68,7 @@ async def run(
             pauses.lengthen("journal_forked", fork)
         except Stale as stale:
             log.warning("recorder_was_stale", reason=str(stale))
-        except (ledger.Unavailable, store.Unavailable, store.Fenced) as away:
+        except (postgres.Unavailable, store.Unavailable, store.Fenced) as away:
             pauses.lengthen("recording_interrupted", away)
         await pause(stop, pauses.seconds)
 

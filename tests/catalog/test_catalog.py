@@ -7,7 +7,8 @@ import pytest
 from psycopg import sql
 from psycopg_pool import AsyncConnectionPool
 
-from atp_service.catalog import Catalog, Channel, Feed, Location, Sku, Unavailable
+from atp_service.catalog import Catalog, Channel, Feed, Location, Sku
+from atp_service.postgres import Unavailable
 from tests.catalog.conftest import until
 
 

@@ -57,6 +57,17 @@ def test_every_command_stops_at_a_wrong_setting(command: str) -> None:
     assert "ATP_PORT=eighty" in _refused(command, ATP_PORT="eighty")
 
 
+def test_the_api_does_not_start_on_a_database_without_tables(
+    redis_url: str, superuser_url: str
+) -> None:
+    with psycopg.connect(superuser_url, autocommit=True) as connection:
+        create_database(connection, "without_tables")
+    socket_folder = conninfo_to_dict(superuser_url)["host"]
+    url = f"postgresql://{OWNER}@/without_tables?host={socket_folder}"
+    said = _refused("serve", ATP_PORT="0", ATP_REDIS_URL=redis_url, ATP_DATABASE_URL=url)
+    assert "ATP_DATABASE_URL has no tables of ours\nRun `atp migrate` first." in said
+
+
 def test_an_empty_database_is_migrated_and_again_is_harmless(superuser_url: str) -> None:
     with psycopg.connect(superuser_url, autocommit=True) as connection:
         create_database(connection, "not_yet_migrated")

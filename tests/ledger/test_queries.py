@@ -9,8 +9,9 @@ from psycopg_pool import AsyncConnectionPool
 from atp_service.inventory.commands import Hold, HoldLine
 from atp_service.inventory.reservations import Reservation
 from atp_service.inventory.stock import StockLevel
-from atp_service.ledger import Ledger, Unavailable, lease
+from atp_service.ledger import Ledger, lease
 from atp_service.ledger.write.appender import Appender
+from atp_service.postgres import Unavailable
 from tests.ledger.forged_rows import NOON, Writer
 from tests.ledger.test_append import append, batch_of
 

@@ -9,9 +9,10 @@ import psycopg
 import pytest
 
 from atp_service.embedded.postgres import OWNER, SERVICE, Postgres, create_database
-from atp_service.ledger import Unavailable, lease, migrate
+from atp_service.ledger import lease, migrate
 from atp_service.ledger.position import GENESIS
 from atp_service.ledger.schema import upgrade
+from atp_service.postgres import TooOld, Unavailable, check_version
 from tests.ledger.forged_rows import Writer
 from tests.ledger.test_append import append, rows
 
@@ -39,6 +40,14 @@ def test_migrating_again_and_at_once_is_harmless(bare: Bare) -> None:
     assert [process.wait(60) for process in at_once] == [0, 0, 0]
     migrate(bare.owner, SERVICE)
     assert rows(bare.service, "SELECT count(*) FROM entries") == [(0,)]
+
+
+def test_an_older_postgres_is_refused_in_one_line(bare: Bare) -> None:
+    with psycopg.connect(bare.owner) as connection:
+        check_version(connection.info.server_version)
+    check_version(150_000)
+    with pytest.raises(TooOld, match=r"^PostgreSQL 14.19 is too old: .* needs 15 or later$"):
+        check_version(140_019)
 
 
 async def test_a_database_that_was_not_migrated_says_so(bare: Bare) -> None:

@@ -29,7 +29,6 @@ from atp_service.api.reservations.requests import (
 )
 from atp_service.api.responses import Answer, Call
 from atp_service.catalog import Catalog
-from atp_service.catalog import Unavailable as MasterDataUnavailable
 from atp_service.catalog.policy import location_refusal
 from atp_service.inventory.commands import (
     Command,
@@ -48,6 +47,7 @@ from atp_service.inventory.model.reservations import is_short
 from atp_service.inventory.outcomes import Changed, Confirmed, Held, Outcome, Repeated
 from atp_service.inventory.reservations import Reservation
 from atp_service.ledger import Ledger
+from atp_service.postgres import Unavailable
 from atp_service.store import Store, Unreadable, as_of
 
 
@@ -79,7 +79,7 @@ class Reservations:
         # Who asks again must hear what they were told, whoever is unknown or closed by now.
         try:
             lines = await self._known(lines, channel)
-        except (Refused, MasterDataUnavailable):
+        except (Refused, Unavailable):
             held = await self._store.reservation(reservation_id)
             if not _has(held, content, channel, customer_id):
                 raise
@@ -128,7 +128,7 @@ class Reservations:
         )
         try:
             lines = await self._known(lines, channel)
-        except (Refused, MasterDataUnavailable):
+        except (Refused, Unavailable):
             if not repeated:
                 raise
         if known is None:
@@ -280,7 +280,7 @@ class Reservations:
         """What has a level is known: while master data can't be asked, selling goes on."""
         levels = await self._store.levels([(line.sku, line.location) for line in lines])
         if None in levels:
-            raise MasterDataUnavailable("nobody can say whether these lines are known")
+            raise Unavailable("nobody can say whether these lines are known")
 
     async def _check_location(self, body: FulfilRequest) -> None:
         location = body.location
@@ -289,7 +289,7 @@ class Reservations:
         asked = await self._catalog.look_again(locations=[location])
         if location not in self._catalog.locations:
             if not asked:
-                raise MasterDataUnavailable(f"location {location} can't be looked for")
+                raise Unavailable(f"location {location} can't be looked for")
             raise Refused(
                 problem(
                     "unknown-location",

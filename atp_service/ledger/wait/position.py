@@ -7,8 +7,9 @@ from itertools import count
 
 import psycopg
 
+from atp_service.ledger.position import NotRecorded
 from atp_service.ledger.write.appender import RECORDED
-from atp_service.postgres.unavailable import Unavailable
+from atp_service.postgres import Unavailable
 
 _LISTEN_AGAIN_SECONDS = 0.5
 
@@ -24,7 +25,7 @@ class Recorded:
         self._listening: asyncio.Task[None] | None = None
 
     async def wait(self, partition: int, seq: int, timeout: float) -> int:
-        """The epoch in which the partition got to `seq`; `Unavailable` if not within `timeout`."""
+        """The epoch in which the partition got to `seq`; NotRecorded if not within `timeout` s."""
         if self._listening is None:
             self._listening = asyncio.create_task(self._listen(), name="ledger-recorded")
         epoch, reached = self._reached.get(partition, (0, -1))
@@ -37,10 +38,10 @@ class Recorded:
             async with asyncio.timeout(timeout):
                 return await future
         except TimeoutError as error:
-            raise Unavailable(f"entry {seq} was not recorded within {timeout} s") from error
+            raise NotRecorded(f"entry {seq} was not recorded within {timeout} s") from error
 
     async def close(self) -> None:
-        """Stop listening; whoever still waits is told that the ledger is unavailable."""
+        """Stop listening; callers that still wait get Unavailable."""
         if self._listening is not None:
             self._listening.cancel()
             await asyncio.wait([self._listening])

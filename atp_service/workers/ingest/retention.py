@@ -9,7 +9,8 @@ import structlog
 from nats.js import JetStreamContext
 
 from atp_service.jetstream.stream import CONSUMER, STREAM
-from atp_service.ledger import Ledger, Unavailable
+from atp_service.ledger import Ledger
+from atp_service.postgres import Unavailable
 
 log = structlog.get_logger()
 

@@ -7,9 +7,9 @@ import psycopg
 import structlog
 from prometheus_client import Gauge
 
-from atp_service import ledger, store
+from atp_service import postgres, store
 from atp_service.facts import Facts
-from atp_service.ledger import Position, Refused, Stale
+from atp_service.ledger import Forked, Position, Refused, Stale
 from atp_service.ledger.rebuilds import opened
 from atp_service.metrics import REGISTRY
 from atp_service.pause import pause
@@ -62,13 +62,13 @@ class _Watch:
             _behind.set(1)
             self._tell("ledger_behind", str(behind))
             return LOOK_SECONDS
-        except (ledger.Unavailable, store.Unavailable, Fenced, Away, psycopg.OperationalError) as e:
-            self._tell("rebuild_waits", str(e))
+        except (postgres.Unavailable, store.Unavailable, Fenced, Away) as away:
+            self._tell("rebuild_waits", str(away))
             return LOOK_SECONDS
         except (Superseded, Stale) as other:
             log.warning("rebuild_taken_over", reason=str(other))
             return LOOK_SECONDS
-        except (Refused, ledger.Forked, Unreadable, psycopg.Error) as fault:
+        except (Refused, Forked, Unreadable, psycopg.Error) as fault:
             # Nothing a next try would change soon; but nobody else is awake.
             self._failures += 1
             log.error("rebuild_failed", reason=str(fault))

@@ -6,15 +6,15 @@ import time
 import structlog
 from prometheus_client import Counter, Gauge
 
-from atp_service import ledger as ledgers
+from atp_service import postgres
 from atp_service import store as stores
-from atp_service.ledger import Ledger, reconciliations
+from atp_service.ledger import Ledger, NotRecorded, reconciliations
 from atp_service.ledger.reconciliations import Lease, Reconciliation, Report, Scope
 from atp_service.metrics import REGISTRY
 from atp_service.pause import pause
 from atp_service.store import Store
 from atp_service.workers.reconcile import deadlines, levels, orders, reservations
-from atp_service.workers.reconcile.run import Comparison, NotRecorded
+from atp_service.workers.reconcile.run import Comparison
 
 log = structlog.get_logger()
 
@@ -51,7 +51,7 @@ async def run(
                         await work_off(store, ledger, lease, stop)
                         since = time.monotonic()
             was_away = False
-        except ledgers.Unavailable as away:
+        except postgres.Unavailable as away:
             if not was_away:
                 log.warning("reconcile_interrupted", reason=str(away))
             was_away = True
@@ -110,7 +110,7 @@ async def _reconcile(
         comparison.report.reason = f"Redis is away: {away}"
     except NotRecorded as behind:
         comparison.report.reason = f"the ledger is behind: {behind}"
-    except ledgers.Unavailable as away:
+    except postgres.Unavailable as away:
         comparison.report.reason = f"Postgres is away: {away}"
     except Exception as fault:  # a run that stumbles must not take its worker's other roles along
         log.exception("reconcile_failed", id=asked.id)

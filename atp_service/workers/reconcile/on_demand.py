@@ -4,8 +4,9 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from atp_service.ledger import Ledger, Unavailable, reconciliations
+from atp_service.ledger import Ledger, reconciliations
 from atp_service.ledger.reconciliations import Reconciliation, Scope
+from atp_service.postgres import Unavailable
 from atp_service.store import Store
 from atp_service.workers.reconcile.loop import work_off
 

@@ -8,7 +8,6 @@ from typing import Any, Final, TypeVar
 import structlog
 from msgspec import Struct, structs
 
-from atp_service import ledger as ledgers
 from atp_service.inventory.commands import Command
 from atp_service.inventory.outcomes import Applied, Moved, Unchanged
 from atp_service.ledger import Ledger
@@ -158,12 +157,5 @@ class Comparison:
             )
 
     async def _until_recorded(self, epoch: int, seq: int) -> None:
-        try:
-            await self.ledger.wait_for(epoch, seq, RECORDED_SECONDS)
-        except ledgers.Unavailable as away:
-            raise NotRecorded(str(away)) from away
+        await self.ledger.wait_for(epoch, seq, RECORDED_SECONDS)
         self.report.through_seq = max(self.report.through_seq, seq)
-
-
-class NotRecorded(ledgers.Unavailable):
-    """The ledger has not come as far as Redis: nothing can be said of what lies between."""

@@ -8,13 +8,13 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
-from atp_service import ledger
 from atp_service.api.reservations import Reservations
 from atp_service.api.reservations.requests import ConfirmRequest, HoldRequest, LineRequest
 from atp_service.api.responses import Call
 from atp_service.api.stock_events import StockEvents
 from atp_service.embedded.postgres import Postgres
 from atp_service.inventory.commands import Fulfil
+from atp_service.postgres import Unavailable as PostgresUnavailable
 from atp_service.store import Fenced, Unavailable
 from tests.facts.trade import DC, Retailer, away, event, until
 from tests.workers.rebuild.rebuild_setup import (
@@ -68,7 +68,7 @@ async def test_redis_emptied_amid_twenty_thousand_holds_and_confirms_loses_none_
                 return (
                     await calls.hold(call, HoldRequest(lines=LINES, reservation_id=cart))
                 ).status
-            except (Fenced, Unavailable, ledger.Unavailable):
+            except (Fenced, Unavailable, PostgresUnavailable):
                 assert time.monotonic() < give_up
                 asked_again += 1
                 await asyncio.sleep(0.05)
@@ -116,14 +116,14 @@ async def test_while_postgres_is_away_nobody_is_told_yes_and_the_retry_makes_it_
     async with looked_after(tools(shop, redis_url, ledger_url), shop):
         await shop.tell(event("receipt", quantity=1))
         await shop.recorded()
-        with away(postgres, ledger_url), pytest.raises(ledger.Unavailable):
+        with away(postgres, ledger_url), pytest.raises(PostgresUnavailable):
             await calls.hold(call, wanted)
         give_up = time.monotonic() + SECONDS
         while True:
             try:
                 answer = await calls.hold(call, wanted)
                 break
-            except ledger.Unavailable:
+            except PostgresUnavailable:
                 assert time.monotonic() < give_up
         assert answer.status == 200
         assert await shop.ledger.reservation("cart") is not None
@@ -148,7 +148,7 @@ async def test_an_event_is_answered_for_itself_and_not_for_another_of_the_same_n
     await put_back(redis, old)
     await on_the_fork(redis, sale("S-other", 2))
     async with looked_after(tools(shop, redis_url, ledger_url), shop):
-        with pytest.raises(ledger.Unavailable, match="not in the ledger"):
+        with pytest.raises(PostgresUnavailable, match="not in the ledger"):
             await told
         await shop.recorded()
         heartbeat = await events.apply(call, msgspec.json.encode(event("heartbeat")))

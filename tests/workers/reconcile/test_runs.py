@@ -13,8 +13,9 @@ import pytest
 
 from atp_service.embedded.postgres import Postgres
 from atp_service.inventory.outcomes import Held
-from atp_service.ledger import Unavailable, reconciliations
+from atp_service.ledger import reconciliations
 from atp_service.ledger.reconciliations import BROKEN_OFF, Reconciliation, Scope
+from atp_service.postgres import Unavailable
 from atp_service.workers import reconcile
 from tests.facts.trade import away
 from tests.workers.reconcile.test_damage import in_level

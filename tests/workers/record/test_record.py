@@ -17,8 +17,9 @@ from redis.asyncio import Redis
 
 from atp_service.embedded.postgres import OWNER, SERVICE, Postgres
 from atp_service.embedded.servers import running, socket_folder
-from atp_service.ledger import Batch, Ledger, Unavailable, lease, migrate
+from atp_service.ledger import Batch, Ledger, lease, migrate
 from atp_service.metrics import REGISTRY
+from atp_service.postgres import Unavailable
 from atp_service.store import Fenced, Store
 from tests.workers.record.trade import a_day, assert_recorded_once, recording, sale, until
 

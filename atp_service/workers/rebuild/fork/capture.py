@@ -10,9 +10,10 @@ from psycopg import AsyncConnection
 
 from atp_service import ledger
 from atp_service.inventory.journal import Entry, decode_head
-from atp_service.ledger import Batch, Forked, Position, Refused, Stale, Unavailable
+from atp_service.ledger import Batch, Forked, Position, Refused, Stale
 from atp_service.ledger.position import read_position
 from atp_service.ledger.rebuilds import Missing, digests
+from atp_service.postgres import Unavailable
 from atp_service.store.raw_partition import Site
 from atp_service.workers.rebuild.fork.entry import UNREADABLE
 

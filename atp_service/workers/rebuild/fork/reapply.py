@@ -34,13 +34,14 @@ from atp_service.inventory.commands import (
 )
 from atp_service.inventory.outcomes import Moved, Outcome
 from atp_service.inventory.reservations import Reservation
-from atp_service.ledger import Ledger, Unavailable
+from atp_service.ledger import Ledger
 from atp_service.ledger.rebuilds import (
     ForkEntry,
     commands_since_fork,
     missing_of_forks,
     unopened_forks,
 )
+from atp_service.postgres import Unavailable
 from atp_service.store import Store
 from atp_service.workers.rebuild.fork import conflicts
 from atp_service.workers.rebuild.fork.departures import departures

@@ -1,0 +1,16 @@
+"""The oldest PostgreSQL that the service runs on."""
+
+from typing import Final
+
+OLDEST: Final = 15
+
+
+class TooOld(Exception):
+    """The server is older than `OLDEST`."""
+
+
+def check_version(server_version: int) -> None:
+    """Raises TooOld for an older server; 150004 is PostgreSQL 15.4."""
+    major, minor = divmod(server_version, 10_000)
+    if major < OLDEST:
+        raise TooOld(f"PostgreSQL {major}.{minor} is too old: the service needs {OLDEST} or later")
