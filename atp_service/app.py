@@ -17,7 +17,7 @@ import structlog
 import uvicorn
 import uvloop
 from nats.aio.client import Client as NatsClient
-from prometheus_client import start_http_server
+from prometheus_client import Gauge, start_http_server
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
@@ -38,6 +38,13 @@ _PATIENCE_SECONDS = 2.0
 _GRACE_SECONDS = 10
 _LOOK_SECONDS = 0.2
 _BACKLOG = 2048
+
+_serving = Gauge(
+    "atp_serving",
+    "API processes that answer",
+    registry=metrics.REGISTRY,
+    multiprocess_mode="livesum",
+)
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,6 @@ async def connections(settings: Settings, name: str = "atp") -> AsyncIterator[Co
             settings.redis_url or "",
             name=name,
             window_ms=settings.dedupe_hours * 3_600_000,
-            observe=metrics.observe_batch,
         )
         stack.push_async_callback(stock.close)
         await _begin(stock, ledger, master_data)
@@ -161,7 +167,7 @@ async def _serve_on(listener: socket.socket, settings: Settings) -> None:
         gc.freeze()
         gc.set_threshold(10_000, 20, 50)
         log.info("serving", host=settings.host, port=listener.getsockname()[1])
-        metrics.tell_serving()
+        _serving.set(1)
         cutting_off = _watched(
             "cut_off_slow_callers", api.cut_off_slow_callers(server, settings.request_seconds)
         )

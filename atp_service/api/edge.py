@@ -1,10 +1,11 @@
 """Where requests come in: one set of limits, ids, errors and metrics, for lane and Litestar."""
 
+from collections.abc import Callable
 from time import perf_counter
 
 from msgspec.json import encode
+from prometheus_client import Histogram
 
-from atp_service import metrics
 from atp_service.api.asgi import Application, Message, Receive, Scope, Send
 from atp_service.api.fast_path.hot_routes import Hot, Lane
 from atp_service.api.problems import Refused, for_exception, problem
@@ -18,11 +19,21 @@ from atp_service.api.request_decoding import (
     whole_body,
 )
 from atp_service.api.responses import Answer, Call
+from atp_service.metrics import LATENCY_BUCKETS, REGISTRY
 
 _RESERVATIONS = "/v1/reservations/"
 RESERVATION_BYTES = 64 * 1024
 _OTHER_BYTES = 1024 * 1024
 _CHANGING = frozenset({"POST", "PUT", "DELETE"})
+
+_seconds = Histogram(
+    "atp_http_request_seconds",
+    "Time to answer, by route and status",
+    ["method", "route", "status"],
+    buckets=LATENCY_BUCKETS,
+    registry=REGISTRY,
+)
+_observers: dict[tuple[str, str, int], Callable[[float], None]] = {}
 
 
 class Edge:
@@ -66,7 +77,7 @@ class Edge:
             return
         except Exception as error:
             status = await _send(send, for_exception(error, call.request_id, method), call)
-        metrics.observe_request(method, template, status, perf_counter() - started)
+        _observe(method, template, status, perf_counter() - started)
 
     async def answer(
         self, route: Hot, segment: str, call: Call, payload: bytes, started: float
@@ -79,7 +90,7 @@ class Edge:
         except Exception as error:
             answered = for_exception(error, call.request_id, route.method)
         seconds = perf_counter() - started
-        metrics.observe_request(route.method, route.template, answered.status, seconds)
+        _observe(route.method, route.template, answered.status, seconds)
         return answered
 
     async def _through_litestar(
@@ -103,6 +114,15 @@ class Edge:
         scope.setdefault("state", {})["call"] = call
         await self._litestar(scope, receive_again, send_with_id)
         return status
+
+
+def _observe(method: str, route: str, status: int, seconds: float) -> None:
+    """One answered request; `route` is the path's template."""
+    key = (method, route, status)
+    observe = _observers.get(key)
+    if observe is None:
+        observe = _observers[key] = _seconds.labels(method, route, status).observe
+    observe(seconds)
 
 
 async def _send(send: Send, answer: Answer, call: Call) -> int:

@@ -1,14 +1,15 @@
 """Events in, effects out: each once, whatever is repeated, late or can't be understood."""
 
 import asyncio
+from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from typing import Final, Literal
 
 import structlog
 from msgspec import Struct, structs
+from prometheus_client import Counter
 
-from atp_service import metrics
 from atp_service.catalog import Catalog
 from atp_service.facts.canonical_events import (
     AHEAD_MS,
@@ -34,6 +35,7 @@ from atp_service.inventory.outcomes import (
     Parked,
 )
 from atp_service.ledger import Ledger
+from atp_service.metrics import REGISTRY
 from atp_service.postgres import Unavailable
 from atp_service.store import Store
 
@@ -45,6 +47,10 @@ RAW_SUBJECT: Final = "atp.raw."
 ROUNDS: Final = 10  # how often a count or a snapshot's line may find that its level has moved
 CLOSING_PAGES: Final = 10  # at once: seconds, so that nobody takes the message for lost
 RECORDING_SECONDS: Final = 2.5  # how long the end of a snapshot waits for the ledger
+
+_events = Counter(
+    "atp_events", "Stock events, by what became of them", ["status"], registry=REGISTRY
+)
 
 
 class Arrival(Struct, frozen=True):
@@ -437,7 +443,8 @@ def _kind(work: _Work) -> Literal["plain", "observed", "closing"]:
 
 def _results(works: Sequence[_Work]) -> list[EventResult]:
     results = [work.result for work in works if work.result is not None]
-    metrics.count_events(result.status for result in results)
+    for status, count in Tally(result.status for result in results).items():
+        _events.labels(status).inc(count)
     return results
 
 

@@ -17,9 +17,8 @@ from functools import partial
 from pathlib import Path
 
 import structlog
-from prometheus_client import multiprocess
+from prometheus_client import CollectorRegistry, multiprocess
 
-from atp_service import metrics
 from atp_service.config import Settings, unusable, variable
 from atp_service.processes.child import Child
 from atp_service.processes.instance import started_at
@@ -59,7 +58,7 @@ def serve(settings: Settings, workers: int) -> int:
                     if process.child.ended is not None:
                         multiprocess.mark_process_dead(process.child.pid, counts)  # type: ignore[no-untyped-call]  # untyped there
                     process.look()
-                if not announced and metrics.count_serving(counts) == workers:
+                if not announced and _serving(counts) == workers:
                     log.info("serving", host=settings.host, port=port, workers=workers)
                     announced = True
         finally:
@@ -69,6 +68,13 @@ def serve(settings: Settings, workers: int) -> int:
                 process.stop()
     log.info("served")
     return 0
+
+
+def _serving(folder: str) -> int:
+    """The number of processes that answer, of those that share the folder."""
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]  # untyped there
+    return int(registry.get_sample_value("atp_serving") or 0)
 
 
 @contextmanager

@@ -9,10 +9,11 @@ import asyncio
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+from prometheus_client import Histogram
 from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
 from atp_service.inventory.commands import (
@@ -28,6 +29,7 @@ from atp_service.inventory.commands import (
     weight,
 )
 from atp_service.inventory.outcomes import Outcome, decode_outcome
+from atp_service.metrics import LATENCY_BUCKETS, REGISTRY
 from atp_service.store.connection import Wire
 from atp_service.store.epoch_guard import Opening
 from atp_service.store.errors import Fenced, Overloaded, Unavailable
@@ -46,8 +48,24 @@ PATIENCE_SECONDS = 3.0  # how long a batch is asked again after a lost reply
 MEMORY_CHECK_SECONDS = 1.0
 MEMORY_SHARE_FOR_PROMISES = 0.85
 
-BatchObserver = Callable[[int, float, float], None]
-"""Called per script call's pipeline: commands, longest wait in the queue, round trip (seconds)."""
+_batch_commands = Histogram(
+    "atp_door_batch_commands",
+    "Commands sent to Redis in one round trip",
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128),
+    registry=REGISTRY,
+)
+_queue_seconds = Histogram(
+    "atp_door_queue_seconds",
+    "Longest wait in the door's queue, per round trip",
+    buckets=LATENCY_BUCKETS,
+    registry=REGISTRY,
+)
+_round_trip_seconds = Histogram(
+    "atp_door_round_trip_seconds",
+    "Time of one round trip of the door, fsync included",
+    buckets=LATENCY_BUCKETS,
+    registry=REGISTRY,
+)
 
 
 class _Asked:
@@ -109,14 +127,12 @@ class Door:
         script: Script,
         *,
         window_ms: int,
-        observe: BatchObserver | None = None,
     ) -> None:
         self._wire = wire
         self._opening = opening
         self._script = script
         self._prefix = ("EVALSHA", script.sha, len(keys), *keys)
         self._window_ms = b"%d" % window_ms
-        self._observe = observe
         self._queue: deque[_Queued] = deque()
         self._waiting = 0  # work in the queue, in lines
         self._task: asyncio.Task[None] | None = None
@@ -185,10 +201,9 @@ class Door:
                             queued.asked.fail(fault)
                     continue
                 self._settle(calls, replies, epoch)
-                if self._observe is not None:
-                    count = sum(map(len, calls))
-                    oldest = started - calls[0][0].asked.since
-                    self._observe(count, oldest, time.monotonic() - started)
+                _batch_commands.observe(sum(map(len, calls)))
+                _queue_seconds.observe(started - calls[0][0].asked.since)
+                _round_trip_seconds.observe(time.monotonic() - started)
         except BaseException:
             # Stopping, or a fault of our own: nobody may be left waiting.
             for queued in [q for call in calls for q in call] + list(self._queue):

@@ -15,7 +15,7 @@ from atp_service.inventory.outcomes import Outcome
 from atp_service.inventory.reservations import Reservation, decode_reservation
 from atp_service.inventory.stock import StockLevel, decode_level, level_field
 from atp_service.store.connection import Reader, Request, Wire
-from atp_service.store.door import BatchObserver, Door
+from atp_service.store.door import Door
 from atp_service.store.epoch_guard import Opening, Witness
 from atp_service.store.errors import Fenced, Unavailable, Unreadable
 from atp_service.store.journal import entry_of
@@ -73,7 +73,6 @@ class Store:
         script: Script | None = None,
         keys: Keys | None = None,
         opening: Opening | None = None,
-        observe: BatchObserver | None = None,
     ) -> None:
         self._redis_url = redis_url
         self._name = name
@@ -86,7 +85,6 @@ class Store:
             self._keys,
             script or production_script(),
             window_ms=window_ms,
-            observe=observe,
         )
         self._reader = Reader(Wire(redis_url, name=f"{name}-read", greet=self._opening.greet))
         # The recorder's: what the journal has is recorded whether or not anybody may promise.

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import pytest
@@ -33,6 +34,7 @@ from atp_service.inventory.outcomes import (
     Repeated,
     Short,
 )
+from atp_service.metrics import REGISTRY
 from atp_service.store import Overloaded, Store, Unavailable
 from atp_service.store.door import LINES_A_COMMAND, PATIENCE_SECONDS, PROMISES_WAITING
 from tests.store.ledgers import Witness
@@ -76,6 +78,19 @@ async def store(redis_url: str) -> AsyncIterator[Store]:
     await store.close()
 
 
+class Sent(NamedTuple):
+    """What the doors of this process have sent so far."""
+
+    batches: float
+    commands: float
+
+
+def sent() -> Sent:
+    name = "atp_door_batch_commands"
+    values = [REGISTRY.get_sample_value(f"{name}_{part}") for part in ("count", "sum")]
+    return Sent(*(value or 0 for value in values))
+
+
 async def test_the_last_unit_goes_to_one_buyer(store: Store, redis_url: str) -> None:
     other = Store(redis_url)
     await other.open(Witness())
@@ -93,13 +108,14 @@ async def test_the_last_unit_goes_to_one_buyer(store: Store, redis_url: str) -> 
 
 
 async def test_many_askers_share_few_calls(redis_url: str) -> None:
-    batches: list[int] = []
-    store = Store(redis_url, observe=lambda commands, *_: batches.append(commands))
+    before = sent()
+    store = Store(redis_url)
     await store.open(Witness())
     await store.apply(receipt("1", 1_000))
     await asyncio.gather(*(store.apply(hold(f"cart-{i}")) for i in range(500)))
-    assert sum(batches) == 501
-    assert len(batches) <= 5
+    after = sent()
+    assert after.commands - before.commands == 501
+    assert after.batches - before.batches <= 5
     await store.close()
 
 
@@ -246,8 +262,7 @@ async def test_big_carts_that_are_confirmed_together_take_more_than_one_call_and
 async def test_what_is_sold_out_is_refused_at_once_however_many_other_holds_are_due(
     redis_url: str, redis: Redis
 ) -> None:
-    calls: list[int] = []
-    store = Store(redis_url, observe=lambda commands, *_: calls.append(commands))
+    store = Store(redis_url)
     await store.open(Witness())
     await store.apply_all([receipt("1", 500, sku="ROPE"), receipt("2", 1)])
     await store.apply_all([hold(f"cart-{i}", sku="ROPE", ttl_ms=1) for i in range(500)])
@@ -255,9 +270,9 @@ async def test_what_is_sold_out_is_refused_at_once_however_many_other_holds_are_
     after = await store.now_ms() + 2
     while await store.now_ms() < after:
         await redis.ping()
-    calls.clear()
+    before = sent()
     assert isinstance(await store.apply(hold("late")), Short)
-    assert calls == [1]
+    assert sent() == Sent(before.batches + 1, before.commands + 1)
     await store.close()
 
 

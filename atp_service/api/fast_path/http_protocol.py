@@ -12,14 +12,15 @@ from http import HTTPStatus
 from time import perf_counter
 
 from msgspec.json import encode
+from prometheus_client import Counter
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from atp_service import metrics
 from atp_service.api.edge import RESERVATION_BYTES, Edge
 from atp_service.api.fast_path.hot_routes import Hot
 from atp_service.api.problems import problem
 from atp_service.api.request_decoding import call_of
 from atp_service.api.responses import Answer, Call
+from atp_service.metrics import REGISTRY
 
 _HEAD = re.compile(
     rb"(GET|POST) ([\w./~:@!$&'()*+,;=-]+)(?:\?([!$-~]*))? HTTP/1\.1\r\n"
@@ -40,6 +41,13 @@ _LENGTH_DIGITS = 9
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
 }
+
+_slow_callers = Counter(
+    "atp_http_slow_callers",
+    "Callers hung up on, by what they owed: the rest of a request, or taking the answer",
+    ["owed"],
+    registry=REGISTRY,
+)
 
 
 class LaneProtocol(HttpToolsProtocol):
@@ -95,10 +103,10 @@ class LaneProtocol(HttpToolsProtocol):
         """Hang up on a caller who owes us something, with an answer where there is a question."""
         turn = self.cycle
         if self.transport.get_write_buffer_size():
-            metrics.count_slow_caller("answer")
+            _slow_callers.labels("answer").inc()
             self.transport.abort()  # to close it would wait for the caller again
             return
-        metrics.count_slow_caller("request")
+        _slow_callers.labels("request").inc()
         if turn is not None and not turn.response_complete:
             turn.disconnected = True
             turn.message_event.set()
