@@ -4,16 +4,13 @@ It is TOML; `examples/flash-sale.toml` shows every key. A mistake is told with i
 """
 
 import math
-import re
-import tomllib
 from collections.abc import Iterator
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Annotated
 
-import msgspec
 from msgspec import Meta, Struct, field, structs
 
-from atp_service.rehearse.toml_lines import Lines, Path
+from atp_service.toml_file import Mistake, read_toml
 
 Count = Annotated[int, Meta(ge=1, le=10_000_000)]
 Skus = Annotated[int, Meta(ge=1, le=1_000)]
@@ -139,77 +136,28 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         )
 
 
-def load_scenario(path: FilePath) -> Scenario:
-    """The scenario a file describes, or a `ScenarioError` that names the line to mend."""
-    try:
-        text = path.read_text("utf-8")
-    except OSError as error:
-        raise ScenarioError(f"{path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ScenarioError(f"{path}: not UTF-8: {error}") from error
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ScenarioError(_syntax(path, text, str(error))) from error
-    lines = Lines(text)
-    try:
-        scenario = msgspec.convert(document, Scenario)
-    except msgspec.ValidationError as error:
-        where, what = _spoken(str(error))
-        raise ScenarioError(f"{path}:{lines.of(where)}: {what}") from error
-    for where, what in _mistakes(scenario):
-        raise ScenarioError(f"{path}:{lines.of(where)}: {_dotted(where)}: {what}")
-    return scenario
+def load_scenario(path: Path) -> Scenario:
+    """The scenario that a file describes. Raises ScenarioError."""
+    return read_toml(path, Scenario, _mistakes, ScenarioError)
 
 
 def _scaled(count: int, scale: float) -> int:
     return max(1, round(count * scale))
 
 
-def _mistakes(scenario: Scenario) -> Iterator[tuple[Path, str]]:
-    """What the types alone don't rule out."""
+def _mistakes(scenario: Scenario) -> Iterator[Mistake]:
+    """Mistakes that the types do not rule out."""
     total = math.fsum(structs.astuple(scenario.mix))
     if abs(total - 1) > _SUM_TOLERANCE:
         yield ("mix",), f"the shares add up to {total:g}, not 1"
     shortest, longest = scenario.buyer.think_seconds
     if not 0 <= shortest <= longest:
-        yield ("buyer", "think_seconds"), "the shorter time comes first, and neither is below 0"
+        yield ("buyer", "think_seconds"), "the shorter time comes first, and both are 0 or more"
     names = [phase.name for phase in scenario.phases]
     for place, phase in enumerate(scenario.phases):
         if phase.name in names[:place]:
-            yield ("phases", place, "name"), f"there is a phase {phase.name!r} already"
+            yield ("phases", place, "name"), f"another phase is called {phase.name!r}"
     if not any(phase.weight > 0 for phase in scenario.phases):
-        yield ("phases", 0, "from"), "nobody ever comes: every phase is at 0"
+        yield ("phases", 0, "from"), "no buyer comes: every phase is at 0"
     if not any(phase.sale > 0 for phase in scenario.phases):
-        yield ("phases", 0, "sale"), "nobody comes for the sale in any phase"
-
-
-def _syntax(path: FilePath, text: str, message: str) -> str:
-    """tomllib's "… (at line 3, column 5)" as file:3."""
-    reason, _, where = message.partition(" (at ")
-    found = re.match(r"line (\d+)", where)
-    line = int(found[1]) if found else len(text.splitlines())
-    return f"{path}:{line}: not TOML: {reason}"
-
-
-def _spoken(message: str) -> tuple[Path, str]:
-    """msgspec's "… field `x` - at `$.phases[1]`" as a path and words."""
-    reason, _, where = message.partition(" - at ")
-    path: Path = tuple(
-        int(place) if place else key
-        for key, place in re.findall(r"\.?([^.\[\]`$]+)|\[(\d+)\]", where)
-    )
-    named = re.search(r"(?:unknown|required) field `([^`]+)`", reason)
-    if named is None:
-        return path, f"{_dotted(path)}: {reason}"
-    whole = (*path, named[1])
-    kind = "no such key" if "unknown" in reason else "missing"
-    return whole, f"{_dotted(whole)}: {kind}"
-
-
-def _dotted(path: Path) -> str:
-    """A path as people write it; places count from 1."""
-    words = ""
-    for part in path:
-        words += f" number {part + 1}" if isinstance(part, int) else f"{'.' * bool(words)}{part}"
-    return words
+        yield ("phases", 0, "sale"), "no buyer comes for the sale in any phase"

@@ -25,7 +25,6 @@ the value as `[columns]` reads it.
 
 import codecs
 import re
-import tomllib
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -37,6 +36,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from atp_service.facts.canonical_events import AHEAD_MS, milliseconds
+from atp_service.toml_file import Keys, Mistake, read_toml
 
 EventType = Literal[
     "sale",
@@ -158,25 +158,15 @@ class Mapping(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 def load_mapping(path: Path, at: datetime | None = None) -> Mapping:
-    """The mapping a file describes, or a `MappingError` that says what to mend.
+    """The mapping that a file describes. Raises MappingError.
 
-    `at` is the time of the whole file, whatever the mapping says of it.
+    `at`, if given, is the time of the whole file, in place of the mapping's own.
     """
-    try:
-        document = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise MappingError(f"{path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise MappingError(f"{path}: not TOML: {error}") from error
-    try:
-        mapping = msgspec.convert(document, Mapping)
-    except msgspec.ValidationError as error:
-        raise MappingError(f"{path}: {_spoken(str(error))}") from error
-    if at is not None:
-        mapping = msgspec.structs.replace(mapping, time=Time(at=at))
-    for fault in _faults(mapping):
-        raise MappingError(f"{path}: {fault}")
-    return mapping
+
+    def timed(mapping: Mapping) -> Mapping:
+        return mapping if at is None else msgspec.structs.replace(mapping, time=Time(at=at))
+
+    return timed(read_toml(path, Mapping, lambda read: _mistakes(timed(read)), MappingError))
 
 
 def read_time(text: str) -> datetime:
@@ -188,88 +178,80 @@ def read_time(text: str) -> datetime:
     raise MappingError(f"{text!r} is not a time such as 2026-11-23T06:00:00Z")
 
 
-def _spoken(message: str) -> str:
-    """msgspec's "… - at `$.rules[1].type`" as "rules number 2, type: …"."""
-    text, _, where = message.partition(" - at ")
-    keys = re.sub(r"\[(\d+)\]", lambda m: f" number {int(m[1]) + 1}", where.strip("`$."))
-    keys = keys.replace(".", ", ")
-    return f"{keys}: {text}" if keys else text
-
-
-def _faults(mapping: Mapping) -> Iterator[str]:
-    """What the types alone don't rule out."""
+def _mistakes(mapping: Mapping) -> Iterator[Mistake]:
+    """Mistakes that the types do not rule out."""
     if mapping.kind is None and mapping.feed.partition("/")[0] not in get_args(Kind):
-        yield f"kind: missing, and feed {mapping.feed!r} doesn't begin with one"
-    yield from _time_faults(mapping.time)
+        yield ("kind",), f"missing, and feed {mapping.feed!r} does not begin with one"
+    yield from _time_mistakes(mapping.time)
     try:
         codecs.lookup(mapping.file.encoding)
     except LookupError:
-        yield f"file, encoding: unknown encoding {mapping.file.encoding!r}"
-    for number, condition in enumerate(mapping.ignore, 1):
-        yield from _condition_faults(mapping, f"ignore number {number}", condition)
-    yield from _data_faults(mapping, "data", mapping.data)
-    for number, rule in enumerate(mapping.rules, 1):
-        here = f"rules number {number}"
-        last = number == len(mapping.rules)
+        yield ("file", "encoding"), f"unknown encoding {mapping.file.encoding!r}"
+    for number, condition in enumerate(mapping.ignore):
+        yield from _condition_mistakes(mapping, ("ignore", number), condition)
+    yield from _data_mistakes(mapping, ("data",), mapping.data)
+    for number, rule in enumerate(mapping.rules):
+        keys = ("rules", number)
+        last = number == len(mapping.rules) - 1
         if last and rule.conditions:
-            yield f"{here}, when: the last rule must have none, so that every row has a type"
+            yield (*keys, "when"), "the last rule must have none, so that every row has a type"
         if not last and not rule.conditions:
-            yield f"{here}: without `when` it takes every row, and the rules after it none"
+            yield keys, "without `when` it takes every row, and the rules after it none"
         for condition in rule.conditions:
-            yield from _condition_faults(mapping, f"{here}, when", condition)
-        yield from _data_faults(mapping, f"{here}, data", rule.data)
+            yield from _condition_mistakes(mapping, (*keys, "when"), condition)
+        yield from _data_mistakes(mapping, (*keys, "data"), rule.data)
     if mapping.final and all(rule.type != "snapshot" for rule in mapping.rules):
-        yield "final: no rule has the type snapshot"
+        yield ("final",), "no rule has the type snapshot"
 
 
-def _time_faults(time: Time) -> Iterator[str]:
+def _time_mistakes(time: Time) -> Iterator[Mistake]:
     now = datetime.now(UTC)
     if time.at is not None:
         if (time.column, time.format, time.zone) != (None, None, None):
-            yield "time: `at` is the time of every row, `column`, `format` and `zone` are not asked"
+            yield ("time",), "`at` is the time of every row: leave out `column`, `format`, `zone`"
         if milliseconds(time.at) > milliseconds(now) + AHEAD_MS:
-            yield f"time, at: {time.at.isoformat()} is yet to come"
+            yield ("time", "at"), f"{time.at.isoformat()} is in the future"
         return
     if time.column is None or time.format is None or time.zone is None:
-        yield "time: needs `column`, `format` and `zone`, or `at` (or a snapshot's --at)"
+        yield ("time",), "needs `column`, `format` and `zone`, or `at` (or a snapshot's --at)"
         return
     try:
         ZoneInfo(time.zone)
-    except (OSError, ValueError, KeyError):  # which of them depends on what was looked for
-        yield f"time, zone: unknown time zone {time.zone!r}"
+    except (OSError, ValueError, KeyError):  # the type depends on how the name is wrong
+        yield ("time", "zone"), f"unknown time zone {time.zone!r}"
     try:
         datetime.strptime(now.strftime(time.format), time.format)  # noqa: DTZ007 – only tried
     except ValueError as error:
-        yield f"time, format: {error}"
+        yield ("time", "format"), str(error)
 
 
-def _condition_faults(mapping: Mapping, here: str, condition: Condition) -> Iterator[str]:
-    yield from _column_faults(mapping, here, condition.column)
+def _condition_mistakes(mapping: Mapping, keys: Keys, condition: Condition) -> Iterator[Mistake]:
+    yield from _column_mistakes(mapping, keys, condition.column)
     tests = (condition.equals, condition.one_of, condition.starts_with, condition.below)
     if all(test is None for test in tests):
-        yield f"{here}: names none of equals, in, starts_with, below"
+        yield keys, "names none of equals, in, starts_with, below"
     column = mapping.columns.get(condition.column, Column())
     if condition.below is not None and not column.number:
-        yield f"{here}, below: column {condition.column!r} is not read as a number"
+        yield (*keys, "below"), f"column {condition.column!r} is not read as a number"
     if condition.starts_with is not None and column.number:
-        yield f"{here}, starts_with: column {condition.column!r} is read as a number"
+        yield (*keys, "starts_with"), f"column {condition.column!r} is read as a number"
     wanted: list[Any] = [*(condition.one_of or ()), condition.equals]
     kind = int if column.number else str
     for value in wanted:
         if value is not None and not isinstance(value, kind):
-            yield f"{here}: {value!r} can't equal column {condition.column!r}, which is {kind}"
+            yield keys, f"{value!r} can't equal column {condition.column!r}, which is {kind}"
 
 
-def _data_faults(
-    mapping: Mapping, here: str, data: dict[DataField, str | int | FromColumn]
-) -> Iterator[str]:
+def _data_mistakes(
+    mapping: Mapping, keys: Keys, data: dict[DataField, str | int | FromColumn]
+) -> Iterator[Mistake]:
     for name, value in data.items():
         if isinstance(value, FromColumn):
-            yield from _column_faults(mapping, f"{here}, {name}", value.column)
+            yield from _column_mistakes(mapping, (*keys, name), value.column)
             if value.negate and not mapping.columns.get(value.column, Column()).number:
-                yield f"{here}, {name}: negate needs column {value.column!r} read as a number"
+                yield (*keys, name), f"negate needs column {value.column!r} read as a number"
 
 
-def _column_faults(mapping: Mapping, here: str, column: str) -> Iterator[str]:
+def _column_mistakes(mapping: Mapping, keys: Keys, column: str) -> Iterator[Mistake]:
     if column not in mapping.columns:
-        yield f"{here}: column {column!r} isn't among [columns]"
+        yield keys, f"column {column!r} is not in [columns]"
