@@ -29,11 +29,11 @@ from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.runners import WorkerRunner
 
-from atp_service.rehearse.calls import Request, click_request, fact_request
+from atp_service.rehearse.calls import Request, click_request, fact_request, rfc3339
 from atp_service.rehearse.errors import CannotRehearse
 from atp_service.rehearse.journey import Ask, journey
 from atp_service.rehearse.operations import Operations
-from atp_service.rehearse.run_names import Goods, goods, run_name
+from atp_service.rehearse.run_names import RunNames, names_of, run_name
 from atp_service.rehearse.scenario import Scenario, ScenarioError, load_scenario
 from atp_service.rehearse.schedule import multiple_at, phase_at
 from atp_service.rehearse.seeding import seed
@@ -49,10 +49,10 @@ _CLICKS = 3  # that a visit thinks before
 class Sale:
     """What all users of this process share."""
 
-    def __init__(self, scenario: Scenario, goods: Goods) -> None:
+    def __init__(self, scenario: Scenario, names: RunNames) -> None:
         self.scenario = scenario
-        self.goods = goods
-        self.operations = Operations(goods, Random(), _process())
+        self.names = names
+        self.operations = Operations(names, Random(), _process())
         self.began = time.monotonic()
         self._visits = count(1)
 
@@ -60,7 +60,7 @@ class Sale:
         return time.monotonic() - self.began
 
     def next_visit(self) -> str:
-        return f"{self.goods.run}-{_process()}-{next(self._visits)}"
+        return f"{self.names.run}-{_process()}-{next(self._visits)}"
 
 
 _sales: dict[str, Sale] = {}
@@ -73,7 +73,7 @@ def _sale(environment: Environment) -> Sale:
     if run not in _sales:
         _sales.clear()
         scenario = _scenario(options.scenario, options.scale)
-        _sales[run] = Sale(scenario, goods(scenario, run))
+        _sales[run] = Sale(scenario, names_of(scenario, run))
     return _sales[run]
 
 
@@ -115,7 +115,7 @@ def _seed(environment: Environment, **_: Any) -> None:
     try:
         sale = _sale(environment)
         with httpx2.Client(base_url=environment.host or HOST, timeout=30) as http:
-            seed(http, sale.scenario, sale.goods, datetime.now(UTC))
+            seed(http, sale.scenario, sale.names, datetime.now(UTC))
         sale.began = time.monotonic()
     except CannotRehearse as error:
         log.error("%s", error)
@@ -202,7 +202,7 @@ class Checkout(Customer):
         sale = self.sale
         share = phase_at(sale.scenario, sale.now()).sale
         name = sale.next_visit()
-        clicks = journey(sale.scenario, sale.goods, name, share, self.chance)
+        clicks = journey(sale.scenario, sale.names, name, share, self.chance)
         status = None
         while True:
             try:
@@ -216,7 +216,7 @@ class Checkout(Customer):
     def _click(self, ask: Ask) -> int:
         gevent.sleep(ask.think_seconds)
         hold_seconds = self.sale.scenario.buyer.hold_seconds
-        request = click_request(ask, self.sale.goods, hold_seconds)
+        request = click_request(ask, self.sale.names, hold_seconds)
         return self.ask_at_once(request, ask.copies) if ask.copies > 1 else self.ask(request)
 
 
@@ -230,10 +230,10 @@ class Feeds(Customer):
         return _paced(constant_throughput(rate), self) if rate else 60.0
 
     @task
-    def tell(self) -> None:
+    def report(self) -> None:
         fact = self.sale.operations.next()
-        written = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        self.ask_at_once(fact_request([fact.event(written)]), fact.copies)
+        event = fact.event(rfc3339(datetime.now(UTC)))
+        self.ask_at_once(fact_request([event]), fact.copies)
 
 
 def _visit_seconds(scenario: Scenario) -> float:

@@ -70,7 +70,7 @@ def command(
     from atp_service.rehearse.errors import CannotRehearse
     from atp_service.rehearse.run import rehearse
     from atp_service.rehearse.scenario import ScenarioError, load_scenario
-    from atp_service.rehearse.table import as_json, shown
+    from atp_service.rehearse.summary import as_json, tables
     from atp_service.rehearse.target import target
 
     # Told to stop, it takes along what it has started, as at Ctrl-C.
@@ -86,7 +86,7 @@ def command(
     except KeyboardInterrupt:
         click.echo("atp: stopped: there is no verdict", err=True)
         sys.exit(130)
-    Console().print(shown(rehearsal))
+    Console().print(tables(rehearsal))
     if json_path is not None:
         json_path.write_bytes(as_json(rehearsal))
     if report is not None:
@@ -96,9 +96,9 @@ def command(
 
 def _write(rehearsal: "Rehearsal", report: Path) -> None:
     """The page and its picture."""
-    from atp_service.rehearse.plots import drawn
+    from atp_service.rehearse.plots import draw
     from atp_service.rehearse.report import page
 
-    svg, png = drawn(rehearsal)
+    svg, png = draw(rehearsal)
     report.write_text(page(rehearsal, svg), "utf-8")
     report.with_suffix(".png").write_bytes(png)

@@ -1,5 +1,5 @@
-"""A flash sale, rehearsed: a load like the real one, and an audit that believes nobody.
+"""A flash sale, rehearsed: a load like the real one, and an audit that trusts no one's word.
 
-It is a customer: it uses the service over HTTP and NATS. What was promised is then read from the
-ledger and compared with what the buyers themselves were told; the service isn't asked how it went.
+A rehearsal is a customer: it uses the service over HTTP and NATS. Its audit reads the promises from
+the ledger and compares them with the buyers' own records; the service's own view does not count.
 """

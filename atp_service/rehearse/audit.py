@@ -1,7 +1,7 @@
-"""The audit: two witnesses, the ledger and the buyers, and no word of the service.
+"""The audit: two witnesses, the ledger and the buyers. The service's own word does not count.
 
-Every figure counts what must not be. Each has its own way of going wrong, so each is worked out
-from the rawest thing there is: the ledger's entries, and what the clients wrote down.
+Each figure counts something that must not be. Each has its own way to go wrong, so each is computed
+from the rawest source: the ledger's entries, and the calls as the clients recorded them.
 """
 
 from collections import Counter
@@ -11,20 +11,25 @@ from msgspec import Struct
 
 from atp_service.rehearse.client_oversell import promised_beyond
 from atp_service.rehearse.history import FACTS, Call, History
-from atp_service.rehearse.ledger_fold import Books, Place, Promise, units_of
-from atp_service.rehearse.ledger_reader import Numbers, Projections
-from atp_service.rehearse.run_names import Goods
+from atp_service.rehearse.ledger_fold import (
+    Figures,
+    Finding,
+    FoldedReservation,
+    LedgerFold,
+    LevelKey,
+    units_of,
+)
+from atp_service.rehearse.ledger_reader import Projections
+from atp_service.rehearse.run_names import RunNames
 
 _EXAMPLES = 10
 _TAKEN_IN = ("applied", "duplicate", "published")
-# Entries that a buyer's call leaves, by the call.
+# The kind of the entry that a buyer's call leaves.
 _ENTRY_OF = {"hold": "hold", "change": "replace", "confirm": "confirm"}
-
-Finding = tuple[str, int]  # in words, and the units or effects it is about
 
 
 class Figure(Struct, frozen=True):
-    """Something that must be 0, and the first findings where it isn't."""
+    """A count that must be 0, and the first findings that make it up."""
 
     key: str
     words: str
@@ -33,7 +38,7 @@ class Figure(Struct, frozen=True):
 
 
 class Audit(Struct, frozen=True, kw_only=True):
-    """The figures, and how much was looked at."""
+    """The figures; and how many entries, reservations and answers they are computed from."""
 
     figures: list[Figure]
     entries: int
@@ -49,184 +54,177 @@ class Audit(Struct, frozen=True, kw_only=True):
 
 
 def audit(
-    history: History, books: Books, projections: Projections, redis: Iterable[Finding]
+    history: History, ledger: LedgerFold, projections: Projections, redis: Iterable[Finding]
 ) -> Audit:
-    """All figures; `redis` are the levels where Redis doesn't say what the ledger says."""
+    """All figures; `redis` are the levels where Redis and the ledger differ."""
+    beyond = promised_beyond(history).items()
     findings: dict[str, tuple[str, Iterable[Finding]]] = {
-        "oversold": ("units oversold, by the ledger", _oversold(history, books)),
+        "oversold": ("units oversold, by the ledger", _oversold(history, ledger)),
         "promised_beyond": (
-            "units oversold, by what buyers were told",
-            (
-                (f"{sku}: {units} more than there were", units)
-                for sku, units in promised_beyond(history).items()
-            ),
+            "units oversold, by the buyers' record",
+            ((f"{sku}: {units} more than there were", units) for sku, units in beyond),
         ),
-        "lost": ("answers given that the ledger doesn't have", _lost(history, books)),
-        "doubled": ("effects counted twice", _doubled(history, books)),
-        "unaccounted": ("units unaccounted for", _unaccounted(history, books, projections)),
+        "lost": ("answers that the ledger does not have", _lost(history, ledger)),
+        "doubled": ("effects counted twice", _doubled(history, ledger)),
+        "unaccounted": ("units unaccounted for", _unaccounted(history, ledger, projections)),
         "redis": ("levels where Redis differs from the ledger", redis),
     }
     return Audit(
         figures=[_figure(key, words, list(found)) for key, (words, found) in findings.items()],
-        entries=books.entries,
-        promises=len(books.promises),
+        entries=ledger.entries,
+        promises=len(ledger.reservations),
         answers=sum(call.status > 0 for call in history.calls),
     )
 
 
 def _figure(key: str, words: str, found: list[Finding]) -> Figure:
-    count = sum(size for _, size in found)
-    return Figure(key, words, count, [said for said, _ in found[:_EXAMPLES]])
+    examples = [sentence for sentence, _ in found[:_EXAMPLES]]
+    return Figure(key, words, sum(size for _, size in found), examples)
 
 
-def differing(service: dict[Place, Numbers], ledger: dict[Place, Numbers]) -> Iterator[Finding]:
-    """Levels that Redis has otherwise than the ledger had them at the same version."""
-    for place, ours in service.items():
-        theirs = ledger.get(place)
+def differing(
+    service: dict[LevelKey, Figures], ledger: dict[LevelKey, Figures]
+) -> Iterator[Finding]:
+    """Levels whose figures in Redis differ from the ledger's at the same version."""
+    for key, ours in service.items():
+        theirs = ledger.get(key)
         if theirs != ours:
-            yield f"{place[0]} at {place[1]}: Redis {ours}, the ledger {theirs}", 1
+            yield f"{key[0]} at {key[1]}: Redis {ours}, the ledger {theirs}", 1
 
 
-def _oversold(history: History, books: Books) -> Iterator[Finding]:
-    """Beyond what was there at any moment; or in all, beyond what ever came."""
+def _oversold(history: History, ledger: LedgerFold) -> Iterator[Finding]:
+    """Units beyond the stock of any one moment; or in all, beyond all that was received."""
     promised: Counter[str] = Counter()
-    for promise in books.promises.values():
-        promised.update(units_of(promise.now))
+    for reservation in ledger.reservations.values():
+        promised.update(units_of(reservation.now))
     for sku, received in history.received.items():
-        account = books.accounts.get((sku, history.goods.shop))
-        units = max(account.beyond if account else 0, promised[sku] - received, 0)
+        level = ledger.levels.get((sku, history.names.shop))
+        units = max(level.beyond if level else 0, promised[sku] - received, 0)
         if units:
             yield f"{sku}: {received} received, {units} more promised", units
 
 
-def _lost(history: History, books: Books) -> Iterator[Finding]:
+def _lost(history: History, ledger: LedgerFold) -> Iterator[Finding]:
     for call in history.calls:
         if not call.accepted:
             continue
         if call.kind in _ENTRY_OF:
-            promise = books.promises.get(call.reference)
-            if promise is None:
+            reservation = ledger.reservations.get(call.reference)
+            if reservation is None:
                 yield f"{call.kind} of {call.reference}: answered {call.status}, not recorded", 1
-            elif missing := _missing(call, promise):
+            elif missing := _missing(call, reservation):
                 yield f"{call.kind} of {call.reference}: {missing}", 1
-        elif call.kind in FACTS and call.told in _TAKEN_IN:
-            key = (_source(call, history.goods), call.reference)
-            if not books.events[key]:
-                yield f"{call.kind} {call.reference}: {call.told}, not recorded", 1
+        elif call.outcome in _TAKEN_IN and not ledger.events[_event_key(call, history.names)]:
+            yield f"{call.kind} {call.reference}: {call.outcome}, not recorded", 1
 
 
-def _missing(call: Call, promise: Promise) -> str:
-    """What of an answered promise the ledger doesn't have, in words; empty if nothing."""
+def _missing(call: Call, reservation: FoldedReservation) -> str:
+    """What the ledger lacks of an answered promise, in words; empty if nothing."""
+    now = reservation.now
     if call.kind == "hold":
-        short = _asked(call) - Counter(promise.first)
+        short = _asked(call) - reservation.first
         return f"{dict(short)} missing from the hold" if short else ""
     if call.kind == "change":
-        behind = promise.now.generation < call.generation
-        return f"generation {call.generation} answered, {promise.now.generation} kept" * behind
-    if promise.now.order_id != f"{call.reference}-order":
-        return f"answered as confirmed, recorded as {promise.now.status}"
-    short = _asked(call) - units_of(promise.now)
+        behind = now.generation < call.generation
+        return f"generation {call.generation} answered, {now.generation} recorded" * behind
+    if now.order_id != f"{call.reference}-order":
+        return f"answered as confirmed, recorded as {now.status}"
+    short = _asked(call) - units_of(now)
     return f"{dict(short)} missing from the order" if short else ""
 
 
-def _doubled(history: History, books: Books) -> Iterator[Finding]:
-    for key, times in books.events.items():
+def _doubled(history: History, ledger: LedgerFold) -> Iterator[Finding]:
+    for (source, event_id), times in ledger.events.items():
         if times > 1:
-            yield f"event {key[1]} of {key[0]} was applied {times} times", times - 1
-    asked: dict[str, Counter[str]] = {}
+            yield f"event {event_id} of {source} was applied {times} times", times - 1
+    asked = {
+        (call.reference, _ENTRY_OF[call.kind]) for call in history.calls if call.kind in _ENTRY_OF
+    }
     for call in history.calls:
-        if call.kind in _ENTRY_OF:
-            # Repeats and retries are one effect, however often they were sent.
-            asked.setdefault(call.reference, Counter())[_ENTRY_OF[call.kind]] = 1
-            promise = books.promises.get(call.reference)
-            if promise is not None and call.accepted and (extra := _extra(call, promise)):
-                yield f"{call.kind} of {call.reference}: {dict(extra)} too many", extra.total()
-    for reservation_id, promise in books.promises.items():
+        reservation = ledger.reservations.get(call.reference)
+        if reservation is not None and call.accepted and (extra := _extra(call, reservation)):
+            yield f"{call.kind} of {call.reference}: {dict(extra)} too many", extra.total()
+    for reservation_id, reservation in ledger.reservations.items():
         for kind in _ENTRY_OF.values():
-            times = promise.effects[kind] - asked.get(reservation_id, Counter())[kind]
+            # Repeats and retries are one effect, however often they were sent.
+            times = reservation.effects[kind] - ((reservation_id, kind) in asked)
             if times > 0:
-                yield f"{kind} of {reservation_id} took effect {promise.effects[kind]} times", times
+                effects = reservation.effects[kind]
+                yield f"{kind} of {reservation_id} took effect {effects} times", times
 
 
-def _extra(call: Call, promise: Promise) -> Counter[str]:
-    """Units beyond what was asked."""
+def _extra(call: Call, reservation: FoldedReservation) -> Counter[str]:
+    """Units beyond those asked for."""
     if call.kind == "hold":
-        return Counter(promise.first) - _asked(call)
-    if call.kind == "confirm":
-        return units_of(promise.now) - _asked(call)
-    return Counter()
+        return reservation.first - _asked(call)
+    return units_of(reservation.now) - _asked(call) if call.kind == "confirm" else Counter()
 
 
-def _unaccounted(history: History, books: Books, projections: Projections) -> list[Finding]:
-    """Steps that lose units, levels that don't add up, and tables that say something else.
+def _unaccounted(history: History, ledger: LedgerFold, projections: Projections) -> list[Finding]:
+    """Steps that lose units, levels that do not add up, and tables that differ from the entries.
 
-    The same units are missed by several comparisons; the one that misses most counts, and the
-    others are told with it.
+    Several comparisons miss the same units. The one that misses most counts; the findings of the
+    others follow with 0 units.
     """
-    comparisons = [
-        books.faults,
-        list(_differences(_happened(history, books), "what happened", books)),
-        list(_differences(projections.levels, "the table of levels", books)),
-        list(_moved_differently(books, projections)),
+    comparisons: list[list[Finding]] = [
+        ledger.faults,
+        list(_differences(_expected(history, ledger), "what happened", ledger)),
+        list(_differences(projections.levels, "the table of levels", ledger)),
+        [
+            (f"{sku} at {location}: movements add up to {moved}, on_hand is {on_hand}", abs(off))
+            for (sku, location), level in ledger.levels.items()
+            for moved in (projections.moved.get((sku, location), 0),)
+            for on_hand in (level.level.on_hand,)
+            if (off := moved - on_hand)
+        ],
         [
             (f"{reservation_id}: the table of reservations has another image", 1)
-            for reservation_id, promise in books.promises.items()
-            if projections.reservations.get(reservation_id) != promise.image
+            for reservation_id, reservation in ledger.reservations.items()
+            if projections.reservations.get(reservation_id) != reservation.image
         ],
     ]
     comparisons.sort(key=lambda found: -sum(size for _, size in found))
     most, *others = comparisons
-    return [*most, *((said, 0) for found in others for said, _ in found)]
+    return [*most, *((sentence, 0) for found in others for sentence, _ in found)]
 
 
-def _happened(history: History, books: Books) -> dict[Place, Numbers]:
-    """What each level must be: by the clients' record, and by the reservations there are."""
-    on_hand = _expected_on_hand(history, books)
-    reserved: Counter[Place] = Counter()
-    allocated: Counter[Place] = Counter()
-    for promise in books.promises.values():
-        for line in promise.now.lines:
-            reserved[line.sku, line.location] += line.reserved
-            allocated[line.sku, line.location] += line.allocated
-    places = {*on_hand, *reserved, *allocated}
-    return {place: (on_hand[place], reserved[place], allocated[place]) for place in places}
-
-
-def _differences(numbers: dict[Place, Numbers], whose: str, books: Books) -> Iterator[Finding]:
-    for place in sorted({*numbers, *books.accounts}):
-        account = books.accounts.get(place)
-        level = account.level if account else None
-        folded = (level.on_hand, level.reserved, level.allocated) if level else (0, 0, 0)
-        theirs = numbers.get(place, (0, 0, 0))
+def _differences(
+    figures: dict[LevelKey, Figures], whose: str, ledger: LedgerFold
+) -> Iterator[Finding]:
+    for key in sorted({*figures, *ledger.levels}):
+        folded, theirs = ledger.figures_of(key), figures.get(key, (0, 0, 0))
         if theirs != folded:
-            words = f"{place[0]} at {place[1]}: by the entries {folded}, by {whose} {theirs}"
+            words = f"{key[0]} at {key[1]}: by the entries {folded}, by {whose} {theirs}"
             yield words, sum(abs(a - b) for a, b in zip(folded, theirs, strict=True))
 
 
-def _moved_differently(books: Books, projections: Projections) -> Iterator[Finding]:
-    for place, account in books.accounts.items():
-        moved = projections.moved.get(place, 0)
-        on_hand = account.level.on_hand
-        if moved != on_hand:
-            words = f"{place[0]} at {place[1]}: movements come to {moved}, on_hand is {on_hand}"
-            yield words, abs(moved - on_hand)
+def _expected(history: History, ledger: LedgerFold) -> dict[LevelKey, Figures]:
+    """What each level must be: by the clients' record, and by the reservations there are."""
+    on_hand = _expected_on_hand(history, ledger)
+    reserved: Counter[LevelKey] = Counter()
+    allocated: Counter[LevelKey] = Counter()
+    for reservation in ledger.reservations.values():
+        for line in reservation.now.lines:
+            reserved[line.sku, line.location] += line.reserved
+            allocated[line.sku, line.location] += line.allocated
+    keys = {*on_hand, *reserved, *allocated}
+    return {key: (on_hand[key], reserved[key], allocated[key]) for key in keys}
 
 
-def _expected_on_hand(history: History, books: Books) -> Counter[Place]:
-    """What came less what went, by the clients' record; of a fact that nobody ever answered, the
-    ledger says whether it happened."""
-    goods = history.goods
-    units: Counter[Place] = Counter()
-    for sku, received in history.received.items():
-        units[sku, goods.shop] += received
-    happened: dict[tuple[str, str], Call] = {}
-    for call in history.calls:
-        if call.kind in FACTS:
-            key = (_source(call, goods), call.reference)
-            if call.told in _TAKEN_IN or (not call.status and books.events[key]):
-                happened[key] = call
+def _expected_on_hand(history: History, ledger: LedgerFold) -> Counter[LevelKey]:
+    """Units received less units gone, by the clients' record. If no answer to a fact ever came, the
+    ledger decides if it happened."""
+    names = history.names
+    units = Counter({(sku, names.shop): received for sku, received in history.received.items()})
+    happened = {
+        key: call
+        for call in history.calls
+        if call.kind in FACTS
+        for key in (_event_key(call, names),)
+        if call.outcome in _TAKEN_IN or (not call.status and ledger.events[key])
+    }
     for call in happened.values():
-        location = goods.shop if call.kind == "shipment" else goods.store
+        location = names.shop if call.kind == "shipment" else names.store
         for line in call.cart:
             sign = 1 if call.kind == "receipt" else -1
             units[line.sku, location] += sign * line.quantity
@@ -237,5 +235,6 @@ def _asked(call: Call) -> Counter[str]:
     return Counter({line.sku: line.quantity for line in call.cart})
 
 
-def _source(call: Call, goods: Goods) -> str:
-    return goods.warehouse if call.kind == "shipment" else goods.till
+def _event_key(call: Call, names: RunNames) -> tuple[str, str]:
+    """The event's source and id."""
+    return names.warehouse if call.kind == "shipment" else names.till, call.reference

@@ -1,17 +1,18 @@
 """A buyer's clicks and the operations' facts, as HTTP requests."""
 
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from atp_service.rehearse.journey import Ask, Cart
-from atp_service.rehearse.run_names import Goods
+from atp_service.rehearse.run_names import RunNames
 
 encode = msgspec.json.Encoder().encode
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What goes over the wire; `route` names the call without ids."""
+    """A request with a JSON body; `route` names the call without ids."""
 
     method: str
     path: str
@@ -19,27 +20,27 @@ class Request(msgspec.Struct, frozen=True):
     route: str
 
 
-def click_request(ask: Ask, goods: Goods, hold_seconds: int) -> Request:
-    """The call behind a click."""
+def click_request(ask: Ask, names: RunNames, hold_seconds: int) -> Request:
+    """The call for a click."""
     reservation = f"/v1/reservations/{ask.reservation_id}"
     match ask.click:
         case "browse":
             asked = {
                 "skus": [line.sku for line in ask.cart],
-                "locations": [goods.shop],
-                "channel": goods.channel,
+                "locations": [names.shop],
+                "channel": names.channel,
             }
             return Request("POST", "/v1/availability", encode(asked), "availability")
         case "hold":
             held = {
                 "reservation_id": ask.reservation_id,
-                "channel": goods.channel,
+                "channel": names.channel,
                 "ttl_seconds": hold_seconds,
-                "lines": _lines(ask.cart, goods),
+                "lines": _lines(ask.cart, names),
             }
             return Request("POST", "/v1/reservations", encode(held), "hold")
         case "change":
-            changed = {"ttl_seconds": hold_seconds, "lines": _lines(ask.cart, goods)}
+            changed = {"ttl_seconds": hold_seconds, "lines": _lines(ask.cart, names)}
             return Request("PUT", reservation, encode(changed), "change")
         case "confirm":
             order = {"order_id": order_id(ask.reservation_id)}
@@ -47,11 +48,12 @@ def click_request(ask: Ask, goods: Goods, hold_seconds: int) -> Request:
 
 
 def order_id(reservation_id: str) -> str:
+    """The id of the order that a reservation is confirmed for."""
     return f"{reservation_id}-order"
 
 
 def event(source: str, event_id: str, kind: str, time: str, data: dict[str, Any]) -> dict[str, Any]:
-    """A CloudEvent."""
+    """A canonical event: a CloudEvent of the type `atp.stock.<kind>.v1`."""
     return {
         "specversion": "1.0",
         "id": event_id,
@@ -62,12 +64,18 @@ def event(source: str, event_id: str, kind: str, time: str, data: dict[str, Any]
     }
 
 
+def rfc3339(moment: datetime) -> str:
+    """A moment of UTC with milliseconds: `2026-11-23T06:00:00.000Z`."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def fact_request(events: list[dict[str, Any]]) -> Request:
+    """The call that reports canonical events."""
     return Request("POST", "/v1/stock-events", encode(events), "facts")
 
 
-def _lines(cart: Cart, goods: Goods) -> list[dict[str, Any]]:
+def _lines(cart: Cart, names: RunNames) -> list[dict[str, Any]]:
     return [
-        {"line_id": str(place), "sku": line.sku, "location": goods.shop, "quantity": line.quantity}
+        {"line_id": str(place), "sku": line.sku, "location": names.shop, "quantity": line.quantity}
         for place, line in enumerate(cart, 1)
     ]

@@ -1,4 +1,4 @@
-"""What buyers were told, added up: the units that were surely theirs at the same moment.
+"""The promises to the buyers, added up: the units that were surely theirs at one moment.
 
 Only their own clocks and answers count. A hold is surely alive from its answer until its time,
 counted from when it was first sent, is over, or until the buyer sends something that ends it.
@@ -16,7 +16,7 @@ _FOREVER = float("inf")
 
 
 def promised_beyond(history: History) -> dict[str, int]:
-    """By SKU, how many units more than there were buyers were promised at once; only where any."""
+    """The units promised at once beyond the stock, by SKU; SKUs without any are left out."""
     changes: dict[str, list[Change]] = defaultdict(list)
     for begin, end, cart in _promises(history):
         for line in cart:
@@ -36,7 +36,7 @@ def _most(changes: list[Change]) -> int:
 
 
 def _promises(history: History) -> Iterator[tuple[float, float, Cart]]:
-    """From when until when a cart was surely held or sold."""
+    """The carts that were surely held or sold, each with its first and last moment."""
     clicks = [call for call in history.calls if call.kind in ("hold", "change", "confirm")]
     clicks.sort(key=lambda call: call.reference)
     for _, ours in groupby(clicks, key=lambda call: call.reference):

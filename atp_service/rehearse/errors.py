@@ -1,5 +1,5 @@
-"""What keeps a rehearsal from being held: said in one line."""
+"""The error that ends a rehearsal without a verdict."""
 
 
 class CannotRehearse(Exception):
-    """There is no verdict: the service isn't there, or a part that the audit needs."""
+    """The service, or a part that the audit needs, is away; the message is one line."""

@@ -1,4 +1,4 @@
-"""Faults: a child of a running `atp up` is killed, or stopped for a while, in mid-sale."""
+"""Faults: a child of a running `atp up` is killed, or stopped for a while, during the sale."""
 
 import os
 import signal
@@ -17,10 +17,9 @@ _LOOK_EVERY_SECONDS = 0.05
 
 
 class Victim:
-    """The child of a supervisor that a fault strikes."""
+    """The child of a supervisor that a fault strikes. Raises CannotRehearse if there is none."""
 
     def __init__(self, fault: Fault, supervisor: int | None) -> None:
-        """Raises CannotRehearse where there is no such child."""
         self.fault = fault
         self._supervisor = supervisor
         if supervisor is None or self._find() is None:
@@ -29,9 +28,11 @@ class Victim:
                 " machine"
             )
 
-    def strike(self, seconds: float, ready: Callable[[], bool]) -> float | None:
-        """Kill it, or stop it for so many seconds. Returns when the service is ready again: after
-        how many seconds, or None if it wasn't in time."""
+    def strike(self, pause_seconds: float, ready: Callable[[], bool]) -> float | None:
+        """Kill or pause the child, and wait until the service is ready.
+
+        Returns the seconds that took; None if it took more than a minute.
+        """
         began = time.monotonic()
         pid = self._find()
         if pid is None:
@@ -39,7 +40,7 @@ class Victim:
         if self.fault.startswith("kill"):
             os.kill(pid, signal.SIGKILL)
         else:
-            _pause(pid, seconds)
+            _pause(pid, pause_seconds)
         while time.monotonic() < began + _PATIENCE_SECONDS:
             if self._is_back(pid) and ready():
                 return time.monotonic() - began
@@ -52,10 +53,8 @@ class Victim:
 
     def _find(self) -> int | None:
         wanted = self.fault.partition("-")[2]
-        for pid in _children(self._supervisor or 0):
-            if _is(pid, wanted):
-                return pid
-        return None
+        children = _children(self._supervisor or 0)
+        return next((pid for pid in children if _is(pid, wanted)), None)
 
 
 def _is(pid: int, wanted: str) -> bool:
@@ -78,7 +77,8 @@ def _is(pid: int, wanted: str) -> bool:
 
 
 def _pause(pid: int, seconds: float) -> None:
-    """The process and all it has started stand still: first it, so that it starts no more."""
+    """Stop a process and all its descendants for a while; the process first, so that it starts no
+    more of them."""
     stopped = []
     try:
         os.kill(pid, signal.SIGSTOP)

@@ -1,11 +1,11 @@
-"""The load, in a process of its own: `python -m atp_service.rehearse.generator PLAN HISTORY`.
+"""The load, in a process of its own: `python -m atp_service.rehearse.generator`.
 
-Open loop: every arrival is worked out beforehand, and a call's latency counts from the moment it
-was due. A service that stalls can neither slow the arrivals down nor hide its stall (what is known
-as coordinated omission). Within a visit a click is due when the answer before it has come and the
-buyer has thought.
+Open loop: every arrival is computed beforehand, and a call's latency counts from the moment it was
+due. A service that stalls can neither slow the arrivals down nor hide its stall: no coordinated
+omission. Within a visit a click is due when the answer before it has come and the buyer has
+thought.
 
-Prints a line of JSON on how it goes, now and then; the history goes into a file.
+Reads a `Plan` from stdin. Writes lines of `Progress` to stdout, and after the last the `History`.
 """
 
 import asyncio
@@ -17,7 +17,6 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -26,85 +25,79 @@ import uvloop
 from msgspec import Struct
 
 from atp_service.processes.child import die_with_parent
-from atp_service.rehearse.calls import click_request, encode, fact_request
-from atp_service.rehearse.history import Call, CallKind, History, Second, write_history
-from atp_service.rehearse.journey import Ask, Cart, Line, journey
+from atp_service.rehearse.calls import click_request, encode, fact_request, rfc3339
+from atp_service.rehearse.history import FACTS, Call, CallKind, History, Second
+from atp_service.rehearse.http_client import Address
+from atp_service.rehearse.journey import Ask, Cart, CartLine, journey
 from atp_service.rehearse.nats_client import TAKEN, Bus
 from atp_service.rehearse.operations import Fact, Operations
-from atp_service.rehearse.retrying_client import Asked, Patient
-from atp_service.rehearse.run_names import Goods
+from atp_service.rehearse.retrying_client import Attempts, RetryingClient
+from atp_service.rehearse.run_names import RunNames
 from atp_service.rehearse.scenario import Phase, Scenario
 from atp_service.rehearse.schedule import arrivals, multiple_at, phase_at
-from atp_service.rehearse.wire import Address
 
-TELL_EVERY_SECONDS = 0.5
-_AHEAD_SECONDS = 0.3  # between the announcement and the first arrival
+_REPORT_EVERY_SECONDS = 0.5
+_AHEAD_SECONDS = 0.3  # from the end of the set-up to second 0
 
 
 class Plan(Struct, kw_only=True):
-    """What the generator is told."""
+    """All that the generator needs; `received` are the units per SKU in stock."""
 
     url: str
     nats_url: str | None
     scenario: Scenario
-    goods: Goods
+    names: RunNames
     received: dict[str, int]
     seed: int
 
 
-class Told(Struct, kw_only=True):
-    """How it goes; `clock_at` is the start on the machine's monotonic clock."""
+class Progress(Struct, kw_only=True):
+    """The state of the sale `at` seconds after its start.
+
+    `clock_at` is the start on the machine's monotonic clock. `arrived` and `under_way` count
+    buyers, `held` and `refused` calls, `faults` attempts that were retried.
+    """
 
     clock_at: float
     at: float
     phase: str
     arrived: int
-    calls: int
     held: int
     refused: int
     faults: int
     under_way: int
-    cpu_share: float
     done: bool = False
 
 
-class _Reservation(Struct):
-    """What is read of an answer, whichever it is."""
+class _Document(Struct):
+    """The fields of interest of a response: a reservation, the results of facts, a problem."""
 
     status: str | int = ""
     type: str = ""
     generation: int = 0
+    results: list["_Document"] = []
 
 
-class _Result(Struct):
-    status: str = ""
-
-
-class _Results(Struct):
-    results: list[_Result] = []
-
-
-_reservation = msgspec.json.Decoder(_Reservation).decode
-_results = msgspec.json.Decoder(_Results).decode
+_decode = msgspec.json.Decoder(_Document).decode
 
 
 class Generator:
-    """Everybody who comes, from the first arrival until the last has gone."""
+    """All buyers and all facts, from the first arrival until the last buyer has left."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._scenario = plan.scenario
-        self._goods = plan.goods
+        self._names = plan.names
         self._chance = Random(plan.seed)  # noqa: S311 – not for secrets
         buyer = plan.scenario.buyer
-        self._service = Patient(
+        self._service = RetryingClient(
             Address.of(plan.url),
             patience_seconds=buyer.patience_seconds,
             gives_up_seconds=buyer.gives_up_seconds,
             chance=self._chance,
         )
         self._bus: Bus | None = None
-        self._operations = Operations(plan.goods, self._chance)
+        self._operations = Operations(plan.names, self._chance)
         self._calls: list[Call] = []
         self._seconds: list[Second] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -115,17 +108,18 @@ class Generator:
         self._faults = 0
 
     async def run(self) -> History:
+        """Hold the sale; the record of all its calls."""
         plan = self._plan
-        comings = list(arrivals(self._scenario))
+        planned = list(arrivals(self._scenario))
         gc.collect()
         gc.freeze()
         if plan.nats_url is not None:
             self._bus = await Bus.connect(plan.nats_url, self._service)
         await asyncio.sleep(_AHEAD_SECONDS)
         started_at, clock_at = time.time(), self._service.begin()
-        telling = asyncio.create_task(self._tell(clock_at))
+        reports = asyncio.create_task(self._report_often(clock_at))
         facts = asyncio.create_task(self._facts())
-        for number, (due, phase) in enumerate(comings, 1):
+        for number, (due, phase) in enumerate(planned, 1):
             if (wait := due - self._service.now()) > 0:
                 await asyncio.sleep(wait)
             self._arrived = number
@@ -133,22 +127,21 @@ class Generator:
         await facts
         while self._tasks:
             await asyncio.wait(self._tasks)
-        telling.cancel()
+        reports.cancel()
         if self._failure is not None:
-            raise self._failure  # a buyer of ours is broken: nothing that was seen counts
-        self._say(clock_at, 0.0, done=True)
+            raise self._failure  # a fault of this generator: its record proves nothing
+        self._report(clock_at, done=True)
         self._service.connections.close()
         if self._bus is not None:
             await self._bus.close()
         return History(
-            goods=plan.goods,
+            names=plan.names,
             started_at=started_at,
             clock_at=clock_at,
             hold_seconds=self._scenario.buyer.hold_seconds,
             received=plan.received,
             calls=self._calls,
             seconds=self._seconds,
-            connections=self._service.connections.opened,
         )
 
     def _start(self, visit: Coroutine[Any, Any, None]) -> None:
@@ -161,8 +154,8 @@ class Generator:
         self._failure = self._failure or task.exception()
 
     async def _visit(self, number: int, due: float, phase: Phase) -> None:
-        name = f"{self._goods.run}-{number}"
-        clicks = journey(self._scenario, self._goods, name, phase.sale, self._chance)
+        name = f"{self._names.run}-{number}"
+        clicks = journey(self._scenario, self._names, name, phase.sale, self._chance)
         status = None
         while True:
             try:
@@ -177,8 +170,8 @@ class Generator:
                 self._operations.ship(name, ask.cart)
 
     async def _click(self, ask: Ask, due: float) -> int:
-        """The best status of the copies: the lowest that is one."""
-        request = click_request(ask, self._goods, self._scenario.buyer.hold_seconds)
+        """The lowest status of the copies; 0 if none had a definite response."""
+        request = click_request(ask, self._names, self._scenario.buyer.hold_seconds)
         asking = partial(self._service.ask, request, due)
         copies = [
             self._call(ask.click, ask.reservation_id, ask.cart, asking, due)
@@ -198,16 +191,15 @@ class Generator:
             number += 1
 
     async def _fact(self, fact: Fact, due: float) -> None:
-        written = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        event = fact.event(written)
-        cart = (Line(fact.sku, fact.quantity),)
-        asking: Sequence[Callable[[], Awaitable[Asked]]]
+        event = fact.event(rfc3339(datetime.now(UTC)))
+        cart = (CartLine(fact.sku, fact.quantity),)
+        asking: Sequence[Callable[[], Awaitable[Attempts]]]
         if self._bus is not None and fact.kind != "shipment":
-            # Each copy is a message of its own: that they are one event is for the service to see.
+            # Each copy is a message of its own: the service must see that they are one event.
             asking = [
                 partial(
                     self._bus.publish,
-                    f"atp.events.pos.{self._goods.run}",
+                    f"atp.events.pos.{self._names.run}",
                     f"{fact.source}:{fact.event_id}:{copy}",
                     encode(event),
                     due,
@@ -225,16 +217,16 @@ class Generator:
         kind: CallKind,
         reference: str,
         cart: Cart,
-        ask: Callable[[], Awaitable[Asked]],
+        ask: Callable[[], Awaitable[Attempts]],
         due: float,
     ) -> int:
         woken = self._service.now()
-        asked = await ask()
-        status = asked.answer.status if asked.answer else 0
-        told, generation = _told(kind, asked)
+        attempts = await ask()
+        status = attempts.answer.status if attempts.answer else 0
+        outcome, generation = _outcome(kind, attempts)
         self._held += kind == "hold" and status == 201
         self._refused += status == 409
-        self._faults += len(asked.faults)
+        self._faults += len(attempts.faults)
         self._calls.append(
             Call(
                 kind=kind,
@@ -243,73 +235,66 @@ class Generator:
                 phase=phase_at(self._scenario, due).name,
                 due=due,
                 woken=woken,
-                sent=asked.sent,
-                answered=asked.answered,
+                sent=attempts.sent,
+                answered=attempts.answered,
                 status=status,
-                told=told,
+                outcome=outcome,
                 generation=generation,
-                faults=asked.faults,
-                fault_times=asked.fault_times,
+                faults=attempts.faults,
+                fault_times=attempts.fault_times,
             )
         )
         return status
 
-    async def _tell(self, clock_at: float) -> None:
+    async def _report_often(self, clock_at: float) -> None:
         while True:
             cpu, at = time.process_time(), self._service.now()
-            await asyncio.sleep(TELL_EVERY_SECONDS)
+            await asyncio.sleep(_REPORT_EVERY_SECONDS)
             seconds = self._service.now() - at
             share = (time.process_time() - cpu) / seconds
             self._seconds.append(Second(at=at + seconds, cpu_share=share))
-            self._say(clock_at, share)
+            self._report(clock_at)
 
-    def _say(self, clock_at: float, cpu_share: float, *, done: bool = False) -> None:
+    def _report(self, clock_at: float, *, done: bool = False) -> None:
         at = self._service.now()
         ended = multiple_at(self._scenario, at) is None
-        told = Told(
+        progress = Progress(
             clock_at=clock_at,
             at=at,
             phase="the last leave" if ended else phase_at(self._scenario, at).name,
             arrived=self._arrived,
-            calls=len(self._calls),
             held=self._held,
             refused=self._refused,
             faults=self._faults,
             under_way=len(self._tasks),
-            cpu_share=cpu_share,
             done=done,
         )
-        print(msgspec.json.encode(told).decode(), flush=True)
+        print(encode(progress).decode(), flush=True)
 
 
-def _told(kind: CallKind, asked: Asked) -> tuple[str, int]:
-    """What the answer says became of it, in a word; and the reservation's generation."""
-    if asked.answer is None or kind == "browse":
+def _outcome(kind: CallKind, attempts: Attempts) -> tuple[str, int]:
+    """`Call.outcome` and the reservation's generation."""
+    if attempts.answer is None or kind == "browse":
         return "", 0
-    if asked.answer is TAKEN:
+    if attempts.answer is TAKEN:
         return "published", 0
     try:
-        if kind in ("hold", "change", "confirm"):
-            said = _reservation(asked.answer.body)
-            return said.type.rpartition(":")[2] or str(said.status), said.generation
-        if asked.answer.status == 200:
-            return _results(asked.answer.body).results[0].status, 0
-        return _reservation(asked.answer.body).type.rpartition(":")[2], 0
+        document = _decode(attempts.answer.body)
+        if document.type:
+            return document.type.rpartition(":")[2], 0
+        if kind in FACTS:
+            return str(document.results[0].status), 0
     except (msgspec.DecodeError, IndexError):
         return "unreadable", 0
+    return str(document.status), document.generation
 
 
-def main() -> None:
-    plan_path, history_path = map(Path, sys.argv[1:])
-    die_with_parent(os.getppid(), signal.SIGKILL)
-    plan = msgspec.msgpack.decode(plan_path.read_bytes(), type=Plan)
-    uvloop.run(_generate(plan, history_path))
-
-
-async def _generate(plan: Plan, history_path: Path) -> None:
-    # Returns nothing: asyncio would spell out all of a result when it puts back the signals.
-    write_history(await Generator(plan).run(), history_path)
+async def _generate(plan: Plan) -> None:
+    # Returns nothing: asyncio would format all of a result when it restores the signal handlers.
+    history = await Generator(plan).run()
+    sys.stdout.buffer.write(msgspec.msgpack.encode(history))
 
 
 if __name__ == "__main__":
-    main()
+    die_with_parent(os.getppid(), signal.SIGKILL)
+    uvloop.run(_generate(msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Plan)))

@@ -1,6 +1,6 @@
-"""What a buyer does, click by click. Pure: chance comes in, and the status of each answer.
+"""A buyer's visit, click by click. Pure: chance and the status of each answer come in.
 
-The rehearsal's own generator and Locust both play it.
+The rehearsal's generator and Locust both play it.
 """
 
 from collections.abc import Generator
@@ -9,21 +9,21 @@ from typing import Literal
 
 from msgspec import Struct
 
-from atp_service.rehearse.run_names import Goods
+from atp_service.rehearse.run_names import RunNames
 from atp_service.rehearse.scenario import Scenario
 
 Click = Literal["browse", "hold", "change", "confirm"]
 _INTENTS = ("browse", "walk_away", "confirm", "change", "repeat")
 
 
-class Line(Struct, frozen=True, array_like=True):
+class CartLine(Struct, frozen=True, array_like=True):
     """Units of one SKU in a cart."""
 
     sku: str
     quantity: int
 
 
-Cart = tuple[Line, ...]
+Cart = tuple[CartLine, ...]
 
 
 class Ask(Struct, frozen=True, kw_only=True):
@@ -40,18 +40,18 @@ Journey = Generator[Ask, int, None]
 
 
 def journey(
-    scenario: Scenario, goods: Goods, reservation_id: str, sale: float, chance: Random
+    scenario: Scenario, names: RunNames, reservation_id: str, sale: float, chance: Random
 ) -> Journey:
-    """A visit: yields what to ask, is sent the best status answered (0: none came).
+    """A visit: yields clicks, and is sent the best status of each (0: no answer came).
 
-    A page is older than the click on it: whoever means to buy tries, whatever the page said.
+    A page is older than the click on it: a buyer tries to hold, whatever the page showed.
     """
     mix = scenario.mix
     weights = (mix.browse, mix.walk_away, mix.confirm, mix.change, mix.repeat)
     (intent,) = chance.choices(_INTENTS, weights)
     on_sale = chance.random() < sale
     copies = 2 if intent == "repeat" else 1
-    cart = _cart(scenario, goods, on_sale, chance)
+    cart = _cart(scenario, names, on_sale, chance)
 
     def ask(click: Click) -> Ask:
         think_seconds = 0.0 if click == "browse" else chance.uniform(*scenario.buyer.think_seconds)
@@ -71,7 +71,7 @@ def journey(
         return
     if intent == "change":
         before = cart
-        cart = _changed(cart, goods, chance)
+        cart = _changed(cart, names, chance)
         status = yield ask("change")
         if not _is_good(status):
             cart = before  # refused: the cart is held as it was
@@ -82,21 +82,21 @@ def _is_good(status: int) -> bool:
     return 200 <= status < 300
 
 
-def _cart(scenario: Scenario, goods: Goods, on_sale: bool, chance: Random) -> Cart:
-    shelf = goods.sale if on_sale else goods.everyday
+def _cart(scenario: Scenario, names: RunNames, on_sale: bool, chance: Random) -> Cart:
+    shelf = names.sale if on_sale else names.everyday
     quantity = 2 if chance.random() < scenario.buyer.two_units else 1
-    line = Line(chance.choice(shelf), quantity)
+    line = CartLine(chance.choice(shelf), quantity)
     if chance.random() >= scenario.buyer.second_line:
         return (line,)
-    beside = chance.choice(goods.everyday)
-    return (line,) if beside == line.sku else (line, Line(beside, 1))
+    beside = chance.choice(names.everyday)
+    return (line,) if beside == line.sku else (line, CartLine(beside, 1))
 
 
-def _changed(cart: Cart, goods: Goods, chance: Random) -> Cart:
+def _changed(cart: Cart, names: RunNames, chance: Random) -> Cart:
     """Another number of units, or another SKU of the same shelf."""
     first, *others = cart
-    shelf = goods.sale if first.sku in goods.sale else goods.everyday
+    shelf = names.sale if first.sku in names.sale else names.everyday
     another = [sku for sku in shelf if all(sku != line.sku for line in cart)]
     if not another or chance.random() < 0.5:
-        return (Line(first.sku, 3 - first.quantity), *others)
-    return (Line(chance.choice(another), first.quantity), *others)
+        return (CartLine(first.sku, 3 - first.quantity), *others)
+    return (CartLine(chance.choice(another), first.quantity), *others)

@@ -1,27 +1,30 @@
-"""The run as the ledger has it: its entries, folded by us from the first to the last.
+"""The run as the ledger has it: its entries, folded from the first to the last.
 
-Nothing here is taken from a number the service worked out: levels and reservations are followed
+No figure here comes from a number that the service computed. Levels and reservations are followed
 image by image, and each step must keep all units.
 """
 
 from collections import Counter
 from collections.abc import Iterable
 
-import msgspec
 from msgspec import Struct, field
+from msgspec.msgpack import Decoder
 
 from atp_service.inventory.journal import Head, decode_head
-from atp_service.inventory.reservations import Line, Reservation, decode_reservation
+from atp_service.inventory.reservations import Reservation, decode_reservation
 from atp_service.inventory.stock import StockLevel, decode_level, split_field
-from atp_service.ledger.write.event_status import Told, decode_told
-from atp_service.rehearse.run_names import Goods
+from atp_service.rehearse.run_names import RunNames
 
-Place = tuple[str, str]  # SKU, location
-_decode_images = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
+LevelKey = tuple[str, str]  # SKU, location
+Figures = tuple[int, int, int]  # on_hand, reserved, allocated
+Finding = tuple[str, int]  # a sentence, and the units or effects that it is about
+
+_FIGURES = ("on_hand", "reserved", "allocated")
+_decode_images = Decoder(list[tuple[str, bytes]]).decode
 
 
 class Row(Struct, frozen=True, array_like=True):
-    """An entry, of its row in the ledger."""
+    """An entry, as its row in the ledger has it."""
 
     seq: int
     command: bytes
@@ -29,123 +32,127 @@ class Row(Struct, frozen=True, array_like=True):
     images: bytes
 
 
-class Account(Struct):
-    """One level: how it stands, and the most that was ever promised beyond what was there.
+class FoldedLevel(Struct):
+    """One level after the last entry.
 
-    `left` says what could still be sold, after each entry: (Unix milliseconds, units).
+    `beyond` is the most units that were ever promised beyond what was there. `left` has the units
+    that could still be sold after each entry: (Unix milliseconds, units).
     """
 
     level: StockLevel = field(default_factory=StockLevel)
     beyond: int = 0
     left: list[tuple[int, int]] = []
 
+    @property
+    def figures(self) -> Figures:
+        return _figures(self.level)
 
-class Promise(Struct):
-    """One reservation: the units by SKU of its first hold, how it stands, and how often each kind
-    of command changed it."""
 
-    first: dict[str, int]
+class FoldedReservation(Struct):
+    """One reservation after the last entry.
+
+    `first` has the units by SKU of its first hold; `effects` counts the entries of its own
+    commands by kind.
+    """
+
+    first: Counter[str]
     now: Reservation
     image: bytes
-    effects: Counter[str]
+    effects: Counter[str] = field(default_factory=Counter)
 
 
-class Books(Struct, kw_only=True):
-    """The run's entries, added up; `faults` says in words what did not add up, with the units."""
+class LedgerFold(Struct, kw_only=True):
+    """The run's entries, added up; `faults` are the steps that did not keep all units.
+
+    `events` counts the entries of each event by source and id.
+    """
 
     entries: int = 0
-    accounts: dict[Place, Account] = {}
-    promises: dict[str, Promise] = {}
-    events: Counter[Place] = field(default_factory=Counter)  # by source and id
-    faults: list[tuple[str, int]] = []
+    levels: dict[LevelKey, FoldedLevel] = {}
+    reservations: dict[str, FoldedReservation] = {}
+    events: Counter[tuple[str, str]] = field(default_factory=Counter)
+    faults: list[Finding] = []
+
+    def figures_of(self, key: LevelKey) -> Figures:
+        """The figures of a level; zeros for one without entries."""
+        return self.levels[key].figures if key in self.levels else (0, 0, 0)
 
 
-def fold(rows: Iterable[Row], goods: Goods) -> Books:
-    """The books of one run; entries of others are passed over."""
-    books = Books()
+class _Command(Struct):
+    """The fields of a command that the audit needs."""
+
+    source: str = ""
+    event_id: str = ""
+    reservation_id: str = ""
+
+
+_decode_command = Decoder(_Command).decode
+
+
+def fold(rows: Iterable[Row], names: RunNames) -> LedgerFold:
+    """The entries of one run, added up; entries of others are skipped."""
+    folded = LedgerFold()
     for row in rows:
-        images = [image for image in _decode_images(row.images) if _is_ours(image[0], goods.run)]
-        told = decode_told(row.command)
-        ours = told.source in (goods.till, goods.warehouse)
-        if images or ours:
-            books.entries += 1
-            _take(books, row, decode_head(row.head), told, ours)
-    return books
+        images = _decode_images(row.images)
+        command = _decode_command(row.command)
+        ours = command.source in (names.till, names.warehouse)
+        if ours or any(names.are_in(name[1:]) for name, _ in images):
+            folded.entries += 1
+            head = decode_head(row.head)
+            if ours and head.kind != "park" and command.event_id:
+                folded.events[command.source, command.event_id] += 1
+            _apply(folded, row.seq, head, images, command.reservation_id)
+    return folded
 
 
 def units_of(reservation: Reservation) -> Counter[str]:
-    """By SKU, all it has: held, promised for an order, or sent."""
+    """Its units by SKU: held, promised for an order, or sent."""
     units: Counter[str] = Counter()
     for line in reservation.lines:
         units[line.sku] += line.open + line.fulfilled
     return units
 
 
-def _is_ours(name: str, run: str) -> bool:
-    # `r<run>-…` or `l<run>-…`; the run's own names hold no other run's as their beginning.
-    return name.startswith(f"{run}-", 1)
-
-
-def _take(books: Books, row: Row, head: Head, told: Told, ours: bool) -> None:
-    if ours and head.kind != "park" and told.source and told.event_id:
-        books.events[told.source, told.event_id] += 1
-    reserved: Counter[Place] = Counter()
-    allocated: Counter[Place] = Counter()
-    steps: list[tuple[Place, StockLevel, StockLevel]] = []
+def _apply(
+    folded: LedgerFold, seq: int, head: Head, images: list[tuple[str, bytes]], reservation_id: str
+) -> None:
+    """Put an entry's images in place of those before. What the levels gained must be the entry's
+    own change of on_hand, and what the reservations gained."""
+    gained: Counter[tuple[str, LevelKey]] = Counter()
+    steps: list[tuple[LevelKey, StockLevel, StockLevel]] = []
     deltas = iter(head.on_hand_deltas)
-    for name, image in _decode_images(row.images):
-        what, key = name[0], name[1:]
-        if what == "l":
-            delta = next(deltas, 0)
-            place = split_field(key)
-            account = books.accounts.setdefault(place, Account())
-            after = decode_level(image)
-            steps.append((place, account.level, after))
-            _step(books, row.seq, place, account, after, delta)
-            account.left.append((head.at_ms, after.atf))
-        elif what == "r":
-            before = books.promises.get(key)
-            after_promise = decode_reservation(image)
-            _add(reserved, allocated, after_promise.lines, 1)
-            if before is None:
-                first = units_of(after_promise)
-                books.promises[key] = Promise(first, after_promise, image, Counter())
-            else:
-                _add(reserved, allocated, before.now.lines, -1)
-                before.now, before.image = after_promise, image
-            if told.reservation_id == key:
-                books.promises[key].effects[head.kind] += 1
-    for place, was, now in steps:
-        _compare(books, row.seq, place, "reserved", now.reserved - was.reserved, reserved[place])
-        _compare(
-            books, row.seq, place, "allocated", now.allocated - was.allocated, allocated[place]
-        )
+    for name, image in images:
+        kind, key = name[0], name[1:]
+        if kind == "l":
+            level_key, after = split_field(key), decode_level(image)
+            gained["on_hand", level_key] += next(deltas, 0)
+            level = folded.levels.setdefault(level_key, FoldedLevel())
+            steps.append((level_key, level.level, after))
+            level.level = after
+            level.beyond = max(level.beyond, -after.atf)
+            level.left.append((head.at_ms, after.atf))
+        elif kind == "r":
+            reservation = decode_reservation(image)
+            known = folded.reservations.get(key)
+            for version, sign in ((reservation, 1), (known.now if known else None, -1)):
+                for line in version.lines if version else ():
+                    gained["reserved", (line.sku, line.location)] += sign * line.reserved
+                    gained["allocated", (line.sku, line.location)] += sign * line.allocated
+            if known is None:
+                known = FoldedReservation(units_of(reservation), reservation, image)
+                folded.reservations[key] = known
+            known.now, known.image = reservation, image
+            known.effects[head.kind] += reservation_id == key
+    for level_key, before, after in steps:
+        at = f"{level_key[0]} at {level_key[1]}"
+        if missing := after.version - before.version - 1:
+            folded.faults.append((f"entry {seq}: {at} skips {missing} versions", abs(missing)))
+        for name, was, now in zip(_FIGURES, _figures(before), _figures(after), strict=True):
+            moved, expected = now - was, gained[name, level_key]
+            if moved != expected:
+                words = f"entry {seq}: {name} of {at} moved by {moved}, not {expected}"
+                folded.faults.append((words, abs(moved - expected)))
 
 
-def _step(
-    books: Books, seq: int, place: Place, account: Account, after: StockLevel, delta: int
-) -> None:
-    before = account.level
-    _compare(books, seq, place, "on_hand", after.on_hand - before.on_hand, delta)
-    if missing := after.version - before.version - 1:
-        books.faults.append((f"entry {seq}: {place[0]} skips {missing} versions", abs(missing)))
-    account.level = after
-    account.beyond = max(account.beyond, -after.atf)
-
-
-def _compare(books: Books, seq: int, place: Place, what: str, moved: int, expected: int) -> None:
-    if moved != expected:
-        books.faults.append(
-            (
-                f"entry {seq}: {what} of {place[0]} at {place[1]} moved by {moved}, not {expected}",
-                abs(moved - expected),
-            )
-        )
-
-
-def _add(
-    reserved: Counter[Place], allocated: Counter[Place], lines: Iterable[Line], sign: int
-) -> None:
-    for line in lines:
-        reserved[line.sku, line.location] += sign * line.reserved
-        allocated[line.sku, line.location] += sign * line.allocated
+def _figures(level: StockLevel) -> Figures:
+    return level.on_hand, level.reserved, level.allocated

@@ -1,4 +1,4 @@
-"""The run's rows, read from the ledger's own tables in one consistent look."""
+"""The run's rows, read from the ledger's own tables as of one moment."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,36 +9,39 @@ from msgspec import Struct
 from psycopg import Connection
 
 from atp_service.rehearse.errors import CannotRehearse
-from atp_service.rehearse.ledger_fold import Books, Place, Row, fold
-from atp_service.rehearse.run_names import Goods
+from atp_service.rehearse.ledger_fold import Figures, LedgerFold, LevelKey, Row, fold
+from atp_service.rehearse.run_names import RunNames
 
 _ROWS_AT_ONCE = 5_000
 
-Numbers = tuple[int, int, int]  # on_hand, reserved, allocated
-
 
 class Projections(Struct, kw_only=True):
-    """What the ledger keeps beside its entries: it must say the same."""
+    """The ledger's tables beside its entries, which must agree with them.
 
-    levels: dict[Place, Numbers]
-    moved: dict[Place, int]
+    `moved` has the sum of each level's movements of on_hand, `reservations` the images by id.
+    """
+
+    levels: dict[LevelKey, Figures]
+    moved: dict[LevelKey, int]
     reservations: dict[str, bytes]
 
 
 class LedgerReader:
-    """Reads with the service's own role, on connections of its own. Raises CannotRehearse."""
+    """Reads with the service's own role, on connections of its own.
+
+    Each method raises CannotRehearse if the ledger cannot be read.
+    """
 
     def __init__(self, url: str) -> None:
         self._url = url
 
-    def last_seq(self) -> int:
-        """The latest entry; 0 before the first."""
+    def positions(self) -> dict[int, int]:
+        """The latest entry's seq by partition; partitions without an entry are left out."""
         with self._connection() as connection:
-            row = connection.execute("SELECT seq FROM positions WHERE partition = 0").fetchone()
-        return int(row[0]) if row else 0
+            return dict(connection.execute("SELECT partition, seq FROM positions").fetchall())
 
     def missing(self, source: str, event_ids: Sequence[str]) -> int:
-        """How many of a source's events aren't recorded."""
+        """How many of a source's events are not recorded."""
         with self._connection() as connection:
             row = connection.execute(
                 "SELECT count(*) FROM events WHERE source = %s AND event_id = ANY(%s)",
@@ -46,15 +49,14 @@ class LedgerReader:
             ).fetchone()
         return len(event_ids) - (int(row[0]) if row else 0)
 
-    def run(self, goods: Goods, after_seq: int) -> tuple[Books, Projections]:
-        """Everything about the run, as of one moment."""
+    def run(self, names: RunNames, after: dict[int, int]) -> tuple[LedgerFold, Projections]:
+        """The run's entries after these positions, folded, and its rows in the other tables."""
         with self._connection() as connection:
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            books = fold(_entries(connection, after_seq), goods)
-            return books, _projections(connection, goods)
+            return fold(_entries(connection, after), names), _projections(connection, names)
 
-    def numbers_at(self, asked: dict[Place, int]) -> dict[Place, Numbers]:
-        """The numbers that levels had at a version of theirs; without those not recorded yet."""
+    def figures_at(self, versions: dict[LevelKey, int]) -> dict[LevelKey, Figures]:
+        """The figures that levels had at these versions; versions not recorded are left out."""
         with self._connection() as connection:
             rows = connection.execute(
                 """
@@ -65,12 +67,12 @@ class LedgerReader:
                     USING (sku, location, version)
                 """,
                 {
-                    "skus": [place[0] for place in asked],
-                    "locations": [place[1] for place in asked],
-                    "versions": list(asked.values()),
+                    "skus": [sku for sku, _ in versions],
+                    "locations": [location for _, location in versions],
+                    "versions": list(versions.values()),
                 },
             )
-            return {(row[0], row[1]): (row[2], row[3], row[4]) for row in rows}
+            return {(row[0], row[1]): row[2:] for row in rows}
 
     @contextmanager
     def _connection(self) -> Iterator[Connection[Any]]:
@@ -84,32 +86,34 @@ class LedgerReader:
             raise CannotRehearse(f"the ledger can't be read: {reason[0]}") from fault
 
 
-def _entries(connection: Connection[Any], after_seq: int) -> Iterator[Row]:
-    with connection.cursor(name="entries", binary=True) as cursor:
-        cursor.itersize = _ROWS_AT_ONCE
-        cursor.execute(
-            """
-            SELECT seq, command, head, images
-            FROM entries
-            WHERE partition = 0 AND seq > %s
-            ORDER BY seq
-            """,
-            (after_seq,),
-        )
-        for row in cursor:
-            yield Row(*row)
+def _entries(connection: Connection[Any], after: dict[int, int]) -> Iterator[Row]:
+    partitions = connection.execute("SELECT partition FROM positions ORDER BY partition").fetchall()
+    for (partition,) in partitions:
+        with connection.cursor(name="entries", binary=True) as cursor:
+            cursor.itersize = _ROWS_AT_ONCE
+            cursor.execute(
+                """
+                SELECT seq, command, head, images
+                FROM entries
+                WHERE partition = %s AND seq > %s
+                ORDER BY seq
+                """,
+                (partition, after.get(partition, 0)),
+            )
+            for row in cursor:
+                yield Row(*row)
 
 
-def _projections(connection: Connection[Any], goods: Goods) -> Projections:
-    places = {"locations": [goods.shop, goods.store], "skus": goods.skus}
+def _projections(connection: Connection[Any], names: RunNames) -> Projections:
+    keys = {"locations": [names.shop, names.store], "skus": names.skus}
     levels = connection.execute(
         """
         SELECT sku, location, on_hand, reserved, allocated
         FROM levels
         WHERE sku = ANY(%(skus)s) AND location = ANY(%(locations)s)
         """,
-        places,
-    ).fetchall()
+        keys,
+    )
     moved = connection.execute(
         """
         SELECT sku, location, sum(on_hand_delta)::bigint
@@ -117,19 +121,19 @@ def _projections(connection: Connection[Any], goods: Goods) -> Projections:
         WHERE sku = ANY(%(skus)s) AND location = ANY(%(locations)s)
         GROUP BY sku, location
         """,
-        places,
-    ).fetchall()
-    # Ids compare by bytes, so all that begin alike stand together.
+        keys,
+    )
+    # Ids compare by bytes, so ids with one beginning stand together.
     reservations = connection.execute(
         """
         SELECT reservation_id, document
         FROM reservations
         WHERE reservation_id > %(run)s || '-' AND reservation_id < %(run)s || '.'
         """,
-        {"run": goods.run},
-    ).fetchall()
+        {"run": names.run},
+    )
     return Projections(
-        levels={(row[0], row[1]): (row[2], row[3], row[4]) for row in levels},
+        levels={(row[0], row[1]): row[2:] for row in levels},
         moved={(row[0], row[1]): row[2] for row in moved},
         reservations={row[0]: bytes(row[1]) for row in reservations},
     )

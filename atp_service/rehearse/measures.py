@@ -1,7 +1,6 @@
-"""How it went for those who came: latency, rates, who won, and what went wrong."""
+"""The figures of a run: latency, rates, fairness, errors, and the generator's own effort."""
 
 import math
-from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Literal
@@ -13,19 +12,19 @@ from atp_service.rehearse.scenario import Scenario
 
 Class = Literal["browse", "accepted", "refused", "facts"]
 CLASSES: tuple[Class, ...] = ("browse", "accepted", "refused", "facts")
-FAULT = "fault"  # the phase of what a fault fell into
+FAULT = "fault"  # the phase of calls during a fault
 
-# A generator that needs more of a core than this, or wakes later, measures itself.
-BUSY_SHARE = 0.85
+# A generator that uses more of a core than this, or wakes later, measures itself.
+_BUSY_SHARE = 0.85
 LATE_SECONDS = 0.05
 
-# A click on a hold may be refused for these reasons; for any other something is wrong.
+# The fair reasons to refuse a click on a hold; any other is an error.
 _FAIR_REFUSALS = frozenset({"insufficient-stock", "reservation-lost", "reservation-not-held"})
 _FAIR_FACTS = frozenset({"applied", "duplicate", "published"})
 
 
-class Window(Struct, frozen=True):
-    """When a fault could be felt, in seconds from the start."""
+class FaultWindow(Struct, frozen=True):
+    """The time in which a fault had effects, in seconds from the start."""
 
     name: str
     begins_at: float
@@ -48,7 +47,7 @@ class Latency(Struct, frozen=True, kw_only=True):
 
 
 class Rates(Struct, frozen=True, kw_only=True):
-    """Arrivals a second at the plateau: planned, and as they came; and calls answered a second."""
+    """Arrivals a second at the plateau, planned and reached; and calls answered a second there."""
 
     planned: float
     reached: float
@@ -56,9 +55,9 @@ class Rates(Struct, frozen=True, kw_only=True):
 
 
 class Fairness(Struct, frozen=True, kw_only=True):
-    """Who won, of those who tried to hold a SKU on sale.
+    """The success of the buyers that tried to hold a SKU on sale.
 
-    `first_share`: of those who asked first, as many as there were units, the share that got some.
+    `first_share`: of the first buyers, as many as there were units, the share that got units.
     `correlation`: 1 if every winner asked before every loser, 0 for a lottery, -1 the reverse.
     """
 
@@ -69,8 +68,10 @@ class Fairness(Struct, frozen=True, kw_only=True):
 
 
 class Errors(Struct, frozen=True, kw_only=True):
-    """What went wrong, by kind: attempts that had to be repeated, and calls that ended badly.
-    `fault_…` are those within a fault's window, which don't count against the service."""
+    """Attempts that were retried and calls that ended badly, counted by kind.
+
+    `fault_…` are those within a fault's window; they do not count against the service.
+    """
 
     attempts: dict[str, int]
     fault_attempts: dict[str, int]
@@ -79,8 +80,8 @@ class Errors(Struct, frozen=True, kw_only=True):
 
 
 class Effort(Struct, frozen=True, kw_only=True):
-    """The generator's own: its CPU share in its busiest seconds, how late it woke (p99), how long
-    requests waited for a connection (p99)."""
+    """The generator's own effort: its share of a core in its busiest seconds, how late it woke
+    (p99), and how long requests waited for a connection (p99)."""
 
     cpu_share: float
     late_seconds: float
@@ -88,18 +89,21 @@ class Effort(Struct, frozen=True, kw_only=True):
 
     @property
     def is_busy(self) -> bool:
-        """It had more to do than a core can."""
-        return self.cpu_share > BUSY_SHARE
+        """It needed more than a core."""
+        return self.cpu_share > _BUSY_SHARE
 
     @property
     def is_late(self) -> bool:
-        """It had to do with less than it needed: others had the processors."""
+        """It got less than it needed: other processes had the processors."""
         return self.late_seconds > LATE_SECONDS
 
 
 class Measures(Struct, frozen=True, kw_only=True):
-    """All of it. `sold_out` counts seconds from the sale's opening to the first buyer of one unit
-    who was told there were none; None for a SKU where nobody was."""
+    """All figures of a run.
+
+    `sold_out` has by SKU the seconds from the sale's opening to the first buyer of one unit that
+    was refused; None if none was. `refused_share` is of the buyers that tried to hold.
+    """
 
     latencies: list[Latency]
     rates: Rates
@@ -113,14 +117,15 @@ class Measures(Struct, frozen=True, kw_only=True):
     calls: int
 
 
-def measure(scenario: Scenario, history: History, window: Window | None) -> Measures:
+def measure(scenario: Scenario, history: History, window: FaultWindow | None) -> Measures:
+    """The figures of a run, with the calls during a fault apart."""
     calls = history.calls
     return Measures(
         latencies=list(_latencies(scenario, calls, window)),
         rates=_rates(scenario, calls),
         sold_out=_sold_out(scenario, history),
         refused_share=_refused_share(calls),
-        refusals=dict(Counter(call.told for call in calls if call.refused).most_common()),
+        refusals=dict(Counter(call.outcome for call in calls if call.refused).most_common()),
         fairness=_fairness(history),
         errors=_errors(scenario, calls, window),
         effort=_effort(history),
@@ -130,14 +135,14 @@ def measure(scenario: Scenario, history: History, window: Window | None) -> Meas
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
-    """The nearest rank's value; 0 of nothing."""
+    """The value at the nearest rank; 0 for no values."""
     if not ordered:
         return 0.0
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
 
 
 def kind_of(call: Call) -> Class | None:
-    """The class a call's latency belongs to; None where it has none, as nobody answered."""
+    """The class of a call's latency; None for a call without an answer that counts."""
     if call.kind in FACTS:
         return "facts" if call.accepted else None
     if call.refused:
@@ -147,15 +152,15 @@ def kind_of(call: Call) -> Class | None:
     return "browse" if call.kind == "browse" else "accepted"
 
 
-def phase_of(call: Call, window: Window | None) -> str:
-    """Its phase, or the fault's where that lasted while it waited for its answer."""
+def phase_of(call: Call, window: FaultWindow | None) -> str:
+    """Its phase; `FAULT` for a call that waited for its answer during the fault."""
     if window is not None and window.overlaps(call.due, call.answered):
         return FAULT
     return call.phase
 
 
 def _latencies(
-    scenario: Scenario, calls: Iterable[Call], window: Window | None
+    scenario: Scenario, calls: Iterable[Call], window: FaultWindow | None
 ) -> Iterable[Latency]:
     seconds: dict[tuple[str, Class], list[float]] = defaultdict(list)
     for call in calls:
@@ -187,9 +192,9 @@ def _rates(scenario: Scenario, calls: Iterable[Call]) -> Rates:
 
 
 def _sold_out(scenario: Scenario, history: History) -> dict[str, float | None]:
-    first: dict[str, float | None] = dict.fromkeys(history.goods.sale)
+    first: dict[str, float | None] = dict.fromkeys(history.names.sale)
     for call in history.calls:
-        if call.kind == "hold" and call.told == "insufficient-stock" and len(call.cart) == 1:
+        if call.kind == "hold" and call.outcome == "insufficient-stock" and len(call.cart) == 1:
             (line,) = call.cart
             if line.quantity == 1 and line.sku in first:
                 at = call.answered - scenario.opens_at
@@ -207,10 +212,11 @@ def _refused_share(calls: Iterable[Call]) -> float:
 
 
 def order_of_success(history: History) -> dict[str, list[tuple[int, bool]]]:
-    """By SKU on sale, those who tried to hold it in the order they were due to: units, success."""
+    """By SKU on sale the units and the success of each buyer that tried to hold it, in the order
+    that they were due."""
     asked: dict[str, dict[str, tuple[float, int, bool]]] = defaultdict(dict)
     for call in history.calls:
-        if call.kind == "hold" and call.status and call.cart[0].sku in history.goods.sale:
+        if call.kind == "hold" and call.status and call.cart[0].sku in history.names.sale:
             line = call.cart[0]
             buyers = asked[line.sku]
             due, quantity, won = buyers.get(call.reference, (call.due, line.quantity, False))
@@ -222,7 +228,7 @@ def order_of_success(history: History) -> dict[str, list[tuple[int, bool]]]:
 
 
 def _fairness(history: History) -> Fairness:
-    """By SKU, then all of them together, each weighed by how many asked for it."""
+    """By SKU, then together, each weighed by the number of its buyers."""
     first = first_won = all_asked = all_won = 0
     weighed = 0.0
     for sku, order in order_of_success(history).items():
@@ -246,8 +252,8 @@ def _fairness(history: History) -> Fairness:
 
 
 def rank_correlation(won: Sequence[bool]) -> float:
-    """The rank-biserial correlation of the order asked and success: of all pairs of a winner and
-    a loser, the share where the winner asked first less the share where the loser did."""
+    """The rank-biserial correlation of order and success: of all pairs of a winner and a loser, the
+    share in which the winner asked first less the share in which the loser did."""
     winners = sum(won)
     losers = len(won) - winners
     if not winners or not losers:
@@ -261,37 +267,40 @@ def rank_correlation(won: Sequence[bool]) -> float:
     return 2 * first / (winners * losers) - 1
 
 
-def _errors(scenario: Scenario, calls: Iterable[Call], window: Window | None) -> Errors:
+def _errors(scenario: Scenario, calls: Iterable[Call], window: FaultWindow | None) -> Errors:
     patience = scenario.buyer.patience_seconds
-    attempts: dict[bool, Counter[str]] = {True: Counter(), False: Counter()}
-    ended: dict[bool, Counter[str]] = {True: Counter(), False: Counter()}
+    attempts: Counter[tuple[bool, str]] = Counter()
+    ended: Counter[tuple[bool, str]] = Counter()
 
-    def felt(begin: float, end: float) -> bool:
-        """Whether a fault can be the reason for what lay between the two moments."""
+    def in_fault(begin: float, end: float) -> bool:
         return window is not None and window.overlaps(begin, end)
 
+    def counts(counted: Counter[tuple[bool, str]], within: bool) -> dict[str, int]:
+        return {kind: count for (fault, kind), count in counted.most_common() if fault == within}
+
     for call in calls:
-        for fault, at in zip(call.faults, call.fault_times, strict=True):
-            attempts[felt(at - patience, at)][fault] += 1
+        for kind, at in zip(call.faults, call.fault_times, strict=True):
+            attempts[in_fault(at - patience, at), kind] += 1
         if (ending := _bad_ending(call)) is not None:
-            ended[felt(call.due, call.answered)][ending] += 1
+            ended[in_fault(call.due, call.answered), ending] += 1
     return Errors(
-        attempts=dict(attempts[False].most_common()),
-        fault_attempts=dict(attempts[True].most_common()),
-        calls=dict(ended[False].most_common()),
-        fault_calls=dict(ended[True].most_common()),
+        attempts=counts(attempts, False),
+        fault_attempts=counts(attempts, True),
+        calls=counts(ended, False),
+        fault_calls=counts(ended, True),
     )
 
 
 def _bad_ending(call: Call) -> str | None:
-    """What is wrong with a call's end, in words; None where all is as it should be."""
+    """A call's bad end, in words; None if it ended well."""
     if not call.status:
         return f"{call.kind}: never answered"
     if call.kind in FACTS:
-        return None if call.told in _FAIR_FACTS else f"{call.kind}: {call.told or call.status}"
-    if call.accepted or (call.refused and call.told in _FAIR_REFUSALS):
+        fair = call.outcome in _FAIR_FACTS
+        return None if fair else f"{call.kind}: {call.outcome or call.status}"
+    if call.accepted or (call.refused and call.outcome in _FAIR_REFUSALS):
         return None
-    return f"{call.kind}: {call.status} {call.told}".rstrip()
+    return f"{call.kind}: {call.status} {call.outcome}".rstrip()
 
 
 def _effort(history: History) -> Effort:
@@ -303,13 +312,3 @@ def _effort(history: History) -> Effort:
         late_seconds=percentile(late, 99),
         queued_seconds=percentile(queued, 99),
     )
-
-
-def by_second(times: Iterable[float], seconds: int) -> list[int]:
-    """How many fall into each second."""
-    counts = [0] * seconds
-    edges = range(1, seconds + 1)
-    for time in times:
-        if 0 <= time < seconds:
-            counts[bisect_left(edges, time)] += 1
-    return counts

@@ -3,8 +3,8 @@
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
-from atp_service.rehearse.retrying_client import Asked, Patient
-from atp_service.rehearse.wire import Answer, Unanswered
+from atp_service.rehearse.http_client import Answer, Unanswered
+from atp_service.rehearse.retrying_client import Attempts, RetryingClient
 
 TAKEN = Answer(200, b"", 0.0)
 
@@ -12,20 +12,20 @@ TAKEN = Answer(200, b"", 0.0)
 class Bus:
     """One connection. What becomes of a fact is not answered here: the ledger will say."""
 
-    def __init__(self, client: Client, patient: Patient) -> None:
+    def __init__(self, client: Client, patient: RetryingClient) -> None:
         self._jetstream = client.jetstream()
         self._client = client
         self._patient = patient
 
     @classmethod
-    async def connect(cls, url: str, patient: Patient) -> "Bus":
+    async def connect(cls, url: str, patient: RetryingClient) -> "Bus":
         client = Client()
         await client.connect(url, name="atp rehearse", max_reconnect_attempts=-1, error_cb=_passed)
         return cls(client, patient)
 
-    async def publish(self, subject: str, message_id: str, payload: bytes, due: float) -> Asked:
-        async def attempt(asked: Asked) -> Answer:
-            asked.sent = asked.sent or self._patient.now()
+    async def publish(self, subject: str, message_id: str, payload: bytes, due: float) -> Attempts:
+        async def attempt(attempts: Attempts) -> Answer:
+            attempts.sent = attempts.sent or self._patient.now()
             try:
                 await self._jetstream.publish(
                     subject,

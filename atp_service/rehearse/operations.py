@@ -1,7 +1,7 @@
-"""What happens in the shop meanwhile, told as facts. Pure, as the journey is.
+"""The facts of the shop during the sale. Pure: chance comes in.
 
 Tills sell at the store, deliveries come in there, and orders are shipped from the shop's own
-warehouse; now and then a fact is told twice, as feeds do.
+warehouse. Now and then a fact is reported twice, as feeds do.
 """
 
 from collections import deque
@@ -12,13 +12,13 @@ from msgspec import Struct
 
 from atp_service.rehearse.calls import event, order_id
 from atp_service.rehearse.journey import Cart
-from atp_service.rehearse.run_names import Goods
+from atp_service.rehearse.run_names import RunNames
 
 FactKind = Literal["sale", "receipt", "shipment"]
 
 _DELIVERIES = 0.1
 _SHIPMENTS = 0.5
-_TOLD_TWICE = 0.1
+_REPORTED_TWICE = 0.1
 
 
 class Fact(Struct, frozen=True, kw_only=True):
@@ -34,7 +34,7 @@ class Fact(Struct, frozen=True, kw_only=True):
     copies: int = 1
 
     def event(self, time: str) -> dict[str, Any]:
-        """The CloudEvent that tells it."""
+        """The CloudEvent that reports it."""
         data: dict[str, Any] = {
             "sku": self.sku,
             "location": self.location,
@@ -46,33 +46,34 @@ class Fact(Struct, frozen=True, kw_only=True):
 
 
 class Operations:
-    """Facts without end; `name` keeps the ids of several such users apart."""
+    """Facts without end; `name` keeps the event ids of several generators apart."""
 
-    def __init__(self, goods: Goods, chance: Random, name: str = "1") -> None:
-        self._goods = goods
+    def __init__(self, names: RunNames, chance: Random, name: str = "1") -> None:
+        self._names = names
         self._chance = chance
         self._name = name
         self._number = 0
         self._to_ship: deque[tuple[str, str, int]] = deque()
 
     def ship(self, reservation_id: str, cart: Cart) -> None:
-        """An order was confirmed: it is shipped later, line by line."""
+        """Ship a confirmed order later, line by line."""
         for line in cart:
             self._to_ship.append((order_id(reservation_id), line.sku, line.quantity))
 
     def next(self) -> Fact:
-        goods, chance = self._goods, self._chance
+        """The next fact: a shipment, a delivery or a till's sale."""
+        names, chance = self._names, self._chance
         self._number += 1
         number = f"{self._name}-{self._number}"
-        copies = 2 if chance.random() < _TOLD_TWICE else 1
+        copies = 2 if chance.random() < _REPORTED_TWICE else 1
         if self._to_ship and chance.random() < _SHIPMENTS:
             order, sku, quantity = self._to_ship.popleft()
             return Fact(
                 kind="shipment",
-                source=goods.warehouse,
+                source=names.warehouse,
                 event_id=f"shipment-{number}",
                 sku=sku,
-                location=goods.shop,
+                location=names.shop,
                 quantity=quantity,
                 order_id=order,
                 copies=copies,
@@ -80,10 +81,10 @@ class Operations:
         delivery = chance.random() < _DELIVERIES
         return Fact(
             kind="receipt" if delivery else "sale",
-            source=goods.till,
+            source=names.till,
             event_id=f"till-{number}",
-            sku=chance.choice(goods.everyday),
-            location=goods.store,
+            sku=chance.choice(names.everyday),
+            location=names.store,
             quantity=chance.randint(5, 20) if delivery else chance.randint(1, 3),
             copies=copies,
         )

@@ -1,4 +1,4 @@
-"""Asking until a definite answer comes: a timeout, a 5xx or a reset becomes one on a retry."""
+"""A client that retries until a definite response comes: after a timeout, a reset or a 5xx."""
 
 import asyncio
 import time
@@ -8,25 +8,30 @@ from random import Random
 from msgspec import Struct
 
 from atp_service.rehearse.calls import Request
-from atp_service.rehearse.wire import Address, Answer, Connections, Unanswered
+from atp_service.rehearse.http_client import Address, Answer, Connections, Unanswered
 
 _LATER = frozenset({429, 500, 502, 503, 504})
 _FIRST_WAIT_SECONDS = 0.1
 _LONGEST_WAIT_SECONDS = 1.0
 
 
-class Asked(Struct, kw_only=True):
-    """How a call went; `answer` is None where nobody ever gave a definite one."""
+class Attempts(Struct, kw_only=True):
+    """The attempts of one call.
 
-    sent: float
-    answered: float
-    answer: Answer | None
-    faults: list[str]
-    fault_times: list[float]
+    `sent` is when the first one went over the wire (0: none did), `answered` when the last one
+    ended; `answer` is None if no definite response came. `faults` has a word for each other
+    attempt, `fault_times` when it ended. Times are seconds since `begin`.
+    """
+
+    sent: float = 0.0
+    answered: float = 0.0
+    answer: Answer | None = None
+    faults: list[str] = []
+    fault_times: list[float] = []
 
 
-class Patient:
-    """Asks the service; times are seconds since `begin` was called."""
+class RetryingClient:
+    """One service's client; its times are seconds since `begin` was called."""
 
     def __init__(
         self,
@@ -46,50 +51,46 @@ class Patient:
         self._began = clock()
 
     def begin(self) -> float:
-        """Times count from here; the moment itself, on the clock."""
+        """Start to count seconds; returns the moment on the clock."""
         self._began = self._clock()
         return self._began
 
     def now(self) -> float:
         return self._clock() - self._began
 
-    async def ask(self, request: Request, due: float) -> Asked:
-        """The same request, again and again, until an answer or until nobody believes in one."""
+    async def ask(self, request: Request, due: float) -> Attempts:
+        """Send a request until a definite response comes, or it is too long since it was due."""
         raw = self._address.raw(request)
-        return await self.until_answered(lambda asked: self._once(raw, asked), due)
+
+        async def attempt(attempts: Attempts) -> Answer:
+            async with self.connections.connection() as connection:
+                attempts.sent = attempts.sent or self.now()
+                return await connection.ask(raw, self.patience_seconds)
+
+        return await self.until_answered(attempt, due)
 
     async def until_answered(
-        self, attempt: Callable[[Asked], Awaitable[Answer]], due: float
-    ) -> Asked:
-        """Attempts, each of which raises Unanswered or notes when it was sent."""
-        asked = Asked(sent=0.0, answered=0.0, answer=None, faults=[], fault_times=[])
+        self, attempt: Callable[[Attempts], Awaitable[Answer]], due: float
+    ) -> Attempts:
+        """Make attempts, as `ask` does; each sets `sent`, and raises Unanswered if it fails."""
+        attempts = Attempts()
         wait_seconds = _FIRST_WAIT_SECONDS
         while True:
             retry_after = 0.0
             try:
-                answer = await attempt(asked)
+                answer = await attempt(attempts)
             except Unanswered as fault:
-                asked.faults.append(fault.reason)
+                attempts.faults.append(fault.reason)
             else:
                 if answer.status not in _LATER:
-                    asked.answer = answer
-                    asked.answered = self.now()
-                    return asked
-                asked.faults.append(str(answer.status))
+                    attempts.answer, attempts.answered = answer, self.now()
+                    return attempts
+                attempts.faults.append(str(answer.status))
                 retry_after = answer.retry_after
-            asked.fault_times.append(self.now())
+            attempts.fault_times.append(self.now())
             pause = max(retry_after, wait_seconds * self._chance.uniform(0.5, 1.5))
             wait_seconds = min(wait_seconds * 2, _LONGEST_WAIT_SECONDS)
             if self.now() + pause > due + self._gives_up_seconds:
-                asked.answered = self.now()
-                return asked
+                attempts.answered = self.now()
+                return attempts
             await asyncio.sleep(pause)
-
-    async def _once(self, raw: bytes, asked: Asked) -> Answer:
-        connection = await self.connections.take()
-        try:
-            if not asked.sent:
-                asked.sent = self.now()
-            return await connection.ask(raw, self.patience_seconds)
-        finally:
-            self.connections.give_back(connection)

@@ -1,13 +1,16 @@
-"""The names of one run's goods: new ones each time, so that a run can be repeated on a service."""
+"""The names of one run: new ones each time, so that a run can be repeated on a service."""
 
 from msgspec import Struct
 
 from atp_service.rehearse.scenario import Scenario
 
 
-class Goods(Struct, frozen=True):
-    """What one run sells, and where. `shop` ships the orders; `store` only has a till, so that
-    facts, which are never refused, can't take what is promised."""
+class RunNames(Struct, frozen=True):
+    """The run's SKUs, locations, channel and feeds; every name begins with `run`.
+
+    `shop` ships the orders. `store` only has a till, so that facts, which are never refused, cannot
+    take promised units.
+    """
 
     run: str
     sale: list[str]
@@ -39,9 +42,14 @@ class Goods(Struct, frozen=True):
     def skus(self) -> list[str]:
         return [*self.sale, *self.everyday]
 
+    def are_in(self, key: str) -> bool:
+        """True if a level's or reservation's key is one of this run."""
+        return key.startswith(f"{self.run}-")
 
-def goods(scenario: Scenario, run: str) -> Goods:
-    return Goods(
+
+def names_of(scenario: Scenario, run: str) -> RunNames:
+    """The names for a scenario's assortment."""
+    return RunNames(
         run,
         [f"{run}-sale-{number}" for number in range(1, scenario.sale.skus + 1)],
         [f"{run}-every-{number}" for number in range(1, scenario.everyday.skus + 1)],
@@ -49,5 +57,5 @@ def goods(scenario: Scenario, run: str) -> Goods:
 
 
 def run_name(now_ms: int) -> str:
-    """A name no earlier run has had; its first letters say what it is."""
+    """A name that no earlier run had, such as `sale-19ad2c6f3b1`."""
     return f"sale-{now_ms:x}"

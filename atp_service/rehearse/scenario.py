@@ -1,6 +1,6 @@
-"""The scenario file: what is on sale, who comes and when, and what they do.
+"""The scenario file: the goods on sale, the buyers, their arrivals and their behaviour.
 
-It is TOML; `examples/flash-sale.toml` shows every key. A mistake is told with its line.
+It is TOML; `examples/flash-sale.toml` explains every key.
 """
 
 import math
@@ -24,18 +24,18 @@ _SUM_TOLERANCE = 1e-6
 
 
 class ScenarioError(Exception):
-    """The scenario can't be used; the message is one line that begins with file and line."""
+    """The scenario cannot be used; the message is one line that begins with file and line."""
 
 
-class Goods(Struct, frozen=True, forbid_unknown_fields=True):
-    """So many SKUs, and the units there are of each."""
+class Assortment(Struct, frozen=True, forbid_unknown_fields=True):
+    """A number of SKUs, and the units of each."""
 
     skus: Skus
     units: Count
 
 
 class Buyer(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What all buyers have in common. Think times are even between the two."""
+    """The behaviour of all buyers. Think times are spread evenly between the two."""
 
     think_seconds: tuple[float, float]
     hold_seconds: HoldSeconds
@@ -46,7 +46,7 @@ class Buyer(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Mix(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What buyers come to do; the shares add up to 1."""
+    """The shares of buyers by intent; they add up to 1."""
 
     browse: Share
     walk_away: Share
@@ -56,14 +56,14 @@ class Mix(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Operations(Struct, frozen=True, forbid_unknown_fields=True):
-    """The facts that come in meanwhile: tills' sales, deliveries, shipments of orders."""
+    """The facts during the sale: tills' sales, deliveries, shipments of orders."""
 
     facts_per_second: Rate
 
 
 class Phase(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Arrivals rise or fall evenly between two multiples of the normal rate; `sale` is the share
-    of those arriving who come for a SKU on sale."""
+    """A stretch in which arrivals change evenly between two multiples of the normal rate; `sale` is
+    the share of buyers that want a SKU on sale."""
 
     name: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9 -]{0,30}$")]
     seconds: Seconds
@@ -78,7 +78,7 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Targets(Struct, frozen=True, forbid_unknown_fields=True):
-    """What the verdict asks for beside a clean audit."""
+    """The verdict's demands beside a clean audit."""
 
     p99_ms: Annotated[float, Meta(gt=0)] | None = None
 
@@ -88,8 +88,8 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     name: str
     buyers: Count
-    sale: Goods
-    everyday: Goods
+    sale: Assortment
+    everyday: Assortment
     buyer: Buyer
     mix: Mix
     operations: Operations
@@ -98,6 +98,7 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     @property
     def seconds(self) -> float:
+        """The sale's length."""
         return math.fsum(phase.seconds for phase in self.phases)
 
     @property
@@ -116,13 +117,13 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         return max(self.phases, key=lambda phase: phase.weight / phase.seconds)
 
     def begin_of(self, phase: Phase) -> float:
-        """Seconds from the start."""
+        """The phase's first moment, in seconds from the start."""
         before = self.phases[: self.phases.index(phase)]
         return math.fsum(one.seconds for one in before)
 
     @property
     def opens_at(self) -> float:
-        """When the first buyers for the sale come, in seconds from the start."""
+        """The first arrival of a buyer for the sale, in seconds from the start."""
         return self.begin_of(next(phase for phase in self.phases if phase.sale > 0))
 
     def scaled(self, scale: float) -> "Scenario":

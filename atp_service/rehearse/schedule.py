@@ -1,4 +1,4 @@
-"""When buyers arrive: worked out beforehand, so that nothing the service does can move it."""
+"""The buyers' arrivals: computed beforehand, so that the service cannot move them."""
 
 import math
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from atp_service.rehearse.scenario import Phase, Scenario
 
 
 def arrivals(scenario: Scenario) -> Iterator[tuple[float, Phase]]:
-    """Each buyer's arrival, in seconds from the start, and the phase it falls in.
+    """Each buyer's arrival, in seconds from the start, and its phase.
 
     Evenly spaced at the rate of the moment: the n-th comes when the rate's integral reaches n.
     """
@@ -31,7 +31,7 @@ def multiple_at(scenario: Scenario, at: float) -> float | None:
 
 
 def phase_at(scenario: Scenario, at: float) -> Phase:
-    """The phase at a moment; the last one also for what comes after it."""
+    """The phase at a moment; the last one also after its end."""
     for phase in scenario.phases:
         if at < phase.seconds:
             return phase

@@ -1,4 +1,4 @@
-"""The run's master data and stock, put there as any customer would: over HTTP."""
+"""The run's master data and stock, put there over HTTP as any customer would."""
 
 import time
 from collections.abc import Sequence
@@ -7,41 +7,41 @@ from typing import Any
 
 import httpx2
 
-from atp_service.rehearse.calls import event
+from atp_service.rehearse.calls import event, rfc3339
 from atp_service.rehearse.errors import CannotRehearse
-from atp_service.rehearse.run_names import Goods
+from atp_service.rehearse.history import Call
+from atp_service.rehearse.journey import CartLine
+from atp_service.rehearse.run_names import RunNames
 from atp_service.rehearse.scenario import Scenario
 
 _EVENTS_AT_ONCE = 500
 _PATIENCE_SECONDS = 30.0
-_AGAIN_SECONDS = 0.3
+_RETRY_SECONDS = 0.3
 
 
-def seed(http: httpx2.Client, scenario: Scenario, goods: Goods, now: datetime) -> dict[str, int]:
-    """Describe the goods and receive them; the units per SKU that the shop was told it has.
+def seed(http: httpx2.Client, scenario: Scenario, names: RunNames, now: datetime) -> dict[str, int]:
+    """Create the master data and receive the stock; the shop's units by SKU.
 
-    Raises CannotRehearse where the service won't have them.
+    Raises CannotRehearse if the service refuses them.
     """
-    _put(http, f"/v1/channels/{goods.channel}", {"name": "a rehearsal's web shop"})
-    _put(http, f"/v1/locations/{goods.shop}", {"name": "a rehearsal's warehouse", "kind": "dc"})
-    _put(http, f"/v1/locations/{goods.store}", {"name": "a rehearsal's store", "kind": "store"})
-    for feed, kind, location in (
-        (goods.warehouse, "wms", goods.shop),
-        (goods.till, "pos", goods.store),
+    for path, document in (
+        (f"channels/{names.channel}", {"name": "a rehearsal's web shop"}),
+        (f"locations/{names.shop}", {"name": "a rehearsal's warehouse", "kind": "dc"}),
+        (f"locations/{names.store}", {"name": "a rehearsal's store", "kind": "store"}),
+        (f"feeds/{names.warehouse}", {"kind": "wms", "locations": [names.shop]}),
+        (f"feeds/{names.till}", {"kind": "pos", "locations": [names.store]}),
+        *((f"skus/{sku}", {"name": "on sale in a rehearsal"}) for sku in names.skus),
     ):
-        _put(http, f"/v1/feeds/{feed}", {"kind": kind, "locations": [location]})
-    for sku in goods.skus:
-        _put(http, f"/v1/skus/{sku}", {"name": "on sale in a rehearsal"})
-    units = dict.fromkeys(goods.sale, scenario.sale.units)
-    units |= dict.fromkeys(goods.everyday, scenario.everyday.units)
-    written = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        request(http, "PUT", f"/v1/{path}", document)
+    units = dict.fromkeys(names.sale, scenario.sale.units)
+    units |= dict.fromkeys(names.everyday, scenario.everyday.units)
     receipts = [
         event(
-            goods.warehouse,
+            names.warehouse,
             f"delivery-{sku}",
             "receipt",
-            written,
-            {"sku": sku, "location": goods.shop, "quantity": quantity},
+            rfc3339(now),
+            {"sku": sku, "location": names.shop, "quantity": quantity},
         )
         for sku, quantity in units.items()
     ]
@@ -50,40 +50,41 @@ def seed(http: httpx2.Client, scenario: Scenario, goods: Goods, now: datetime) -
     return units
 
 
-def mark(http: httpx2.Client, goods: Goods, number: int, now: datetime) -> tuple[str, str]:
-    """One more fact, whose entry in the ledger says that all before it are there too; its key."""
-    written = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    data = {"sku": goods.everyday[0], "location": goods.store, "quantity": 1}
-    key = (goods.till, f"mark-{number}")
-    _receive(http, [event(*key, "receipt", written, data)])
-    return key
+def mark(http: httpx2.Client, names: RunNames, now: datetime) -> Call:
+    """One more fact, applied after all others: once the ledger has it, it has all before it."""
+    call = Call(
+        kind="receipt",
+        reference="mark",
+        cart=(CartLine(names.everyday[0], 1),),
+        status=200,
+        outcome="applied",
+    )
+    data = {"sku": names.everyday[0], "location": names.store, "quantity": 1}
+    _receive(http, [event(names.till, call.reference, call.kind, rfc3339(now), data)])
+    return call
+
+
+def request(http: httpx2.Client, method: str, path: str, body: object) -> httpx2.Response:
+    """The 2xx response, retried while the service is away. Raises CannotRehearse."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        later = True
+        try:
+            response = http.request(method, path, json=body)
+        except httpx2.TransportError as fault:
+            reason = str(fault) or type(fault).__name__
+        else:
+            if response.is_success:
+                return response
+            reason = f"{response.status_code} {response.text[:300]}"
+            later = response.status_code == 429 or response.is_server_error
+        if not later or time.monotonic() > deadline:
+            raise CannotRehearse(f"{method} {path}: {reason}")
+        time.sleep(_RETRY_SECONDS)
 
 
 def _receive(http: httpx2.Client, events: Sequence[dict[str, Any]]) -> None:
-    answer = called(http, "POST", "/v1/stock-events", list(events))
-    statuses = {result["status"] for result in answer.json()["results"]}
+    response = request(http, "POST", "/v1/stock-events", list(events))
+    statuses = {result["status"] for result in response.json()["results"]}
     if not statuses <= {"applied", "duplicate"}:
-        raise CannotRehearse(f"the service did not take the stock in: {', '.join(statuses)}")
-
-
-def _put(http: httpx2.Client, path: str, body: dict[str, Any]) -> None:
-    called(http, "PUT", path, body)
-
-
-def called(http: httpx2.Client, method: str, path: str, body: object) -> httpx2.Response:
-    """A good answer, asked for again while the service says it can't now. Raises CannotRehearse."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    while True:
-        said, later = "", True
-        try:
-            answer = http.request(method, path, json=body)
-        except httpx2.TransportError as fault:
-            said = str(fault) or type(fault).__name__
-        else:
-            if answer.is_success:
-                return answer
-            said = f"{answer.status_code} {answer.text[:300]}"
-            later = answer.status_code == 429 or answer.is_server_error
-        if not later or time.monotonic() > deadline:
-            raise CannotRehearse(f"{method} {path}: {said}")
-        time.sleep(_AGAIN_SECONDS)
+        raise CannotRehearse(f"the service did not apply the stock: {', '.join(statuses)}")

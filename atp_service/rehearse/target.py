@@ -18,7 +18,7 @@ from atp_service.config import Settings, variable
 from atp_service.processes import instance
 from atp_service.processes.child import Child
 from atp_service.rehearse.errors import CannotRehearse
-from atp_service.rehearse.wire import Address
+from atp_service.rehearse.http_client import Address
 
 _START_SECONDS = 120.0
 _READY_SECONDS = 30.0

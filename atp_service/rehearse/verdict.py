@@ -1,17 +1,17 @@
-"""The verdict: did it hold? Each demand is said, with what was found."""
+"""The verdict: each demand on the service, with the figure found."""
 
 from msgspec import Struct
 
 from atp_service.rehearse.audit import Audit
+from atp_service.rehearse.http_client import MOST_CONNECTIONS
 from atp_service.rehearse.measures import LATE_SECONDS, Measures
 from atp_service.rehearse.scenario import Scenario
-from atp_service.rehearse.wire import MOST_CONNECTIONS
 
-_ENOUGH = 0.95  # of the planned rate: below, the rehearsal was a smaller one than it says
+_ENOUGH = 0.95  # of the planned rate; below it the rehearsal was smaller than planned
 
 
 class Check(Struct, frozen=True):
-    """One demand; `held` is None where nothing can be said."""
+    """One demand; `held` is None if that is unknown."""
 
     words: str
     found: str
@@ -19,7 +19,7 @@ class Check(Struct, frozen=True):
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
-    """Held if no demand failed. `remarks` are what a reader must know beside it."""
+    """Held if no demand failed. A reader must know the `remarks` too."""
 
     checks: list[Check]
     remarks: list[str]
@@ -30,7 +30,7 @@ class Verdict(Struct, frozen=True, kw_only=True):
 
 
 class Recovery(Struct, frozen=True):
-    """How long a fault lasted, until the service was ready again; None if it never was."""
+    """Seconds from a fault until the service was ready; None if it was not within a minute."""
 
     fault: str
     seconds: float | None
@@ -39,6 +39,7 @@ class Recovery(Struct, frozen=True):
 def judge(
     scenario: Scenario, audit: Audit, measures: Measures, recovery: Recovery | None
 ) -> Verdict:
+    """The demands: a clean audit, no bad end outside a fault, a recovery, the target for p99."""
     checks = [
         Check(figure.words, f"{figure.count:,}", figure.count == 0) for figure in audit.figures
     ]

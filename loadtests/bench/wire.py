@@ -1,7 +1,4 @@
-"""HTTP load from few cycles: requests built beforehand, responses read for status and length.
-
-A client that costs more than the server would measure itself.
-"""
+"""HTTP load from few cycles: requests built beforehand, responses read for status and length."""
 
 import asyncio
 import socket
@@ -12,11 +9,10 @@ from statistics import quantiles
 import uvloop
 from msgspec import Struct
 
+from atp_service.rehearse.http_client import Responses, raw_request
 from loadtests.bench.machine import cpu_seconds
 
 CONNECTIONS = 64
-_END = b"\r\n\r\n"
-_LENGTH = b"content-length: "
 
 
 class Load(Struct, frozen=True):
@@ -50,12 +46,8 @@ def get(path: str) -> bytes:
 
 
 def post(path: str, body: bytes) -> bytes:
-    """A request, as it goes over the wire."""
-    head = (
-        f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n"
-        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
+    """A request with a JSON body."""
+    return raw_request("POST", path, body, "127.0.0.1")
 
 
 def free_port() -> int:
@@ -108,48 +100,36 @@ async def _drive(
             transport.close()
 
 
-class _Connection(asyncio.Protocol):
-    """One request after the other, until there are no more."""
+class _Connection(Responses):
+    """Sends one request after the other, until none is left."""
 
     def __init__(self, left: Iterator[bytes], latencies: list[float], status: bytes) -> None:
-        self._status = status
+        super().__init__()
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._status = status
         self._left = left
         self._latencies = latencies
-        self._buffer = b""
         self._sent_at = 0.0
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
-        self._write = transport.write
-
     def next(self) -> None:
+        assert self.transport is not None
         request = next(self._left, None)
         if request is None:
             self.done.set_result(None)
             return
         self._sent_at = time.perf_counter()
-        self._write(request)
+        self.transport.write(request)
 
-    def data_received(self, data: bytes) -> None:
-        buffer = self._buffer + data if self._buffer else data
-        end = buffer.find(_END)
-        if end >= 0:
-            at = buffer.find(_LENGTH, 0, end)
-            if at < 0 or not buffer.startswith(self._status):
-                self._fail(f"unexpected answer: {buffer[:600].decode(errors='replace')}")
-                return
-            at += len(_LENGTH)
-            length = int(buffer[at : buffer.find(b"\r", at)])
-            if len(buffer) >= end + len(_END) + length:
-                self._buffer = b""
-                self._latencies.append(time.perf_counter() - self._sent_at)
-                self.next()
-                return
-        self._buffer = buffer
+    def on_response(self, head: bytes, body: bytes) -> None:
+        if not head.startswith(self._status):
+            answer = (head + b" " + body)[:600].decode(errors="replace")
+            self._fail(f"unexpected answer: {answer}")
+            return
+        self._latencies.append(time.perf_counter() - self._sent_at)
+        self.next()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._fail(f"the connection was closed: {exc}")
+    def on_lost(self, reason: str) -> None:
+        self._fail(f"the connection was closed: {reason}")
 
     def _fail(self, reason: str) -> None:
         if not self.done.done():

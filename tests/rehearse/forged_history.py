@@ -11,16 +11,16 @@ from atp_service.inventory.reservations import Line as Held
 from atp_service.inventory.reservations import Reservation
 from atp_service.inventory.stock import StockLevel
 from atp_service.ledger import Batch, lease
-from atp_service.rehearse.audit import Audit, Finding, audit
+from atp_service.rehearse.audit import Audit, audit
 from atp_service.rehearse.history import Call, CallKind, History
-from atp_service.rehearse.journey import Line
-from atp_service.rehearse.ledger_fold import Row, fold
+from atp_service.rehearse.journey import CartLine
+from atp_service.rehearse.ledger_fold import Finding, Row, fold
 from atp_service.rehearse.ledger_reader import LedgerReader, Projections
-from atp_service.rehearse.run_names import Goods
+from atp_service.rehearse.run_names import RunNames
 from tests.ledger.forged_rows import NOON, Writer
 
-GOODS = Goods("sale-1", ["sale-1-sale-1"], ["sale-1-every-1"])
-SKU = GOODS.sale[0]
+NAMES = RunNames("sale-1", ["sale-1-sale-1"], ["sale-1-every-1"])
+SKU = NAMES.sale[0]
 HOLD_SECONDS = 900
 _images = msgspec.msgpack.Encoder().encode
 
@@ -31,7 +31,7 @@ class Sale:
     def __init__(self) -> None:
         self.entries: list[Entry] = []
         self.history = History(
-            goods=GOODS,
+            names=NAMES,
             started_at=NOON / 1000,
             clock_at=0.0,
             hold_seconds=HOLD_SECONDS,
@@ -45,49 +45,49 @@ class Sale:
     def receive(self, units: int, sku: str = SKU) -> None:
         """What the sale begins with."""
         self.history.received[sku] = units
-        self._fact(Receipt, GOODS.warehouse, f"delivery-{sku}", sku, GOODS.shop, units, units)
+        self._fact(Receipt, NAMES.warehouse, f"delivery-{sku}", sku, NAMES.shop, units, units)
 
     def hold(self, buyer: int, units: int = 1, *, recorded: bool = True, told: bool = True) -> None:
-        name = f"{GOODS.run}-{buyer}"
+        name = f"{NAMES.run}-{buyer}"
         if recorded:
-            line = Held("1", SKU, GOODS.shop, units, reserved=units)
+            line = Held("1", SKU, NAMES.shop, units, reserved=units)
             before = self._reservations.get(name)
             if before is not None:
                 line.reserved += before.lines[0].reserved
             reservation = self._reservation("held", line)
             command = Hold(
                 reservation_id=name,
-                lines=[HoldLine(line_id="1", sku=SKU, location=GOODS.shop, quantity=units)],
+                lines=[HoldLine(line_id="1", sku=SKU, location=NAMES.shop, quantity=units)],
                 fingerprint="",
                 ttl_ms=HOLD_SECONDS * 1000,
             )
             self._reservations[name] = reservation
-            self._entry(command, SKU, GOODS.shop, name, reserved=units)
+            self._entry(command, SKU, NAMES.shop, name, reserved=units)
         self._tell("hold", name, units, 201 if told else 0)
 
     def confirm(self, buyer: int, *, recorded: bool = True) -> None:
-        name = f"{GOODS.run}-{buyer}"
+        name = f"{NAMES.run}-{buyer}"
         held = self._reservations[name].lines[0]
         if recorded:
             units = held.reserved
-            line = Held("1", SKU, GOODS.shop, held.quantity, allocated=units)
+            line = Held("1", SKU, NAMES.shop, held.quantity, allocated=units)
             self._reservations[name] = self._reservation("confirmed", line, f"{name}-order")
             command = Confirm(reservation_id=name, order_id=f"{name}-order")
-            self._entry(command, SKU, GOODS.shop, name, reserved=-units, allocated=units)
+            self._entry(command, SKU, NAMES.shop, name, reserved=-units, allocated=units)
         self._tell("confirm", name, held.quantity, 200)
 
     def till_sells(self, number: int, units: int = 1, *, recorded: int = 1) -> None:
         """At the store; `recorded` so many times."""
-        sku, event_id = GOODS.everyday[0], f"till-{number}"
+        sku, event_id = NAMES.everyday[0], f"till-{number}"
         for _ in range(recorded):
-            self._fact(TillSale, GOODS.till, event_id, sku, GOODS.store, units, -units)
+            self._fact(TillSale, NAMES.till, event_id, sku, NAMES.store, units, -units)
         self._tell("sale", event_id, units, 200, sku, "applied")
 
     def loses(self, units: int, *, delta: int = 0) -> None:
         """on_hand falls by `units`, and the entry says `delta`."""
         name = next(iter(self._reservations))
         command = Confirm(reservation_id=name, order_id="nobody's")
-        self._entry(command, SKU, GOODS.shop, "", on_hand=-units, delta=delta)
+        self._entry(command, SKU, NAMES.shop, "", on_hand=-units, delta=delta)
 
     async def record(self, url: str) -> None:
         async with lease(url, 0, slice_size=1000) as appender:
@@ -103,23 +103,20 @@ class Sale:
         return self.audited_again(url)
 
     def audited_again(self, url: str, redis: Iterable[Finding] = ()) -> Audit:
-        books, projections = LedgerReader(url).run(GOODS, 0)
-        return audit(self.history, books, projections, redis)
+        folded, projections = LedgerReader(url).run(NAMES, {})
+        return audit(self.history, folded, projections, redis)
 
     def audited_unrecorded(self) -> Audit:
         """For entries that no real ledger would take in: only the entries are read."""
         rows = [Row(e.seq, e.command, e.head, _images(e.images)) for e in self.entries]
-        books = fold(rows, GOODS)
-        levels = {
-            place: (account.level.on_hand, account.level.reserved, account.level.allocated)
-            for place, account in books.accounts.items()
-        }
+        folded = fold(rows, NAMES)
+        levels = {key: level.figures for key, level in folded.levels.items()}
         projections = Projections(
             levels=levels,
-            moved={place: level[0] for place, level in levels.items()},
-            reservations={name: promise.image for name, promise in books.promises.items()},
+            moved={key: figures[0] for key, figures in levels.items()},
+            reservations={name: found.image for name, found in folded.reservations.items()},
         )
-        return audit(self.history, books, projections, ())
+        return audit(self.history, folded, projections, ())
 
     def _fact(
         self,
@@ -196,10 +193,10 @@ class Sale:
         units: int,
         status: int,
         sku: str = SKU,
-        told: str = "",
+        outcome: str = "",
     ) -> None:
         self._at += 1
-        self.history.calls.append(call(kind, reference, self._at, units, status, sku, told))
+        self.history.calls.append(call(kind, reference, self._at, units, status, sku, outcome))
 
 
 def call(
@@ -209,19 +206,19 @@ def call(
     units: int = 1,
     status: int = 201,
     sku: str = SKU,
-    told: str = "",
+    outcome: str = "",
 ) -> Call:
     """A call that was due, sent and answered within half a second."""
     return Call(
         kind=kind,
         reference=reference,
-        cart=(Line(sku, units),),
+        cart=(CartLine(sku, units),),
         phase="plateau",
         due=at,
         woken=at,
         sent=at,
         answered=at + 0.5,
         status=status,
-        told=told,
+        outcome=outcome,
         generation=1,
     )

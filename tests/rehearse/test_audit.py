@@ -6,7 +6,7 @@ import pytest
 from atp_service.ledger import Ledger
 from atp_service.rehearse.audit import Audit, differing
 from atp_service.rehearse.client_oversell import promised_beyond
-from tests.rehearse.forged_history import GOODS, SKU, Sale, call
+from tests.rehearse.forged_history import NAMES, SKU, Sale, call
 
 pytestmark = pytest.mark.usefixtures("ledger")
 
@@ -89,7 +89,7 @@ async def test_a_till_sale_answered_and_not_recorded_is_lost_and_its_units_are_m
 
 async def test_a_till_sale_that_nats_took_and_nobody_applied_is_lost(empty_ledger: str) -> None:
     sale = honest()
-    published = call("sale", "till-2", 9.0, 3, 200, GOODS.everyday[0], "published")
+    published = call("sale", "till-2", 9.0, 3, 200, NAMES.everyday[0], "published")
     sale.history.calls.append(published)
     assert counts(await sale.audited(empty_ledger)) == {"lost": 1, "unaccounted": 3}
 
@@ -136,7 +136,7 @@ async def test_a_table_that_says_something_else_than_the_entries_is_found(
 async def test_a_level_that_redis_has_otherwise_is_found(empty_ledger: str) -> None:
     sale = honest()
     await sale.record(empty_ledger)
-    place = (SKU, GOODS.shop)
+    place = (SKU, NAMES.shop)
     told = list(differing({place: (5, 2, 1)}, {place: (5, 1, 1)}))
     assert counts(sale.audited_again(empty_ledger, told)) == {"redis": 1}
     assert list(differing({place: (5, 2, 1)}, {place: (5, 2, 1)})) == []
@@ -175,8 +175,8 @@ async def test_a_fact_nobody_answered_counts_if_the_ledger_has_it(
     sale = honest()
     sale.till_sells(2, 3)
     answered = sale.history.calls.pop()
-    unanswered = call("sale", answered.reference, 1.0, 3, 0, GOODS.everyday[0])
+    unanswered = call("sale", answered.reference, 1.0, 3, 0, NAMES.everyday[0])
     sale.history.calls.append(unanswered)
-    sale.history.calls.append(call("sale", "till-3", 1.0, 3, 0, GOODS.everyday[0]))
+    sale.history.calls.append(call("sale", "till-3", 1.0, 3, 0, NAMES.everyday[0]))
     assert counts(await sale.audited(empty_ledger)) == {}
     assert await ledger.position() is not None

@@ -7,17 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atp_service.rehearse.journey import Ask, journey
-from atp_service.rehearse.run_names import goods
+from atp_service.rehearse.run_names import names_of
 from atp_service.rehearse.scenario import load_scenario
 from tests.rehearse.test_scenario import EXAMPLE
 
 SCENARIO = load_scenario(EXAMPLE)
-GOODS = goods(SCENARIO, "sale-1")
+NAMES = names_of(SCENARIO, "sale-1")
 
 
 def visit(seed: int, statuses: list[int], sale: float = 0.9) -> list[Ask]:
     """All that is asked; the statuses are the answers, the last one from then on."""
-    clicks = journey(SCENARIO, GOODS, "sale-1-7", sale, Random(seed))
+    clicks = journey(SCENARIO, NAMES, "sale-1-7", sale, Random(seed))
     asked = [next(clicks)]
     while len(asked) < 10:
         try:
@@ -58,7 +58,7 @@ def test_buyers_do_what_the_mix_says() -> None:
     assert shares["browse"] in (0.3, 0.4)
     assert shares["browse-hold-confirm"] == 0.3
     assert shares["browse-hold-change-confirm"] == shares["repeat"] == 0.1
-    on_sale = sum(visit[0].cart[0].sku in GOODS.sale for visit in visits) / len(visits)
+    on_sale = sum(visit[0].cart[0].sku in NAMES.sale for visit in visits) / len(visits)
     assert 0.87 < on_sale < 0.93
 
 

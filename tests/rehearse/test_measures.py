@@ -6,23 +6,23 @@ import pytest
 from atp_service.rehearse.history import Call, History, Second
 from atp_service.rehearse.measures import (
     FAULT,
+    FaultWindow,
     Measures,
-    Window,
     measure,
     percentile,
     rank_correlation,
 )
 from atp_service.rehearse.scenario import Targets, load_scenario
 from atp_service.rehearse.verdict import judge
-from tests.rehearse.forged_history import GOODS, SKU, Sale, call
+from tests.rehearse.forged_history import NAMES, SKU, Sale, call
 from tests.rehearse.test_scenario import EXAMPLE
 
 SCENARIO = load_scenario(EXAMPLE)
 
 
-def measured(*calls: Call, window: Window | None = None, cpu_share: float = 0.1) -> Measures:
+def measured(*calls: Call, window: FaultWindow | None = None, cpu_share: float = 0.1) -> Measures:
     history = History(
-        goods=GOODS,
+        names=NAMES,
         started_at=0.0,
         clock_at=0.0,
         hold_seconds=900,
@@ -34,8 +34,8 @@ def measured(*calls: Call, window: Window | None = None, cpu_share: float = 0.1)
 
 
 def asked(buyer: int, at: float, status: int = 201) -> Call:
-    told = "" if status == 201 else "insufficient-stock"
-    return call("hold", f"sale-1-{buyer}", at, status=status, told=told)
+    outcome = "" if status == 201 else "insufficient-stock"
+    return call("hold", f"sale-1-{buyer}", at, status=status, outcome=outcome)
 
 
 def with_faults(one: Call, **changes: object) -> Call:
@@ -56,7 +56,7 @@ def test_a_call_that_could_not_be_sent_in_time_is_late_from_when_it_was_due() ->
 
 
 def test_accepted_and_refused_are_told_apart_and_a_faults_calls_from_the_phase() -> None:
-    window = Window("kill-redis", 40.0, 42.0)
+    window = FaultWindow("kill-redis", 40.0, 42.0)
     found = measured(
         asked(1, 30.0), asked(2, 31.0, 409), asked(3, 39.7), asked(4, 41.0), window=window
     )
@@ -86,11 +86,11 @@ def test_sold_out_is_when_somebody_is_told_there_are_none() -> None:
 
 
 def test_errors_within_a_faults_window_are_counted_apart() -> None:
-    window = Window("kill-api", 40.0, 41.0)
+    window = FaultWindow("kill-api", 40.0, 41.0)
     within = with_faults(asked(1, 40.5), faults=["reset"], fault_times=[40.6])
     timed_out = with_faults(asked(2, 40.9), faults=["timeout"], fault_times=[45.8])
     outside = with_faults(asked(3, 60.0), faults=["503"], fault_times=[60.1])
-    never = with_faults(asked(4, 70.0), status=0, told="")
+    never = with_faults(asked(4, 70.0), status=0, outcome="")
     found = measured(within, timed_out, outside, never, window=window).errors
     assert found.fault_attempts == {"reset": 1, "timeout": 1}
     assert found.attempts == {"503": 1}
@@ -102,11 +102,11 @@ def test_a_call_that_ended_badly_fails_the_verdict_and_a_faults_does_not() -> No
     sale = Sale()
     sale.receive(5)
     clean = sale.audited_unrecorded()
-    never = with_faults(asked(1, 40.0), status=0, told="")
+    never = with_faults(asked(1, 40.0), status=0, outcome="")
     assert not judge(SCENARIO, clean, measured(never), None).held
-    excused = measured(never, window=Window("kill-api", 39.0, 41.0))
+    excused = measured(never, window=FaultWindow("kill-api", 39.0, 41.0))
     assert judge(SCENARIO, clean, excused, None).held
-    unexpected = with_faults(asked(1, 40.0), status=422, told="unknown-sku")
+    unexpected = with_faults(asked(1, 40.0), status=422, outcome="unknown-sku")
     assert measured(unexpected).errors.calls == {"hold: 422 unknown-sku": 1}
 
 
@@ -114,7 +114,7 @@ def test_an_audit_that_found_something_fails_the_verdict_even_within_a_fault() -
     sale = Sale()
     sale.receive(1)
     sale.hold(1, 2)
-    window = Window("kill-redis", 0.0, 100.0)
+    window = FaultWindow("kill-redis", 0.0, 100.0)
     verdict = judge(SCENARIO, sale.audited_unrecorded(), measured(window=window), None)
     assert not verdict.held
 

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from random import Random
 
 from atp_service.rehearse.calls import Request
-from atp_service.rehearse.retrying_client import Patient
-from atp_service.rehearse.wire import Address
+from atp_service.rehearse.http_client import Address
+from atp_service.rehearse.retrying_client import RetryingClient
 
 REQUEST = Request("POST", "/v1/reservations", b"{}", "hold")
 CREATED = b"HTTP/1.1 201 Created\r\ncontent-length: 2\r\n\r\n{}"
@@ -19,7 +19,9 @@ Door = Callable[[int, asyncio.StreamWriter], Awaitable[None]]
 
 
 @asynccontextmanager
-async def behind(door: Door, clock: Callable[[], float] = time.monotonic) -> AsyncIterator[Patient]:
+async def behind(
+    door: Door, clock: Callable[[], float] = time.monotonic
+) -> AsyncIterator[RetryingClient]:
     """A client of a server that does with the n-th request what `door` says."""
     requests = 0
 
@@ -32,7 +34,7 @@ async def behind(door: Door, clock: Callable[[], float] = time.monotonic) -> Asy
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    patient = Patient(
+    patient = RetryingClient(
         Address("127.0.0.1", port),
         patience_seconds=0.3,
         gives_up_seconds=2.0,
