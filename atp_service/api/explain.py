@@ -23,6 +23,7 @@ from atp_service.api.wait_recorded import recorded_now
 from atp_service.catalog import Catalog, Channel, Location, Sku
 from atp_service.catalog.policy import location_refusal
 from atp_service.identifiers import Id, LocationId
+from atp_service.inventory.commands import RepairLevel
 from atp_service.inventory.stock import StockLevel
 from atp_service.ledger import Ledger
 from atp_service.ledger.read import level_history
@@ -326,29 +327,29 @@ def _since(then: Then[Any] | None) -> str | UnsetType:
 
 
 def _entry(change: Change) -> TermEntry:
-    account = change.account
-    said, head = account.said, account.head
-    (reservation_id, *others) = account.reservation_ids or [""]
-    order_ids = account.order_ids
+    entry, head = change.entry, change.entry.head
+    fields = entry.fields
+    (reservation_id, *others) = entry.reservation_ids or [""]
+    order_ids = entry.order_ids
     return TermEntry(
-        seq=account.seq,
+        seq=entry.seq,
         at=timestamp(head.at_ms),
         kind=head.kind,
         units=change.units,
         after=change.after,
         version=change.version,
-        found=UNSET if account.repair is None else change.found,
-        occurred_at=UNSET if said.occurred_at_ms is None else timestamp(said.occurred_at_ms),
-        source=said.source or UNSET,
-        event_id=said.event_id or UNSET,
+        found=change.found if isinstance(entry.command, RepairLevel) else UNSET,
+        occurred_at=UNSET if fields.occurred_at_ms is None else timestamp(fields.occurred_at_ms),
+        source=fields.source or UNSET,
+        event_id=fields.event_id or UNSET,
         # An order's units may be in several reservations: then the order alone says whose.
         reservation_id=reservation_id if reservation_id and not others else UNSET,
         order_id=order_ids[0] if order_ids else UNSET,
-        document=said.document or UNSET,
-        erp_document=said.erp_document or UNSET,
-        shipment_id=said.shipment_id or UNSET,
-        reason=said.reason or UNSET,
-        traceparent=said.traceparent or UNSET,
+        document=fields.document or UNSET,
+        erp_document=fields.erp_document or UNSET,
+        shipment_id=fields.shipment_id or UNSET,
+        reason=fields.reason or UNSET,
+        traceparent=fields.traceparent or UNSET,
     )
 
 

@@ -7,6 +7,7 @@ from litestar import Router, get
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.response import Response
 from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec.msgpack import Decoder
 
 from atp_service import store as stock
 from atp_service.api.exceptions import ExceptionDocument, document_of
@@ -17,13 +18,16 @@ from atp_service.api.responses import Answer, Timestamp, timestamp
 from atp_service.api.wait_recorded import recorded_now
 from atp_service.identifiers import PRINTABLE
 from atp_service.inventory.reservations import ConfirmOutcome, Status
+from atp_service.inventory.stock import StockLevel, split_field
 from atp_service.ledger import Ledger
-from atp_service.ledger.read.entries import Account, Touched
+from atp_service.ledger.read.entries import RecordedEntry
 from atp_service.ledger.read.trace import FoundAs, Trace, trace
 from atp_service.store import Store
 
 # Of two ids and what stands between them: the end of a snapshot is known by its event and the SKU.
 _LONGEST = 129
+_decode_lines = Decoder(list[dict[str, Any]]).decode
+
 TracedId = Annotated[str, Meta(min_length=1, max_length=_LONGEST, pattern=PRINTABLE)]
 
 
@@ -95,57 +99,60 @@ async def traced(store: Store, ledger: Ledger, id_: str) -> Answer:
 
 
 def _document(id_: str, found: Trace) -> TraceDocument:
-    traceparents = (account.said.traceparent for account in found.accounts)
+    traceparents = (entry.fields.traceparent for entry in found.entries)
     return TraceDocument(
         id_,
         found.found_as,
         found.reservations,
         found.orders,
         list(dict.fromkeys(filter(None, traceparents))),
-        [_entry(account) for account in found.accounts],
+        [_entry(entry) for entry in found.entries],
         [document_of(row) for row in found.exceptions],
         found.truncated,
     )
 
 
-def _entry(account: Account) -> TracedEntry:
-    said, head = account.said, account.head
-    ids = account.reservation_ids
-    order_ids = account.order_ids
-    after = dict(account.reservations)
+def _entry(entry: RecordedEntry) -> TracedEntry:
+    fields, head = entry.fields, entry.head
+    ids = entry.reservation_ids
+    order_ids = entry.order_ids
+    after = entry.reservations
     reservation = after.get(ids[0]) if len(ids) == 1 else None
     return TracedEntry(
-        seq=account.seq,
+        seq=entry.seq,
         epoch=head.epoch,
         at=timestamp(head.at_ms),
         kind=head.kind,
-        occurred_at=UNSET if said.occurred_at_ms is None else timestamp(said.occurred_at_ms),
-        reservation_id=ids[0] if len(ids) == 1 else said.reservation_id or UNSET,
+        occurred_at=UNSET if fields.occurred_at_ms is None else timestamp(fields.occurred_at_ms),
+        reservation_id=ids[0] if len(ids) == 1 else fields.reservation_id or UNSET,
         status=reservation.status if reservation else UNSET,
         outcome=reservation.outcome if reservation and head.kind == "confirm" else UNSET,
         statuses={key: each.status for key, each in after.items()} if len(ids) > 1 else UNSET,
         order_id=order_ids[0] if order_ids else UNSET,
-        shipment_id=said.shipment_id or UNSET,
-        erp_document=said.erp_document or UNSET,
-        document=said.document or UNSET,
-        source=said.source or UNSET,
-        event_id=said.event_id or UNSET,
-        channel=said.channel or UNSET,
-        reason=said.reason or UNSET,
-        traceparent=said.traceparent or UNSET,
-        line_id=said.line_id or UNSET,
-        quantity=UNSET if said.quantity is None else said.quantity,
-        lines=UNSET if said.lines is None else said.lines,
-        levels=[_level(touched) for touched in account.levels],
+        shipment_id=fields.shipment_id or UNSET,
+        erp_document=fields.erp_document or UNSET,
+        document=fields.document or UNSET,
+        source=fields.source or UNSET,
+        event_id=fields.event_id or UNSET,
+        channel=fields.channel or UNSET,
+        reason=fields.reason or UNSET,
+        traceparent=fields.traceparent or UNSET,
+        line_id=fields.line_id or UNSET,
+        quantity=UNSET if fields.quantity is None else fields.quantity,
+        lines=_decode_lines(fields.lines) if fields.lines else UNSET,
+        levels=[
+            _level(name, level, delta)
+            for (name, level), delta in zip(entry.levels.items(), entry.deltas, strict=True)
+        ],
     )
 
 
-def _level(touched: Touched) -> TracedLevel:
-    level = touched.level
+def _level(name: str, level: StockLevel, on_hand_delta: int) -> TracedLevel:
+    sku, location = split_field(name)
     return TracedLevel(
-        touched.sku,
-        touched.location,
-        touched.on_hand_delta,
+        sku,
+        location,
+        on_hand_delta,
         level.on_hand,
         level.reserved,
         level.allocated,

@@ -12,10 +12,9 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from atp_service.inventory.commands import Count, Snapshot
-from atp_service.inventory.journal import Entry, decode_head
+from atp_service.inventory.journal import LEVEL, Entry, decode_fields, decode_head
 from atp_service.inventory.stock import level_field
 from atp_service.ledger import Ledger
-from atp_service.ledger.write.event_status import decode_told
 from atp_service.postgres import Unavailable
 from atp_service.store import Store
 
@@ -127,7 +126,7 @@ class _Tail:
         what is told."""
         return sum(
             delta.units
-            for delta in self._deltas.get(f"l{level_field(told.sku, told.location)}", ())
+            for delta in self._deltas.get(level_field(told.sku, told.location), ())
             if delta.seq > seq and delta.happened_at_ms > told.occurred_at_ms
         )
 
@@ -136,8 +135,7 @@ class _Tail:
         if not head.on_hand_deltas:
             return
         # Nothing happened later than it was entered: a feed's clock may be ahead of ours.
-        told_at_ms = decode_told(entry.command).occurred_at_ms or head.at_ms
+        told_at_ms = decode_fields(entry.command).occurred_at_ms or head.at_ms
         happened_at_ms = min(told_at_ms, head.at_ms)
-        levels = [name for name, _ in entry.images if name[0] == "l"]
-        for name, units in zip(levels, head.on_hand_deltas, strict=True):
+        for name, units in zip(entry.keys(LEVEL), head.on_hand_deltas, strict=True):
             self._deltas[name].append(_Delta(entry.seq, happened_at_ms, units))

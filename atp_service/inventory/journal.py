@@ -3,23 +3,36 @@
 An entry is one message of the Redis stream, id `<seq>-0`. Its fields are `e` and `d`, the digest.
 `e` is one msgpack array: the command as it was sent, the head, then names and after-images in turn:
 `l<sku>\\x1f<location>`, `r<reservation id>`, `o<order id>`, each with the value Redis now keeps
-under that name.
+under that name; nil if Redis keeps nothing under it any more.
 """
 
 from collections.abc import Sequence
 from hashlib import sha1
 from struct import Struct as Layout
+from typing import Final
 
 from msgspec import Raw, Struct
 from msgspec.msgpack import Decoder, Encoder
 
+from atp_service.inventory.commands import AnyCommand
 from atp_service.inventory.reservations import (
     Order,
     Reservation,
     decode_order,
     decode_reservation,
 )
-from atp_service.inventory.stock import StockLevel, decode_level, split_field
+from atp_service.inventory.stock import StockLevel, decode_level
+
+# An image's name is one letter for its kind, then its key: `LEVEL + level_field(sku, location)`.
+LEVEL: Final = "l"
+RESERVATION: Final = "r"
+ORDER: Final = "o"
+LOCATIONS: Final = "s"  # of a SKU: where it has levels
+KINDS: Final = frozenset((LEVEL, RESERVATION, ORDER, LOCATIONS))
+
+ImageName = str
+Image = bytes | None  # None: nothing is kept under the name any more
+Images = Sequence[tuple[ImageName, Image]]
 
 
 class Notice(Struct, array_like=True, frozen=True):
@@ -46,6 +59,33 @@ class Head(Struct, array_like=True, frozen=True):
     noted: list[Notice] = []  # for the record: what a snapshot differed by
 
 
+class CommandFields(Struct, frozen=True, gc=False):
+    """A command's fields that other parts ask for, whichever command it is; the rest is skipped.
+
+    So a command of another version can be read as well. `lines` is msgpack, empty if it has none.
+    """
+
+    source: str | None = None
+    event_id: str | None = None
+    occurred_at_ms: int | None = None
+    sku: str | None = None
+    location: str | None = None
+    quantity: int | None = None
+    reservation_id: str | None = None
+    order_id: str | None = None
+    shipment_id: str | None = None
+    document: str | None = None
+    erp_document: str | None = None
+    disposition: str | None = None
+    channel: str | None = None
+    reason: str | None = None
+    line_id: str | None = None
+    key: str | None = None
+    traceparent: str | None = None
+    forked: str | None = None
+    lines: Raw = Raw()
+
+
 class Entry(Struct, frozen=True):
     """One entry, taken apart but not yet decoded: images are the raw bytes."""
 
@@ -53,7 +93,7 @@ class Entry(Struct, frozen=True):
     command: bytes
     head: bytes
     digest: str
-    images: list[tuple[str, bytes]]
+    images: Images
 
     def digest_after(self, previous: str) -> str:
         """What the digest must be, if this entry follows one whose digest was `previous`."""
@@ -64,25 +104,70 @@ class Entry(Struct, frozen=True):
         """The entry's field `e`."""
         return body_of(self.command, self.head, self.images)
 
-    def levels(self) -> list[tuple[str, str, StockLevel]]:
-        return [
-            (*split_field(name[1:]), decode_level(image))
-            for name, image in self.images
-            if name[0] == "l"
-        ]
+    def keys(self, kind: str) -> list[str]:
+        """The keys of its images of one kind, in order."""
+        return [name[1:] for name, _ in self.images if name[:1] == kind]
 
-    def reservations(self) -> list[tuple[str, Reservation]]:
-        return [(n[1:], decode_reservation(image)) for n, image in self.images if n[0] == "r"]
 
-    def orders(self) -> list[tuple[str, Order]]:
-        return [(n[1:], decode_order(image)) for n, image in self.images if n[0] == "o"]
+class DecodedEntry(Struct, frozen=True, gc=False):
+    """An entry with its values by key, in the order of its images; what is gone is not among them.
+
+    `command` is None if it can't be read: another version has written it.
+    """
+
+    entry: Entry
+    head: Head
+    command: AnyCommand | None
+    levels: dict[str, StockLevel]
+    reservations: dict[str, Reservation]
+    orders: dict[str, Order]
+
+    @property
+    def seq(self) -> int:
+        return self.entry.seq
+
+    @property
+    def deltas(self) -> list[int]:
+        """By how many units each level's on_hand changed, in the order of `levels`."""
+        return self.head.on_hand_deltas or [0] * len(self.levels)
 
 
 decode_head = Decoder(Head).decode
+decode_fields = Decoder(CommandFields).decode
+# A list of images in one value, as the ledger and a saved fork keep them.
+encode_images = Encoder().encode
+decode_images = Decoder(list[tuple[ImageName, Image]]).decode
+encode_name = Encoder().encode
 _decode_body = Decoder(list[Raw]).decode
 _decode_name = Decoder(str).decode
-encode_name = Encoder().encode
 _begin_array = Layout(">BH").pack  # as the script writes it, with so many elements
+_NIL: Final = b"\xc0"
+
+
+def decode_entry(entry: Entry, command: AnyCommand | None) -> DecodedEntry:
+    """The entry with its head and images decoded. Raises ValueError if one of them can't be read,
+    or if an image is of no known kind."""
+    levels: dict[str, StockLevel] = {}
+    reservations: dict[str, Reservation] = {}
+    orders: dict[str, Order] = {}
+    for name, image in entry.images:
+        kind, key = name[:1], name[1:]
+        if kind not in KINDS:
+            raise ValueError(f"an image of {name!r}")
+        if image is None:
+            continue
+        if kind == LEVEL:
+            levels[key] = decode_level(image)
+        elif kind == RESERVATION:
+            reservations[key] = decode_reservation(image)
+        elif kind == ORDER:
+            orders[key] = decode_order(image)
+    return DecodedEntry(entry, decode_head(entry.head), command, levels, reservations, orders)
+
+
+def image_of(images: bytes, name: ImageName) -> Image:
+    """The value of one name in an encoded list of images; None if it is gone or not among them."""
+    return dict(decode_images(images)).get(name)
 
 
 def entry_from_stream(message_id: bytes, fields: Sequence[bytes]) -> Entry:
@@ -94,20 +179,20 @@ def entry_from_stream(message_id: bytes, fields: Sequence[bytes]) -> Entry:
         head=bytes(head),
         digest=fields[-1].decode(),
         images=[
-            (_decode_name(name), bytes(image))
-            for name, image in zip(images[::2], images[1::2], strict=True)
+            (_decode_name(name), None if value == _NIL else value)
+            for name, value in zip(images[::2], map(bytes, images[1::2]), strict=True)
         ],
     )
 
 
-def body_of(command: bytes, head: bytes, images: Sequence[tuple[str, bytes]]) -> bytes:
+def body_of(command: bytes, head: bytes, images: Images) -> bytes:
     """An entry's field `e`, of its parts."""
     parts = [begin_body(len(images)), command, head]
     for name, image in images:
-        parts += (encode_name(name), image)
+        parts += (encode_name(name), _NIL if image is None else image)
     return b"".join(parts)
 
 
 def begin_body(images: int) -> bytes:
-    """How the field begins where an entry has so many images."""
+    """How the field begins if an entry has so many images."""
     return _begin_array(0xDC, 2 + 2 * images)

@@ -15,7 +15,7 @@ from msgspec import Struct, structs
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
-from atp_service.inventory.journal import Entry
+from atp_service.inventory.journal import Entry, encode_images
 from atp_service.ledger.position import Position, Stale
 from atp_service.ledger.write.appender import RECORDED
 from atp_service.postgres.cursors import pages
@@ -23,7 +23,6 @@ from atp_service.postgres.leases import leased
 from atp_service.postgres.unavailable import unavailable_when_away
 
 _ALIVE_EVERY_SECONDS: Final = 2.0
-_encode_images = msgspec.msgpack.Encoder().encode
 
 
 class Rebuild(Struct, frozen=True):
@@ -188,7 +187,7 @@ async def _save(
         async for entries in fork:
             for entry in entries:
                 if entry.digest not in known:
-                    images = _encode_images(entry.images)
+                    images = encode_images(entry.images)
                     values = (entry.seq, entry.digest, entry.command, entry.head, images)
                     await copy.write_row((partition, epoch, *values))
 

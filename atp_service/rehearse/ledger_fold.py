@@ -8,9 +8,16 @@ from collections import Counter
 from collections.abc import Iterable
 
 from msgspec import Struct, field
-from msgspec.msgpack import Decoder
 
-from atp_service.inventory.journal import Head, decode_head
+from atp_service.inventory.journal import (
+    LEVEL,
+    RESERVATION,
+    Head,
+    Images,
+    decode_fields,
+    decode_head,
+    decode_images,
+)
 from atp_service.inventory.reservations import Reservation, decode_reservation
 from atp_service.inventory.stock import StockLevel, decode_level, split_field
 from atp_service.rehearse.run_names import RunNames
@@ -20,7 +27,6 @@ Figures = tuple[int, int, int]  # on_hand, reserved, allocated
 Finding = tuple[str, int]  # a sentence, and the units or effects that it is about
 
 _FIGURES = ("on_hand", "reserved", "allocated")
-_decode_images = Decoder(list[tuple[str, bytes]]).decode
 
 
 class Row(Struct, frozen=True, array_like=True):
@@ -78,28 +84,17 @@ class LedgerFold(Struct, kw_only=True):
         return self.levels[key].figures if key in self.levels else (0, 0, 0)
 
 
-class _Command(Struct):
-    """The fields of a command that the audit needs."""
-
-    source: str = ""
-    event_id: str = ""
-    reservation_id: str = ""
-
-
-_decode_command = Decoder(_Command).decode
-
-
 def fold(rows: Iterable[Row], names: RunNames) -> LedgerFold:
     """The entries of one run, added up; entries of others are skipped."""
     folded = LedgerFold()
     for row in rows:
-        images = _decode_images(row.images)
-        command = _decode_command(row.command)
+        images = decode_images(row.images)
+        command = decode_fields(row.command)
         ours = command.source in (names.till, names.warehouse)
         if ours or any(names.are_in(name[1:]) for name, _ in images):
             folded.entries += 1
             head = decode_head(row.head)
-            if ours and head.kind != "park" and command.event_id:
+            if ours and head.kind != "park" and command.source and command.event_id:
                 folded.events[command.source, command.event_id] += 1
             _apply(folded, row.seq, head, images, command.reservation_id)
     return folded
@@ -114,7 +109,7 @@ def units_of(reservation: Reservation) -> Counter[str]:
 
 
 def _apply(
-    folded: LedgerFold, seq: int, head: Head, images: list[tuple[str, bytes]], reservation_id: str
+    folded: LedgerFold, seq: int, head: Head, images: Images, reservation_id: str | None
 ) -> None:
     """Put an entry's images in place of those before. What the levels gained must be the entry's
     own change of on_hand, and what the reservations gained."""
@@ -123,7 +118,9 @@ def _apply(
     deltas = iter(head.on_hand_deltas)
     for name, image in images:
         kind, key = name[0], name[1:]
-        if kind == "l":
+        if image is None:
+            continue
+        if kind == LEVEL:
             level_key, after = split_field(key), decode_level(image)
             gained["on_hand", level_key] += next(deltas, 0)
             level = folded.levels.setdefault(level_key, FoldedLevel())
@@ -131,7 +128,7 @@ def _apply(
             level.level = after
             level.beyond = max(level.beyond, -after.atf)
             level.left.append((head.at_ms, after.atf))
-        elif kind == "r":
+        elif kind == RESERVATION:
             reservation = decode_reservation(image)
             known = folded.reservations.get(key)
             for version, sign in ((reservation, 1), (known.now if known else None, -1)):

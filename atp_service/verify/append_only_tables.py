@@ -8,11 +8,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from struct import Struct as Layout
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from psycopg import Connection, sql
 
 from atp_service.inventory.commands import Fact, Park, Snapshot
+from atp_service.inventory.journal import DecodedEntry, decode_fields
 from atp_service.ledger.read import raw_entries
 from atp_service.ledger.write.batch import (
     Values,
@@ -22,9 +23,9 @@ from atp_service.ledger.write.batch import (
     snapshot_line_values,
     trace_rows,
 )
-from atp_service.ledger.write.event_status import Told, became, decode_told
+from atp_service.ledger.write.event_status import became
 from atp_service.postgres.binary import values_of
-from atp_service.verify.decoded_entry import UNREADABLE, Reading, called, read
+from atp_service.verify.decoded_entry import UNREADABLE, called, read
 from atp_service.verify.findings import Check, Findings
 
 _BUCKET_BITS = 12
@@ -40,11 +41,11 @@ class _Table(NamedTuple):
     columns: tuple[str, ...]
     names: tuple[int, ...]
     joined: str
-    rows: Callable[[int, Reading], Sequence[bytes]]
+    rows: Callable[[int, DecodedEntry], Sequence[bytes]]
     source: sql.Composable
 
 
-def movements(partition: int, reading: Reading) -> Sequence[bytes]:
+def movements(partition: int, reading: DecodedEntry) -> Sequence[bytes]:
     """The entry's movements, as binary COPY writes them."""
     head, command = reading.head, reading.command
     occurred_at_ms = command.occurred_at_ms if isinstance(command, Fact) else 0
@@ -60,25 +61,24 @@ def movements(partition: int, reading: Reading) -> Sequence[bytes]:
     return rows
 
 
-def events(partition: int, reading: Reading) -> Sequence[bytes]:
+def events(partition: int, reading: DecodedEntry) -> Sequence[bytes]:
     """The entry's event, as binary COPY writes it."""
     command = reading.command
     if not isinstance(command, Fact):
         return ()
     level = next(reversed(reading.levels.values()), None)
-    # A fact has the members that its kind is asked for.
-    status = became(cast("Told", command), reading.head, level)
+    status = became(decode_fields(reading.entry.command), reading.head, level)
     return (event_row(partition, reading.entry.seq, command.source, command.event_id, status),)
 
 
-def traces(partition: int, reading: Reading) -> Sequence[bytes]:
+def traces(partition: int, reading: DecodedEntry) -> Sequence[bytes]:
     """The entry's traces, as binary COPY writes them."""
     refs = {*reading.reservations, *reading.orders}
     refs |= {reservation.order_id for reservation in reading.reservations.values()}
-    return trace_rows(partition, reading.entry.seq, decode_told(reading.entry.command), refs)
+    return trace_rows(partition, reading.entry.seq, decode_fields(reading.entry.command), refs)
 
 
-def snapshot_lines(partition: int, reading: Reading) -> Sequence[bytes]:
+def snapshot_lines(partition: int, reading: DecodedEntry) -> Sequence[bytes]:
     """The line of a snapshot that the entry has compared."""
     command = reading.command
     if not isinstance(command, Snapshot):
@@ -86,7 +86,7 @@ def snapshot_lines(partition: int, reading: Reading) -> Sequence[bytes]:
     return (_row(snapshot_line_values(partition, reading.entry.seq, reading.head, command)),)
 
 
-def parked(partition: int, reading: Reading) -> Sequence[bytes]:
+def parked(partition: int, reading: DecodedEntry) -> Sequence[bytes]:
     """The message that the entry has put aside."""
     command = reading.command
     if not isinstance(command, Park):
@@ -161,7 +161,7 @@ class Appended:
         self._sums = [0] * len(_TABLES)
         self.rows: list[list[bytes]] = [[] for _ in _TABLES]
 
-    def add(self, reading: Reading, findings: Findings) -> None:
+    def add(self, reading: DecodedEntry, findings: Findings) -> None:
         seq = reading.entry.seq
         try:
             found = [table.rows(self._partition, reading) for table in _TABLES]

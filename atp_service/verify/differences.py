@@ -5,13 +5,14 @@ from typing import Any
 
 import msgspec
 
+from atp_service.inventory.journal import DecodedEntry
 from atp_service.inventory.model import ModelEntry
-from atp_service.verify.decoded_entry import Reading, subject
+from atp_service.verify.decoded_entry import subject
 
 Difference = tuple[str, str]  # the name of an image, "" where it is none; and the words
 
 
-def differences(reading: Reading, made: ModelEntry | str) -> list[Difference]:
+def differences(reading: DecodedEntry, made: ModelEntry | str) -> list[Difference]:
     """What the entry says, and what the model makes of its command."""
     if isinstance(made, str):
         names = [name for name, _ in reading.entry.images]

@@ -6,9 +6,10 @@ from typing import Protocol
 from msgspec import Struct
 from psycopg import Connection
 
+from atp_service.inventory.journal import DecodedEntry
 from atp_service.ledger.read import raw_entries
 from atp_service.verify.append_only_tables import Appended
-from atp_service.verify.decoded_entry import Reading, called, repaired_by
+from atp_service.verify.decoded_entry import called, repaired_by
 from atp_service.verify.exception_rows import Noticed
 from atp_service.verify.findings import Check, Findings
 from atp_service.verify.folded_state import State
@@ -35,7 +36,7 @@ class Judge(Protocol):
 
     check: Check
 
-    def differences(self, reading: Reading) -> list[tuple[str, str]]: ...
+    def differences(self, reading: DecodedEntry) -> list[tuple[str, str]]: ...
 
 
 class Walk:
@@ -96,7 +97,7 @@ class Walk:
         self._note_drift(reading)
         self.state.adopt(reading)
 
-    def _note_drift(self, reading: Reading) -> None:
+    def _note_drift(self, reading: DecodedEntry) -> None:
         """By how much the entry's levels are not what the ones before and its deltas come to."""
         deltas = iter(reading.head.on_hand_deltas)
         for name, level in reading.levels.items():

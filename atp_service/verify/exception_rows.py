@@ -12,9 +12,9 @@ from msgspec import Struct
 from psycopg import Connection
 
 from atp_service.inventory.commands import Park
+from atp_service.inventory.journal import DecodedEntry
 from atp_service.ledger.write.batch import what_differed
 from atp_service.ledger.write.exceptions import Key, detail_of, key_of_notice, key_of_park
-from atp_service.verify.decoded_entry import Reading
 from atp_service.verify.findings import Findings
 
 
@@ -35,7 +35,7 @@ class Noticed:
     def __init__(self) -> None:
         self.told: list[Told] = []
 
-    def add(self, reading: Reading) -> None:
+    def add(self, reading: DecodedEntry) -> None:
         seq, head, command = reading.entry.seq, reading.head, reading.command
         if isinstance(command, Park):
             key, detail = key_of_park(command), _kept(detail_of(command))

@@ -15,15 +15,20 @@ import msgspec
 from msgspec import Struct
 from psycopg import Connection
 
-from atp_service.inventory.journal import Head, begin_body, encode_name
+from atp_service.inventory.journal import (
+    DecodedEntry,
+    Head,
+    begin_body,
+    decode_fields,
+    encode_name,
+)
 from atp_service.inventory.reservations import Standing, decode_order, decode_standing
 from atp_service.inventory.stock import Extras, decode_level
 from atp_service.ledger.read import raw_entries
-from atp_service.ledger.read.raw_entries import decode_images
-from atp_service.ledger.write.event_status import MOVING, Told, became
+from atp_service.ledger.write.event_status import MOVING, became
 from atp_service.postgres.binary import NULL, bigint, blob, micros, millis, text
 from atp_service.verify.append_only_tables import Appended
-from atp_service.verify.decoded_entry import UNREADABLE, Reading, read, repaired_by, subject
+from atp_service.verify.decoded_entry import UNREADABLE, read, repaired_by, subject
 from atp_service.verify.entry_walk import Range, Tell, links_at
 from atp_service.verify.exception_rows import Noticed
 from atp_service.verify.findings import Findings
@@ -62,10 +67,6 @@ class _Head(Head, array_like=True, frozen=True, gc=False):
     """Made many times a second, and in no circles."""
 
 
-class _Told(Told, gc=False):
-    """As the head."""
-
-
 class Level(Struct, array_like=True, frozen=True, gc=False):
     """A level's image; what most levels don't have is only made where it is there."""
 
@@ -89,8 +90,8 @@ class First(Struct, frozen=True, gc=False):
 
 
 _decode_level = msgspec.msgpack.Decoder(Level).decode
+_decode_images = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
 _decode_head = msgspec.msgpack.Decoder(_Head).decode
-_decode_told = msgspec.msgpack.Decoder(_Told).decode
 _DECODERS: dict[str, Callable[[bytes], Any]] = {
     "l": _decode_level,
     "r": decode_standing,
@@ -170,13 +171,13 @@ class Fold:
                 kind = line[_KIND - 4 : command_at - 4]
                 command, packed = line[command_at : head_at - 4], line[head_at : images_at - 4]
                 head = _decode_head(packed)
-                named = decode_images(line[images_at:-_ENDS])
+                named = _decode_images(line[images_at:-_ENDS])
                 touched: list[Any] = []
                 parts = [digest, b"%d-0" % row_seq, _BEGUN[len(named)], command, packed]
                 for name, image in named:
                     parts += (encode_name(name), image)
                     touched.append((name, image, _DECODERS[name[0]](image)))
-                told = _decode_told(command)
+                told = decode_fields(command)
                 at_ms = head.at_ms
                 digest_now, chain_now = line[_DIGEST], line[_CHAIN]
                 hashed = new_hash()
@@ -292,11 +293,13 @@ class Fold:
         self.at_ms = millis(at)
         return done
 
-    def _adopt(self, reading: Reading) -> None:
+    def _adopt(self, reading: DecodedEntry) -> None:
         """An entry that is not like most: its images are what is there now, whether they follow
         or not."""
         head, seq, deltas = reading.head, reading.entry.seq, iter(reading.head.on_hand_deltas)
         for name, image in reading.entry.images:
+            if image is None:
+                continue
             what = name[0]
             if what == "l":
                 level, before = _decode_level(image), self._levels.get(name)

@@ -3,12 +3,11 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from atp_service.inventory.journal import LEVEL, ORDER, RESERVATION, DecodedEntry, decode_images
 from atp_service.inventory.model import Partition
 from atp_service.inventory.reservations import Order, Reservation, decode_order, decode_reservation
 from atp_service.inventory.stock import decode_level
-from atp_service.ledger.read.raw_entries import decode_images
 from atp_service.postgres.binary import millis
-from atp_service.verify.decoded_entry import Reading
 
 LONGEST_WINDOW_MS = 31 * 86_400_000  # what may be set for how long closed things are remembered
 
@@ -63,8 +62,10 @@ class State:
         for seq, at, packed in earlier:
             at_ms = millis(at)
             for name, image in decode_images(packed):
+                if image is None:
+                    continue
                 images[name] = (seq, image)
-                if name[0] == "o":
+                if name[0] == ORDER:
                     until = at_ms + self.partition.window_ms
                     note_order(early_until, name[1:], decode_order(image), until)
         self.take_over(images, early_until, at_ms)
@@ -81,10 +82,10 @@ class State:
         self.at_ms = max(self.at_ms, at_ms)
         partition = self.partition
         for name, (_, image) in images.items():
-            what, key = name[0], name[1:]
-            if what == "l":
+            kind, key = name[0], name[1:]
+            if kind == LEVEL:
                 partition.levels[key] = decode_level(image)
-            elif what == "r":
+            elif kind == RESERVATION:
                 reservation = decode_reservation(image)
                 if not self._is_long_closed(reservation):
                     partition.reservations[key] = reservation
@@ -94,7 +95,7 @@ class State:
                     self.early_until.pop(key, None)
         self.let_be()
 
-    def adopt(self, reading: Reading) -> None:
+    def adopt(self, reading: DecodedEntry) -> None:
         """The entry's images are what is there now, whether they follow or not."""
         seq, partition, images = reading.entry.seq, self.partition, self.images
         self.at_ms = reading.head.at_ms
@@ -102,7 +103,8 @@ class State:
             for name in images.keys() & {name for name, _ in reading.entry.images}:
                 self.earlier.setdefault(name, []).append(images[name])
         for name, image in reading.entry.images:
-            images[name] = (seq, image)
+            if image is not None:
+                images[name] = (seq, image)
         partition.levels.update(reading.levels)
         if reading.reservations:
             partition.reservations.update(reading.reservations)

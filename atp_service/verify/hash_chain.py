@@ -4,10 +4,11 @@ from hashlib import sha256
 
 from msgspec import Struct
 
+from atp_service.inventory.journal import DecodedEntry
 from atp_service.ledger.position import GENESIS, Position
 from atp_service.ledger.read.raw_entries import Row
 from atp_service.postgres.binary import micros
-from atp_service.verify.decoded_entry import Reading, called, read
+from atp_service.verify.decoded_entry import called, read
 from atp_service.verify.findings import Findings
 
 _BEGINNING = -(2**63)  # of Postgres's time
@@ -25,7 +26,7 @@ class Links(Struct):
     other_chain: bytes | None = None
     other_digest: str | None = None
 
-    def take(self, row: Row, findings: Findings) -> Reading | None:
+    def take(self, row: Row, findings: Findings) -> DecodedEntry | None:
         """The next entry; None if it can't be read. What does not hold becomes a finding."""
         seq, reading, wrong = row.seq, None, []
         try:
@@ -57,7 +58,7 @@ class Links(Struct):
             else f"entries {first}–{row.seq - 1} are missing"
         )
 
-    def follow(self, row: Row, reading: Reading | None) -> list[str]:
+    def follow(self, row: Row, reading: DecodedEntry | None) -> list[str]:
         """In what the entry does not continue the one before; nothing if it does."""
         chain = sha256(self.chain + row.hashed).digest()
         digest = reading.entry.digest_after(self.digest.decode()) if reading else None
@@ -78,7 +79,7 @@ class Links(Struct):
         return wrong
 
     def _wrong(
-        self, row: Row, reading: Reading | None, chain: bytes, digest: str | None
+        self, row: Row, reading: DecodedEntry | None, chain: bytes, digest: str | None
     ) -> list[str]:
         wrong = []
         if chain != row.chain and not self._holds_otherwise(row):
@@ -105,7 +106,7 @@ class Links(Struct):
         other = self.other_chain
         return other is not None and sha256(other + row.hashed).digest() == row.chain
 
-    def _digest_holds_otherwise(self, reading: Reading) -> bool:
+    def _digest_holds_otherwise(self, reading: DecodedEntry) -> bool:
         other = self.other_digest
         return other is not None and reading.entry.digest_after(other) == reading.entry.digest
 

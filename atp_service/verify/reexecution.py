@@ -20,13 +20,13 @@ from atp_service.inventory.commands import (
     Shipment,
     decode_command,
 )
+from atp_service.inventory.journal import DecodedEntry
 from atp_service.inventory.model import ModelEntry
 from atp_service.inventory.model.batch import HANDLERS
 from atp_service.inventory.model.stock import Batch, shipment_key
 from atp_service.inventory.reservations import Order
 from atp_service.inventory.stock import level_field
 from atp_service.ledger.read.raw_entries import Earlier
-from atp_service.verify.decoded_entry import Reading
 from atp_service.verify.differences import differences
 from atp_service.verify.findings import Check
 from atp_service.verify.folded_state import LONGEST_WINDOW_MS, State
@@ -61,7 +61,7 @@ class Machine:
         # By the names of images that do not follow: what they should have been.
         self._otherwise: dict[str, Any] = {}
 
-    def differences(self, reading: Reading) -> list[tuple[str, str]]:
+    def differences(self, reading: DecodedEntry) -> list[tuple[str, str]]:
         """How the entry differs from what its command comes to: names of images, and words.
 
         Nothing if it follows. The state is as before.
@@ -85,7 +85,7 @@ class Machine:
                 self._otherwise |= {f"{what}{key}": image for key, image in images.items()}
         return differences(reading, made)
 
-    def _execute(self, reading: Reading) -> ModelEntry | str:
+    def _execute(self, reading: DecodedEntry) -> ModelEntry | str:
         """The entry that the command leaves; why it leaves none, where it doesn't."""
         trial = self._trial
         trial.now = reading.head.at_ms
@@ -99,7 +99,7 @@ class Machine:
             return f"can't be executed: {fault!r}"
         return f"leaves no entry: {type(outcome).__name__.lower()}"
 
-    def _other_pasts(self, reading: Reading) -> _Pasts:
+    def _other_pasts(self, reading: DecodedEntry) -> _Pasts:
         """The state, as it may have been too; each is undone by whoever asks for the next."""
         state, partition = self._state, self._state.partition
         state.put_back()
@@ -139,7 +139,7 @@ class Machine:
         for name, image in self._otherwise.items():
             kept[name[0]][name[1:]] = image
 
-    def _forget_as_shown(self, reading: Reading) -> bool:
+    def _forget_as_shown(self, reading: DecodedEntry) -> bool:
         """An order no longer names reservations that were forgotten."""
         state, now = self._state, reading.head.at_ms
         changed = False
@@ -157,7 +157,7 @@ class Machine:
                 changed = True
         return changed
 
-    def _forget_early(self, reading: Reading) -> bool:
+    def _forget_early(self, reading: DecodedEntry) -> bool:
         """An order that was sold for and never confirmed is forgotten in the end."""
         state, now = self._state, reading.head.at_ms
         over = [
@@ -200,7 +200,7 @@ class Machine:
             partition.locations.clear()
             partition.deadlines.clear()
 
-    def _shipped(self, reading: Reading, command: Fulfil) -> set[str]:
+    def _shipped(self, reading: DecodedEntry, command: Fulfil) -> set[str]:
         """The lines that earlier entries have sent with the same shipment: they don't go again."""
         reservation = self._state.partition.reservations.get(command.reservation_id)
         shipment_id = command.shipment_id or ""
@@ -225,7 +225,7 @@ class Machine:
         return seen
 
 
-def _follows(reading: Reading, made: ModelEntry | str) -> bool:
+def _follows(reading: DecodedEntry, made: ModelEntry | str) -> bool:
     if isinstance(made, str):
         return False
     head = reading.head

@@ -9,9 +9,9 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from atp_service.inventory.journal import Head
+from atp_service.inventory.journal import DecodedEntry, Head
 from atp_service.inventory.reservations import Status
-from atp_service.verify.decoded_entry import Reading, subject
+from atp_service.verify.decoded_entry import subject
 from atp_service.verify.findings import Check
 from atp_service.verify.folded_state import State
 
@@ -136,7 +136,7 @@ class Steps:
         self._state = state
         self._levels = Levels()
 
-    def differences(self, reading: Reading) -> list[tuple[str, str]]:
+    def differences(self, reading: DecodedEntry) -> list[tuple[str, str]]:
         """How the entry's images do not go on from those before: their names, and words."""
         head, partition, found = reading.head, self._state.partition, []
         deltas = iter(head.on_hand_deltas)

@@ -22,7 +22,7 @@ from atp_service.inventory.commands import (
     decode_command,
     encode_command,
 )
-from atp_service.inventory.journal import Entry, decode_head, entry_from_stream
+from atp_service.inventory.journal import Entry, Image, decode_entry, entry_from_stream
 from atp_service.inventory.model import ModelEntry, Partition, apply_batch
 from atp_service.inventory.outcomes import Faulted, Outcome, decode_outcome
 from atp_service.inventory.reservations import (
@@ -113,7 +113,7 @@ class Pair:
         self.model = Partition(window_ms=WINDOW_MS)
         self.clock = START
         self.digest = ""
-        self.images: dict[str, bytes] = {}
+        self.images: dict[str, Image] = {}
         self.found: dict[str, Value | None] = {}  # at the last damage
         self.right: dict[str, Value | None] = {}  # just before it
         self.was_damaged = False
@@ -303,7 +303,8 @@ def named(fields: dict[bytes, bytes]) -> dict[str, bytes]:
 
 
 def decoded(entry: Entry) -> ModelEntry:
-    head = decode_head(entry.head)
+    parts = decode_entry(entry, decode_command(entry.command))
+    head = parts.head
     return ModelEntry(
         seq=entry.seq,
         at_ms=head.at_ms,
@@ -313,9 +314,9 @@ def decoded(entry: Entry) -> ModelEntry:
         opened=head.opened,
         settled=head.settled,
         noted=head.noted,
-        levels={level_field(sku, location): level for sku, location, level in entry.levels()},
-        reservations=dict(entry.reservations()),
-        orders=dict(entry.orders()),
+        levels=parts.levels,
+        reservations=parts.reservations,
+        orders=parts.orders,
     )
 
 

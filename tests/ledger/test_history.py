@@ -11,9 +11,9 @@ from psycopg_pool import AsyncConnectionPool
 
 from atp_service.catalog import Catalog, Channel, Location
 from atp_service.inventory.commands import Hold, HoldLine, RepairLevel, SafetyStock
-from atp_service.inventory.journal import Entry, Head
+from atp_service.inventory.journal import Entry, Head, decode_entry
 from atp_service.inventory.reservations import Reservation
-from atp_service.inventory.stock import Extras, StockLevel
+from atp_service.inventory.stock import Extras, StockLevel, level_field
 from atp_service.ledger import Ledger
 from atp_service.ledger.read import level_history
 from atp_service.ledger.read.level_history import Moment, Span
@@ -161,7 +161,7 @@ async def test_a_version_that_somebody_set_by_hand_hides_no_moment(
     for at_ms in range(NOON, NOON + 14):
         found = await level_history.level_at(ledger, "SKU-1", "DC-1", at_ms)
         assert found == last_of(told, "SKU-1", at_ms)
-    last = told[-1].levels()[0][2].version
+    last = decode_entry(told[-1], None).levels["SKU-1\x1fDC-1"].version
     changes = await level_history.changes(ledger, "SKU-1", "DC-1", last, of_channel=0, limit=100)
     assert set(changes) == {"on_hand"}
 
@@ -171,8 +171,8 @@ def last_of(told: list[Entry], sku: str, at_ms: int) -> tuple[StockLevel, int] |
     images = [
         (level, entry.seq)
         for entry in told
-        for name, _, level in entry.levels()
-        if name == sku and NOON + entry.seq <= at_ms
+        for name, level in decode_entry(entry, None).levels.items()
+        if name == level_field(sku, "DC-1") and NOON + entry.seq <= at_ms
     ]
     return images[-1] if images else None
 
@@ -216,8 +216,8 @@ async def test_a_change_is_the_difference_to_the_version_before(
         "safety_stock": [(3, 4, 3)],
     }
     (reserved,) = found["reserved"]
-    assert reserved.account.reservation_ids == ["cart-1"]
-    assert reserved.account.said.traceparent == "t"
+    assert reserved.entry.reservation_ids == ["cart-1"]
+    assert reserved.entry.fields.traceparent == "t"
     before = await level_history.changes(ledger, "SKU-1", "DC-1", 1, of_channel=1, limit=5)
     assert set(before) == {"on_hand"}
 
@@ -237,7 +237,7 @@ async def test_a_repair_shows_by_how_much_it_set_the_number_right(
     )
     found = await level_history.changes(ledger, "SKU-1", "DC-1", 3, of_channel=0, limit=5)
     assert [
-        (change.account.head.kind, change.units, change.after) for change in found["on_hand"]
+        (change.entry.head.kind, change.units, change.after) for change in found["on_hand"]
     ] == [("repair_level", -40, 9), ("sale", -1, 49), ("sale", 10, 10)]
 
 

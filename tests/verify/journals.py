@@ -8,11 +8,10 @@ import msgspec
 from msgspec import structs
 from redis import Redis
 
-from atp_service.inventory.journal import Entry, entry_from_stream
+from atp_service.inventory.journal import Entry, decode_fields, entry_from_stream
 from atp_service.ledger import Batch, Position
 from atp_service.ledger.position import GENESIS
 from atp_service.ledger.read.raw_entries import Row, row_of
-from atp_service.ledger.write.event_status import decode_told
 from atp_service.verify.entry_walk import Range, Walk
 from atp_service.verify.fast_fold import Fold
 from atp_service.verify.findings import Finding, Findings
@@ -117,7 +116,7 @@ def walked(taken: Sequence[Row]) -> list[Finding]:
         return [
             command
             for seq, command in told
-            if seq < before and decode_told(command).shipment_id == shipment_id
+            if seq < before and decode_fields(command).shipment_id == shipment_id
         ]
 
     assert isinstance(walk._judge, Machine)

@@ -264,7 +264,7 @@ async def test_what_no_script_can_have_written_is_named_even_where_it_is_chained
     def spoilt(entry: Entry) -> Entry:
         images = []
         for name, image in entry.images:
-            parts = msgspec.msgpack.decode(image)
+            parts = msgspec.msgpack.decode(image or b"")
             if name[0] == what:
                 spoil(parts)
             images.append((name, msgspec.msgpack.encode(parts)))

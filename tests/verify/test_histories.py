@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from atp_service.inventory.journal import decode_head
+from atp_service.inventory.journal import Image, decode_head
 from tests.inventory.agreement import Step, play, script_in_hand
 from tests.inventory.histories import histories
 from tests.verify.journals import (
@@ -103,7 +103,7 @@ def test_a_reservation_that_skips_a_generation_is_found_though_its_chain_was_mad
     at, i = data.draw(st.sampled_from(places))
     images = list(entries[at].images)
     name, image = images[i]
-    value: Any = msgspec.msgpack.decode(image)
+    value: Any = msgspec.msgpack.decode(image or b"")
     value[1] += 2
     images[i] = (name, msgspec.msgpack.encode(value))
     forged = chained_anew(entries, at, {"images": images})
@@ -180,9 +180,9 @@ def test_an_entry_that_was_taken_out_is_found_though_the_chain_was_made_anew(
     assert entries[at].seq in {finding.seq for finding in found}
 
 
-def told_otherwise(name: str, image: bytes, place: int) -> bytes:
+def told_otherwise(name: str, image: Image, place: int) -> bytes:
     """One number more: of a level, of a reservation's first line, of what an order waits for."""
-    value: Any = msgspec.msgpack.decode(image)
+    value: Any = msgspec.msgpack.decode(image or b"")
     if name[0] == "l":
         value[place] += 1
     elif name[0] == "r":

@@ -10,17 +10,22 @@ from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
-from msgspec.msgpack import Decoder
 
+from atp_service.inventory.journal import (
+    LEVEL,
+    ORDER,
+    RESERVATION,
+    Image,
+    decode_images,
+    image_of,
+)
 from atp_service.inventory.stock import SEPARATOR, level_field
 from atp_service.ledger.ledger import Ledger
 
 PAGE_SECONDS = 30.0  # for one page: the machine may be busy with selling
 
 Pair = tuple[str, str]  # SKU, location
-Image = bytes | None
 
-_decode_images = Decoder(list[tuple[str, bytes]]).decode
 _BETWEEN = "\x1e"  # names in a text; no id may contain it
 _AT_ONCE = 50  # entries looked through at once for one that touched something
 
@@ -97,9 +102,7 @@ async def levels_as_of(ledger: Ledger, pairs: Sequence[Pair], seq: int) -> list[
         {"skus": [p[0] for p in pairs], "locations": [p[1] for p in pairs], "seq": seq},
     )
     return [
-        document
-        if images is None
-        else dict(_decode_images(images)).get(f"l{level_field(sku, location)}")
+        document if images is None else image_of(images, LEVEL + level_field(sku, location))
         for _, sku, location, document, images in rows
     ]
 
@@ -196,7 +199,7 @@ async def reservations_as_of(ledger: Ledger, ids: Sequence[str], seq: int) -> li
         """,
         {"ids": list(ids)},
     )
-    return await _as_of(ledger, "r", ids, seq, {row[0]: row[1:] for row in rows})
+    return await _as_of(ledger, RESERVATION, ids, seq, {row[0]: row[1:] for row in rows})
 
 
 async def orders_as_of(ledger: Ledger, ids: Sequence[str], seq: int) -> list[Image]:
@@ -206,7 +209,7 @@ async def orders_as_of(ledger: Ledger, ids: Sequence[str], seq: int) -> list[Ima
         "SELECT order_id, seq, document FROM orders WHERE order_id = ANY(%(ids)s)",
         {"ids": list(ids)},
     )
-    return await _as_of(ledger, "o", ids, seq, {row[0]: row[1:] for row in rows})
+    return await _as_of(ledger, ORDER, ids, seq, {row[0]: row[1:] for row in rows})
 
 
 async def order_images(ledger: Ledger, ids: Sequence[str]) -> dict[str, tuple[bytes, int]]:
@@ -257,14 +260,13 @@ async def order_history(ledger: Ledger, order_id: str, seq: int) -> list[EarlyOr
         """,
         {"order_id": order_id, "seq": seq},
     )
-    name = f"o{order_id}"
-    images = ((at_ms, dict(_decode_images(images)).get(name)) for at_ms, images in rows)
+    images = ((at_ms, image_of(images, ORDER + order_id)) for at_ms, images in rows)
     return [EarlyOrder(at_ms, image) for at_ms, image in images if image is not None]
 
 
 async def _as_of(
     ledger: Ledger,
-    what: str,
+    kind: str,
     ids: Sequence[str],
     seq: int,
     projected: Mapping[str, tuple[int, bytes]],
@@ -273,13 +275,13 @@ async def _as_of(
     for key in ids:
         seq_of, image = projected.get(key, (0, None))
         younger = seq_of > seq
-        images.append(await _image_as_of(ledger, what, key, seq) if younger else image)
+        images.append(await _image_as_of(ledger, kind, key, seq) if younger else image)
     return images
 
 
-async def _image_as_of(ledger: Ledger, what: str, key: str, seq: int) -> Image:
+async def _image_as_of(ledger: Ledger, kind: str, key: str, seq: int) -> Image:
     """The image out of the last entry through `seq` that touched it; None if none has."""
-    name, before = f"{what}{key}", seq + 1
+    name, before = kind + key, seq + 1
     while True:
         rows = await _rows(
             ledger,
@@ -295,9 +297,9 @@ async def _image_as_of(ledger: Ledger, what: str, key: str, seq: int) -> Image:
             {"key": key, "before": before, "limit": _AT_ONCE},
         )
         for _, images in rows:
-            image = dict(_decode_images(images)).get(name)
-            if image is not None:
-                return image
+            touched = dict(decode_images(images))
+            if name in touched:
+                return touched[name]
         if len(rows) < _AT_ONCE:
             return None
         before = rows[-1][0]

@@ -1,17 +1,21 @@
-"""Entries out of the ledger, and what each tells of itself."""
+"""Entries of the ledger, decoded."""
 
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from msgspec import DecodeError, Struct
-from msgspec.msgpack import Decoder
+from msgspec import DecodeError
 from psycopg import AsyncConnection
 
-from atp_service.inventory.commands import RepairLevel, decode_command
-from atp_service.inventory.journal import Entry, Head, decode_head
-from atp_service.inventory.reservations import Reservation
-from atp_service.inventory.stock import StockLevel
+from atp_service.inventory.commands import AnyCommand, decode_command
+from atp_service.inventory.journal import (
+    CommandFields,
+    DecodedEntry,
+    Entry,
+    decode_entry,
+    decode_fields,
+    decode_images,
+)
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -19,62 +23,25 @@ _MILLISECOND = timedelta(milliseconds=1)
 Place = tuple[int, int]  # partition, seq
 
 
-class Said(Struct, frozen=True):
-    """What people ask of a command, whichever it is; the rest is skipped unread."""
-
-    traceparent: str | None = None
-    source: str | None = None
-    event_id: str | None = None
-    occurred_at_ms: int | None = None
-    reservation_id: str | None = None
-    order_id: str | None = None
-    shipment_id: str | None = None
-    document: str | None = None
-    erp_document: str | None = None
-    channel: str | None = None
-    reason: str | None = None
-    line_id: str | None = None
-    quantity: int | None = None
-    lines: list[dict[str, Any]] | None = None
-
-
-class Touched(Struct, frozen=True):
-    """A level as an entry left it."""
-
-    sku: str
-    location: str
-    on_hand_delta: int
-    level: StockLevel
-
-
-class Account(Struct, frozen=True):
-    """One entry, taken apart; `repair` where it set a level right."""
+class RecordedEntry(DecodedEntry, frozen=True, kw_only=True):
+    """An entry of the ledger: one that another version has written still tells its `fields`."""
 
     partition: int
-    seq: int
-    head: Head
-    said: Said
-    levels: list[Touched]
-    reservations: list[tuple[str, Reservation]]
-    orders: list[str]
-    repair: RepairLevel | None = None
+    fields: CommandFields
 
     @property
     def reservation_ids(self) -> list[str]:
         """The reservations it names or touches; the one it names comes first."""
-        named = [self.said.reservation_id] if self.said.reservation_id else []
-        return list(dict.fromkeys([*named, *(key for key, _ in self.reservations)]))
+        named = [self.fields.reservation_id] if self.fields.reservation_id else []
+        return list(dict.fromkeys([*named, *self.reservations]))
 
     @property
     def order_ids(self) -> list[str]:
         """The orders it names or touches, those of its reservations among them."""
-        named = [self.said.order_id, *self.orders]
-        found = [*named, *(reservation.order_id for _, reservation in self.reservations)]
+        named = [self.fields.order_id, *self.orders]
+        found = [*named, *(reservation.order_id for reservation in self.reservations.values())]
         return list(dict.fromkeys(filter(None, found)))
 
-
-_decode_said = Decoder(Said).decode
-_decode_images = Decoder(list[tuple[str, bytes]]).decode
 
 _ENTRIES = """
 SELECT partition, seq, command, head, images
@@ -84,14 +51,17 @@ JOIN unnest(%(partitions)s::integer[], %(seqs)s::bigint[]) AS asked (partition, 
 """
 
 
-async def accounts_of(connection: AsyncConnection[Any], places: Collection[Place]) -> list[Account]:
-    """What the entries tell, in the order of time."""
+async def entries_at(
+    connection: AsyncConnection[Any], places: Collection[Place]
+) -> list[RecordedEntry]:
+    """The entries at the places, in the order of time. Raises msgspec's DecodeError if the head or
+    an image of one can't be read."""
     cursor = await connection.execute(
         _ENTRIES,
         {"partitions": [place[0] for place in places], "seqs": [place[1] for place in places]},
     )
-    accounts = [_account(*row) for row in await cursor.fetchall()]
-    return sorted(accounts, key=lambda a: (a.head.at_ms, a.partition, a.seq))
+    entries = [_recorded(*row) for row in await cursor.fetchall()]
+    return sorted(entries, key=lambda e: (e.head.at_ms, e.partition, e.seq))
 
 
 def milliseconds(at: datetime) -> int:
@@ -99,29 +69,23 @@ def milliseconds(at: datetime) -> int:
     return (at - EPOCH) // _MILLISECOND
 
 
-def _account(partition: int, seq: int, command: bytes, head: bytes, images: bytes) -> Account:
-    entry = Entry(seq, command, head, "", _decode_images(images))
-    levels = entry.levels()
-    decoded = decode_head(head)
-    deltas = decoded.on_hand_deltas or [0] * len(levels)
-    return Account(
-        partition,
-        seq,
-        decoded,
-        _decode_said(command),
-        [
-            Touched(sku, location, delta, level)
-            for (sku, location, level), delta in zip(levels, deltas, strict=True)
-        ],
-        entry.reservations(),
-        [key for key, _ in entry.orders()],
-        _repair(command) if decoded.kind == "repair_level" else None,
+def _recorded(
+    partition: int, seq: int, command: bytes, head: bytes, images: bytes
+) -> RecordedEntry:
+    decoded = decode_entry(
+        Entry(seq, command, head, "", decode_images(images)), _command_of(command)
+    )
+    return RecordedEntry(
+        *(decoded.entry, decoded.head, decoded.command),
+        *(decoded.levels, decoded.reservations, decoded.orders),
+        partition=partition,
+        fields=decode_fields(command),
     )
 
 
-def _repair(command: bytes) -> RepairLevel | None:
+def _command_of(command: bytes) -> AnyCommand | None:
     try:
-        repair = decode_command(command)
+        decoded: AnyCommand = decode_command(command)
     except DecodeError:
-        return None  # of another version: what it did stands in its images
-    return repair if isinstance(repair, RepairLevel) else None
+        return None
+    return decoded

@@ -11,15 +11,15 @@ from typing import Any, Final, Generic, TypeVar
 
 from msgspec import Struct, structs
 from msgspec.json import decode
-from msgspec.msgpack import Decoder
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from atp_service.catalog import Channel, Location, Sku
 from atp_service.inventory.commands import RepairLevel
+from atp_service.inventory.journal import LEVEL, image_of
 from atp_service.inventory.stock import StockLevel, decode_level, level_field
 from atp_service.ledger.ledger import Ledger
-from atp_service.ledger.read.entries import EPOCH, Account, Place, accounts_of, milliseconds
+from atp_service.ledger.read.entries import EPOCH, Place, RecordedEntry, entries_at, milliseconds
 
 R = TypeVar("R", Channel, Sku, Location)
 
@@ -46,7 +46,7 @@ class Moment(Struct, frozen=True):
 
 
 class Change(Struct, frozen=True):
-    """A term of a level changed by `units` to `after` in the entry that `account` tells of.
+    """A term of a level changed by `units` to `after` in the entry.
 
     A repair changes it from what somebody had made of it: `found`, None where there was nothing,
     or nothing readable. That has no entry of its own.
@@ -55,7 +55,7 @@ class Change(Struct, frozen=True):
     units: int
     after: int
     version: int
-    account: Account
+    entry: RecordedEntry
     found: int | None = None
 
 
@@ -207,8 +207,8 @@ async def level_at(
         row = await cursor.fetchone()
     if row is None:
         return None
-    name = f"l{level_field(sku, location)}"
-    return decode_level(dict(_decode_images(row[1]))[name]), row[0]
+    image = image_of(row[1], LEVEL + level_field(sku, location))
+    return None if image is None else (decode_level(image), row[0])
 
 
 async def changes(
@@ -252,13 +252,13 @@ async def _told(
 ) -> defaultdict[str, list[Change]]:
     """The rows with their entries, so many of each term."""
     places: set[Place] = {(row[4], row[5]) for row in rows}
-    accounts = {(a.partition, a.seq): a for a in await accounts_of(connection, places)}
+    entries = {(e.partition, e.seq): e for e in await entries_at(connection, places)}
     found: defaultdict[str, list[Change]] = defaultdict(list)
     for term, units, after, version, partition, seq in rows:
-        account = accounts[partition, seq]
-        change = Change(units, after, version, account)
-        if account.repair is not None:
-            change = _repaired(change, term, account.repair, of_channel)
+        entry = entries[partition, seq]
+        change = Change(units, after, version, entry)
+        if isinstance(entry.command, RepairLevel):
+            change = _repaired(change, term, entry.command, of_channel)
         if change.units and len(found[term]) < limit:
             found[term].append(change)
     return found
@@ -313,9 +313,6 @@ async def master_data_at(ledger: Ledger, kind: type[R], key: str, at_ms: int) ->
         return None
     record = None if row[0] is None else decode(row[0], type=kind)
     return Then(record, milliseconds(row[1]))
-
-
-_decode_images = Decoder(list[tuple[str, bytes]]).decode
 
 
 def _after(at_ms: int) -> datetime:

@@ -7,13 +7,10 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any
 
-import msgspec
 from psycopg import AsyncConnection
 
-from atp_service.inventory.journal import Entry
+from atp_service.inventory.journal import Entry, decode_images
 from atp_service.postgres.cursors import pages
-
-_decode_images = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
 
 
 async def levels(
@@ -137,4 +134,4 @@ async def last_entry(
     if row is None:
         return None
     command, head, digest, images, at = row
-    return Entry(seq, command, head, digest, _decode_images(images)), at
+    return Entry(seq, command, head, digest, decode_images(images)), at

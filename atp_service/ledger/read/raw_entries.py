@@ -8,14 +8,13 @@ from collections.abc import Iterator
 from itertools import chain as chained
 from struct import Struct as Layout
 
-import msgspec
 import psycopg
 from msgspec import Struct
 from psycopg import Connection, sql
 from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus
 
-from atp_service.inventory.journal import Entry
+from atp_service.inventory.journal import Entry, decode_images
 from atp_service.ledger.position import Position
 from atp_service.postgres.binary import HEADER, TRAILER
 from atp_service.postgres.unavailable import unavailable_when_away
@@ -28,7 +27,6 @@ _IMAGE_NUMBERS = 30
 _length = Layout(">i").unpack_from
 _ROWS = 1_000  # of a block
 _NO_ROW = len(TRAILER)  # what is as short ends a COPY
-decode_images = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
 
 
 class Row(Struct, frozen=True, gc=False):

@@ -12,7 +12,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
 from atp_service.ledger.ledger import EXCEPTIONS, ExceptionRow, Ledger
-from atp_service.ledger.read.entries import Account, Place, accounts_of
+from atp_service.ledger.read.entries import Place, RecordedEntry, entries_at
 
 MOST_ENTRIES: Final = 1_000
 
@@ -25,7 +25,7 @@ class Trace(Struct, frozen=True):
     found_as: list[FoundAs]
     reservations: list[str]
     orders: list[str]
-    accounts: list[Account]
+    entries: list[RecordedEntry]
     exceptions: list[ExceptionRow]
     truncated: bool
 
@@ -80,23 +80,23 @@ async def trace(ledger: Ledger, id_: str) -> Trace | None:
     async with ledger.connection() as connection:
         found = await _places(connection, _PLACES_OF_ID, {"id": id_})
         truncated = len(found) > MOST_ENTRIES
-        own = await accounts_of(connection, found[:MOST_ENTRIES])
+        own = await entries_at(connection, found[:MOST_ENTRIES])
         if not own:
             return None
-        accounts = {(account.partition, account.seq): account for account in own}
+        entries = {(entry.partition, entry.seq): entry for entry in own}
         asked = {id_}
         newest = own
-        while len(accounts) <= MOST_ENTRIES and (names := _named_by(newest) - asked):
+        while len(entries) <= MOST_ENTRIES and (names := _named_by(newest) - asked):
             asked |= names
             found = await _places(connection, _PLACES_OF_NAMES, {"names": sorted(names)})
-            new = [place for place in found if place not in accounts]
+            new = [place for place in found if place not in entries]
             truncated = truncated or len(found) > MOST_ENTRIES
-            newest = await accounts_of(connection, new[:MOST_ENTRIES])
-            accounts |= {(account.partition, account.seq): account for account in newest}
-        in_order = sorted(accounts.values(), key=lambda a: (a.head.at_ms, a.partition, a.seq))
+            newest = await entries_at(connection, new[:MOST_ENTRIES])
+            entries |= {(entry.partition, entry.seq): entry for entry in newest}
+        in_order = sorted(entries.values(), key=lambda a: (a.head.at_ms, a.partition, a.seq))
         shown = in_order[:MOST_ENTRIES]
-        reservations = _distinct(key for account in shown for key in account.reservation_ids)
-        orders = _distinct(key for account in shown for key in account.order_ids)
+        reservations = _distinct(key for entry in shown for key in entry.reservation_ids)
+        orders = _distinct(key for entry in shown for key in entry.order_ids)
         return Trace(
             _found_as(id_, own),
             reservations,
@@ -114,37 +114,37 @@ async def _places(
     return await cursor.fetchall()
 
 
-def _named_by(accounts: Iterable[Account]) -> set[str]:
+def _named_by(entries: Iterable[RecordedEntry]) -> set[str]:
     """The reservations and orders that entries are about."""
-    return {name for account in accounts for name in (*account.reservation_ids, *account.order_ids)}
+    return {name for entry in entries for name in (*entry.reservation_ids, *entry.order_ids)}
 
 
-def _found_as(id_: str, own: Sequence[Account]) -> list[FoundAs]:
+def _found_as(id_: str, own: Sequence[RecordedEntry]) -> list[FoundAs]:
     """What the id is: one may be several things."""
     found: list[tuple[FoundAs, bool]] = [
-        ("reservation", any(id_ in account.reservation_ids for account in own)),
-        ("order", any(id_ in account.order_ids for account in own)),
-        ("shipment", any(id_ == account.said.shipment_id for account in own)),
+        ("reservation", any(id_ in entry.reservation_ids for entry in own)),
+        ("order", any(id_ in entry.order_ids for entry in own)),
+        ("shipment", any(id_ == entry.fields.shipment_id for entry in own)),
         (
             "document",
-            any(id_ in (account.said.document, account.said.erp_document) for account in own),
+            any(id_ in (entry.fields.document, entry.fields.erp_document) for entry in own),
         ),
-        ("event", any(id_ == account.said.event_id for account in own)),
+        ("event", any(id_ == entry.fields.event_id for entry in own)),
     ]
     return [kind for kind, so in found if so]
 
 
 async def _exceptions(
-    connection: AsyncConnection[Any], references: Collection[str], own: Iterable[Account]
+    connection: AsyncConnection[Any], references: Collection[str], own: Iterable[RecordedEntry]
 ) -> list[ExceptionRow]:
-    parked = [account for account in own if account.head.kind == "park"]
+    parked = [entry for entry in own if entry.head.kind == "park"]
     async with connection.cursor(row_factory=class_row(ExceptionRow)) as cursor:
         await cursor.execute(
             _EXCEPTIONS.encode(),
             {
                 "references": list(references),
-                "partitions": [account.partition for account in parked],
-                "seqs": [account.seq for account in parked],
+                "partitions": [entry.partition for entry in parked],
+                "seqs": [entry.seq for entry in parked],
                 "limit": MOST_ENTRIES,
             },
         )

@@ -9,14 +9,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 from msgspec import Struct, structs
-from msgspec.msgpack import Decoder
 from psycopg import AsyncConnection
 
-from atp_service.inventory.journal import decode_head
+from atp_service.inventory.journal import LEVEL, decode_fields, decode_head, image_of
 from atp_service.inventory.reservations import decode_reservation
 from atp_service.inventory.stock import SEPARATOR, StockLevel, decode_level, level_field
 from atp_service.ledger.ledger import Ledger
-from atp_service.ledger.write.event_status import became, decode_told
+from atp_service.ledger.write.event_status import became
 
 SNAPSHOT_SECONDS = 900.0
 _AT_ONCE = 500  # rows
@@ -52,7 +51,6 @@ WHERE sku = %(sku)s
   AND location = %(location)s
   AND seq > %(seq)s
 """
-_decode_images = Decoder(list[tuple[str, bytes]]).decode
 
 
 class Unexplained(Struct, frozen=True):
@@ -113,8 +111,9 @@ async def _counted(
     async with connection.cursor("counted", binary=True) as cursor:
         await cursor.execute(_COUNTED, {"sku": sku, "location": location})
         async for seq, on_hand, command, head, images in cursor:
-            level = decode_level(dict(_decode_images(images))[f"l{level_field(sku, location)}"])
-            if became(decode_told(command), decode_head(head), level) == "applied":
+            image = image_of(images, LEVEL + level_field(sku, location))
+            level = None if image is None else decode_level(image)
+            if became(decode_fields(command), decode_head(head), level) == "applied":
                 return seq, on_hand
     return None
 

@@ -13,11 +13,22 @@ from struct import Struct as Layout
 import msgspec
 
 from atp_service.inventory.commands import Park, Snapshot, decode_command
-from atp_service.inventory.journal import Entry, Head, decode_head
+from atp_service.inventory.journal import (
+    KINDS,
+    LEVEL,
+    ORDER,
+    RESERVATION,
+    CommandFields,
+    Entry,
+    Head,
+    decode_fields,
+    decode_head,
+    encode_images,
+)
 from atp_service.inventory.reservations import Reservation, Standing, decode_reservation
 from atp_service.inventory.stock import StockLevel, decode_level
 from atp_service.ledger.position import Forked, Position
-from atp_service.ledger.write.event_status import Told, became, decode_told
+from atp_service.ledger.write.event_status import became
 from atp_service.ledger.write.exceptions import DETAIL_CHARACTERS, Cases, detail_of, key_of_park
 from atp_service.ledger.write.repair_words import of_repair
 from atp_service.postgres.binary import (
@@ -39,7 +50,6 @@ _CHAIN = pack_length(32)
 
 Values = tuple[bytes, ...]
 
-_encode_images = msgspec.msgpack.Encoder().encode
 decode_park = msgspec.msgpack.Decoder(Park).decode
 decode_snapshot = msgspec.msgpack.Decoder(Snapshot).decode
 
@@ -47,7 +57,7 @@ decode_snapshot = msgspec.msgpack.Decoder(Snapshot).decode
 def entry_values(partition: int, entry: Entry, head: Head) -> bytes:
     """An entry's row without the chain, which hashes it."""
     kind = head.kind.encode()
-    images = _encode_images(entry.images)
+    images = encode_images(entry.images)
     digest = entry.digest.encode()
     return b"".join(
         (
@@ -104,11 +114,11 @@ def event_row(partition: int, seq: int, source: str, event_id: str, status: str)
     )
 
 
-def trace_rows(partition: int, seq: int, told: Told, touched: set[str]) -> list[bytes]:
+def trace_rows(partition: int, seq: int, fields: CommandFields, touched: set[str]) -> list[bytes]:
     """Whatever an entry speaks of: what its command names, and the reservations and orders it
     touched."""
-    named = {told.reservation_id, told.order_id, told.shipment_id}
-    named |= {told.document, told.erp_document}
+    named = {fields.reservation_id, fields.order_id, fields.shipment_id}
+    named |= {fields.document, fields.erp_document}
     refs = {text(ref) for ref in named | touched if ref}
     return [_SEQ(3, 4, partition, 8, seq) + ref for ref in refs]
 
@@ -249,11 +259,18 @@ class Batch:
         self.first_at_ms = self.first_at_ms or head.at_ms
         self.size += 1
 
-        told = decode_told(entry.command)
-        level = self._take_images(entry, head, told)
-        if told.source is not None and told.event_id is not None:
-            status = became(told, head, level)
-            self.events.append(event_row(self.partition, seq, told.source, told.event_id, status))
+        fields = decode_fields(entry.command)
+        level = self._take_images(entry, head, fields)
+        if fields.source is not None and fields.event_id is not None:
+            self.events.append(
+                event_row(
+                    self.partition,
+                    seq,
+                    fields.source,
+                    fields.event_id,
+                    became(fields, head, level),
+                )
+            )
         if head.kind == "park":
             self._park(seq, head, entry.command)
         elif head.kind == "snapshot":
@@ -274,40 +291,42 @@ class Batch:
         if entry.digest_after(self._digest) != entry.digest:
             raise Forked(f"the digest of entry {entry.seq} does not continue the ledger's")
 
-    def _take_images(self, entry: Entry, head: Head, told: Told) -> StockLevel | None:
+    def _take_images(self, entry: Entry, head: Head, fields: CommandFields) -> StockLevel | None:
         """Everything the entry touched; answers the last level among it."""
         level, seq = None, entry.seq
         deltas = iter(head.on_hand_deltas)
         refs = set[str]()
         for name, image in entry.images:
-            what, key = name[:1], name[1:]
-            if what == "l":
+            kind, key = name[:1], name[1:]
+            if kind not in KINDS:
+                raise Forked(f"entry {seq} has an image of {name!r}")
+            if image is None:
+                continue  # the projection keeps what Redis has forgotten
+            if kind == LEVEL:
                 level = decode_level(image)
-                self._move(seq, head, told, key, level, image, next(deltas, 0))
-            elif what == "r":
+                self._move(seq, head, fields, key, level, image, next(deltas, 0))
+            elif kind == RESERVATION:
                 reservation = decode_reservation(image)
                 self._reservations[key] = (seq, reservation, image)
                 refs |= {key, reservation.order_id}
-            elif what == "o":
+            elif kind == ORDER:
                 self._orders[key] = (seq, image)
                 refs.add(key)
-            else:
-                raise Forked(f"entry {seq} has an image of {name!r}")
-        self.traces += trace_rows(self.partition, seq, told, refs)
+        self.traces += trace_rows(self.partition, seq, fields, refs)
         return level
 
     def _move(
         self,
         seq: int,
         head: Head,
-        told: Told,
+        fields: CommandFields,
         key: str,
         level: StockLevel,
         image: bytes,
         delta: int,
     ) -> None:
         name = key.encode()
-        occurred_at_ms = told.occurred_at_ms or head.at_ms
+        occurred_at_ms = fields.occurred_at_ms or head.at_ms
         self.movements.append(
             movement_row(self.partition, seq, head, name, level, delta, occurred_at_ms)
         )

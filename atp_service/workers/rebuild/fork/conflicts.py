@@ -7,9 +7,9 @@ import msgspec
 
 from atp_service.inventory import outcomes
 from atp_service.inventory.commands import AnyCommand, Park, decode_command
+from atp_service.inventory.journal import ORDER, RESERVATION, DecodedEntry
 from atp_service.inventory.outcomes import Outcome
 from atp_service.ledger.rebuilds import ForkEntry, Missing
-from atp_service.workers.rebuild.fork.entry import Said
 
 SOURCE: Final = "atp/rebuild"
 REASON: Final = "fork-conflict"
@@ -38,11 +38,14 @@ def refused(
     )
 
 
-def unreadable(entry: ForkEntry, said: Said, order_of: Mapping[str, str], now_ms: int) -> Park:
-    """An entry whose command nobody can read; what it touched may be known."""
-    orders = [*said.order_ids, *(order_of[i] for i in said.reservation_ids if i in order_of)]
-    subject = next(iter([*orders, *said.reservation_ids]), f"entry {entry.seq}")
-    touched = ", ".join([*said.order_ids, *said.reservation_ids]) or "nobody knows what"
+def unreadable(
+    entry: ForkEntry, decoded: DecodedEntry, order_of: Mapping[str, str], now_ms: int
+) -> Park:
+    """An entry whose command can't be read; what it touched may be known."""
+    order_ids, reservation_ids = decoded.entry.keys(ORDER), decoded.entry.keys(RESERVATION)
+    orders = [*order_ids, *(order_of[i] for i in reservation_ids if i in order_of)]
+    subject = next(iter([*orders, *reservation_ids]), f"entry {entry.seq}")
+    touched = ", ".join([*order_ids, *reservation_ids]) or "nobody knows what"
     return _park(
         f"{entry.epoch}:{entry.seq}",
         subject,

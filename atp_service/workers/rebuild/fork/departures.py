@@ -5,39 +5,38 @@ fits, but the goods are gone, and would be sold again. So what the entry moved i
 """
 
 from collections import Counter
+from collections.abc import Iterator
 
 from msgspec import structs
 
 from atp_service.inventory.commands import Adjustment, Fulfil, NoPick, Shipment, StateChange
-from atp_service.inventory.journal import Head, decode_head
+from atp_service.inventory.journal import LEVEL, DecodedEntry, Head
 from atp_service.inventory.model.fulfilment import NO_PICK_STATES
 from atp_service.inventory.reservations import Reservation
 from atp_service.inventory.stock import split_field
 from atp_service.ledger.rebuilds import ForkEntry
 from atp_service.workers.rebuild.fork.conflicts import SOURCE
-from atp_service.workers.rebuild.fork.entry import UNREADABLE, Said
 
 Departure = Shipment | Adjustment | StateChange
 
 
 def departures(
-    entry: ForkEntry, said: Said, known: Reservation | None, order_id: str | None
+    entry: ForkEntry, decoded: DecodedEntry, known: Reservation | None, order_id: str | None
 ) -> list[Departure]:
     """What the entry did to the stock itself, as facts; `known` is the ledger's reservation.
 
     Their ids come from the entry, so that nothing happens twice, whoever tells it again. The last
     one says that the entry is done with.
     """
-    try:
-        head = decode_head(entry.head)
-    except UNREADABLE:
-        return []
+    head = decoded.head
+    if not head.kind:
+        return []  # it can't be read
     told: list[Departure] = []
-    match said.command:
+    match decoded.command:
         case Fulfil() as command:
-            told.extend(_shipments(entry, head, command, said, known, order_id))
+            told.extend(_shipments(entry, head, command, decoded, known, order_id))
         case NoPick() as command:
-            told.extend(_not_found(entry, head, command, said))
+            told.extend(_not_found(entry, head, command, decoded))
     if told:
         told[-1] = structs.replace(told[-1], forked=entry.digest)
     return told
@@ -47,17 +46,19 @@ def _shipments(
     entry: ForkEntry,
     head: Head,
     command: Fulfil,
-    said: Said,
+    decoded: DecodedEntry,
     known: Reservation | None,
     order_id: str | None,
 ) -> list[Shipment]:
     """Shipments, since the carrier's own news of one may come yet: it is known by its id then."""
-    told = said.reservations.get(command.reservation_id)
+    told = decoded.reservations.get(command.reservation_id)
     # What has left by the ledger's word too may be the same units, so it is not taken twice.
     left = _fulfilled(told)
     left.subtract(_fulfilled(known))
     shipments = []
-    for place, (name, delta) in enumerate(zip(said.levels, head.on_hand_deltas, strict=False)):
+    for place, (name, delta) in enumerate(
+        zip(decoded.entry.keys(LEVEL), head.on_hand_deltas, strict=False)
+    ):
         sku, location = split_field(name)
         units = -delta if told is None else min(-delta, left[sku])
         if units > 0:
@@ -80,10 +81,10 @@ def _shipments(
 
 
 def _not_found(
-    entry: ForkEntry, head: Head, command: NoPick, said: Said
+    entry: ForkEntry, head: Head, command: NoPick, decoded: DecodedEntry
 ) -> list[Adjustment | StateChange]:
     """Units that were not there, or can't be sold as they are."""
-    told = said.reservations.get(command.reservation_id)
+    told = decoded.reservations.get(command.reservation_id)
     lines = [line for line in told.lines if line.line_id == command.line_id] if told else []
     if command.reason in NO_PICK_STATES:
         return [
@@ -110,10 +111,17 @@ def _not_found(
             quantity=delta,
             reason=of_fork,
         )
-        for place, (name, delta) in enumerate(zip(said.levels, head.on_hand_deltas, strict=False))
+        for place, (name, delta) in enumerate(
+            zip(decoded.entry.keys(LEVEL), head.on_hand_deltas, strict=False)
+        )
         for sku, location in [split_field(name)]
         if delta
     ]
+
+
+def _moved(decoded: DecodedEntry) -> Iterator[tuple[str, int]]:
+    """The levels that the entry touched, with the units by which it moved their on_hand."""
+    return zip(decoded.entry.keys(LEVEL), decoded.head.on_hand_deltas, strict=False)
 
 
 def _fulfilled(reservation: Reservation | None) -> Counter[str]:

@@ -1,52 +1,46 @@
-"""What an entry of a fork says, as far as it can be read: somebody may have had a hand in it."""
+"""A fork's entry, as far as it can be read: it may have been changed by hand."""
 
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 import msgspec
-from msgspec import Struct
 
-from atp_service.inventory.commands import AnyCommand, decode_command
+from atp_service.inventory.commands import decode_command
+from atp_service.inventory.journal import (
+    RESERVATION,
+    DecodedEntry,
+    Entry,
+    Head,
+    Images,
+    decode_head,
+    decode_images,
+)
 from atp_service.inventory.reservations import Reservation, decode_reservation
 from atp_service.ledger.rebuilds import ForkEntry
 
 # What is no UTF-8 is no DecodeError.
 UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError)
 
-_decode_images = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
+T = TypeVar("T")
 
 
-class Said(Struct, frozen=True):
-    """The command, None where it can't be read; the reservations as they were left, those that can
-    be read; and the names of all levels, reservations and orders that it touched, in order."""
-
-    command: AnyCommand | None
-    reservations: dict[str, Reservation]
-    levels: list[str]
-    reservation_ids: list[str]
-    order_ids: list[str]
-
-
-def said_by(entry: ForkEntry) -> Said:
-    """What the entry says."""
-    try:
-        command = decode_command(entry.command)
-    except UNREADABLE:
-        command = None
-    try:
-        images = _decode_images(entry.images)
-    except UNREADABLE:
-        images = []
-    reservations = {}
+def readable(fork: ForkEntry) -> DecodedEntry:
+    """The entry without the parts that can't be read. Of the values only reservations are decoded;
+    a head that can't be read is without deltas."""
+    images: Images = _read(decode_images, fork.images) or []
+    head: Head = _read(decode_head, fork.head) or Head(fork.epoch, 0, "")
+    reservations: dict[str, Reservation] = {}
     for name, image in images:
-        if name[:1] == "r":
-            try:
-                reservations[name[1:]] = decode_reservation(image)
-            except UNREADABLE:
-                continue
-    return Said(
-        command,
-        reservations,
-        [name[1:] for name, _ in images if name[:1] == "l"],
-        [name[1:] for name, _ in images if name[:1] == "r"],
-        [name[1:] for name, _ in images if name[:1] == "o"],
-    )
+        if name[:1] == RESERVATION and image is not None:
+            reservation = _read(decode_reservation, image)
+            if reservation is not None:
+                reservations[name[1:]] = reservation
+    entry = Entry(fork.seq, fork.command, fork.head, fork.digest, images)
+    return DecodedEntry(entry, head, _read(decode_command, fork.command), {}, reservations, {})
+
+
+def _read(decode: Callable[[bytes], T], value: bytes) -> T | None:
+    try:
+        return decode(value)
+    except UNREADABLE:
+        return None

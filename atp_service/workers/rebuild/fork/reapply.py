@@ -8,7 +8,6 @@ it repeats, so that a rebuild that takes over from one that died knows how far t
 from collections.abc import Sequence
 from typing import Any, Final
 
-import msgspec
 import structlog
 from msgspec import Struct, structs
 from psycopg import AsyncConnection
@@ -32,6 +31,7 @@ from atp_service.inventory.commands import (
     Replace,
     Snapshot,
 )
+from atp_service.inventory.journal import DecodedEntry, decode_fields
 from atp_service.inventory.outcomes import Moved, Outcome
 from atp_service.inventory.reservations import Reservation
 from atp_service.ledger import Ledger
@@ -45,7 +45,7 @@ from atp_service.postgres import Unavailable
 from atp_service.store import Store
 from atp_service.workers.rebuild.fork import conflicts
 from atp_service.workers.rebuild.fork.departures import departures
-from atp_service.workers.rebuild.fork.entry import UNREADABLE, Said, said_by
+from atp_service.workers.rebuild.fork.entry import UNREADABLE, readable
 
 log = structlog.get_logger()
 
@@ -68,13 +68,6 @@ _REFUSALS = (
     outcomes.Faulted,
     Moved,
 )
-
-
-class _Marked(Struct, frozen=True):
-    forked: str | None = None
-
-
-_decode_mark = msgspec.msgpack.Decoder(_Marked).decode
 
 
 class Applied(Struct):
@@ -132,11 +125,11 @@ class Again:
         digests: list[str] = []
         async for entries in unopened_forks(self._connection, self._partition):
             for entry in entries:
-                said = said_by(entry)
-                if isinstance(said.command, Confirm):
-                    self._order_of[said.command.reservation_id] = said.command.order_id
-                    self._confirmed.add(said.command.reservation_id)
-                for name, reservation in said.reservations.items():
+                decoded = readable(entry)
+                if isinstance(decoded.command, Confirm):
+                    self._order_of[decoded.command.reservation_id] = decoded.command.order_id
+                    self._confirmed.add(decoded.command.reservation_id)
+                for name, reservation in decoded.reservations.items():
                     if reservation.order_id:
                         self._order_of[name] = reservation.order_id
                     self._held_until.pop(name, None)
@@ -159,11 +152,11 @@ class Again:
         todo: list[tuple[ForkEntry, AnyCommand]] = []
         left: list[AnyCommand] = []
         for entry in entries:
-            said = said_by(entry)
-            if said.command is None:
-                left.append(conflicts.unreadable(entry, said, self._order_of, now_ms))
-            elif not isinstance(said.command, _REPAIRS):
-                todo.append((entry, self._as_of_now(entry, said.command, said, now_ms)))
+            decoded = readable(entry)
+            if decoded.command is None:
+                left.append(conflicts.unreadable(entry, decoded, self._order_of, now_ms))
+            elif not isinstance(decoded.command, _REPAIRS):
+                todo.append((entry, self._as_of_now(entry, decoded.command, decoded, now_ms)))
         await self._tell(left)
         known = await self._known_events([command for _, command in todo], now_ms)
         for run in _runs([(e, c) for e, c in todo if _event(c) not in known]):
@@ -190,7 +183,7 @@ class Again:
                 return []
             return [conflict]
         known = await self._store.reservation(reservation_id)
-        departed = departures(entry, said_by(entry), known, order_id)
+        departed = departures(entry, readable(entry), known, order_id)
         # The last of them says that the entry is done with: not the exception, which comes first.
         return [structs.replace(conflict, forked=None), *departed] if departed else [conflict]
 
@@ -209,12 +202,12 @@ class Again:
         self.applied.conflicts += len(told)
 
     def _as_of_now(
-        self, entry: ForkEntry, command: AnyCommand, said: Said, now_ms: int
+        self, entry: ForkEntry, command: AnyCommand, decoded: DecodedEntry, now_ms: int
     ) -> AnyCommand:
         """The command as it has to be given now: a hold keeps the deadline it was told."""
         command = structs.replace(command, forked=entry.digest)
         if isinstance(command, Hold | Replace | Extend):
-            told = said.reservations.get(command.reservation_id)
+            told = decoded.reservations.get(command.reservation_id)
             # One that is over by now lapses when it is next looked at; but what was confirmed in
             # time, a few commands on, was still held then.
             left_ms = told.expires_at - now_ms if told is not None else command.ttl_ms
@@ -228,8 +221,8 @@ class Again:
         return command
 
     async def _keep_told(self, entry: ForkEntry, command: Hold | Replace, now_ms: int) -> Outcome:
-        """The ledger has this hold already: it lasts as long as the fork has said. A refusal where
-        it has ended there."""
+        """The ledger has this hold already: it lasts as long as the fork promised. A refusal if it
+        has ended there."""
         until = self._held_until.get(command.reservation_id, 0)
         known = await self._store.reservation(command.reservation_id)
         if until <= now_ms or known is None:
@@ -281,7 +274,7 @@ def _nobodys_from(told: Reservation) -> int | None:
 
 def _mark_of(command: bytes) -> str | None:
     try:
-        return _decode_mark(command).forked
+        return decode_fields(command).forked
     except UNREADABLE:
         return None
 
