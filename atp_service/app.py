@@ -1,6 +1,6 @@
 """Wires the parts together: the only place that opens connections.
 
-Every process starts while what it talks to is away, and takes up its work when that comes back.
+Every process starts even if a server is away, and takes up its work when the server is back.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ _serving = Gauge(
 
 @dataclass(frozen=True)
 class Connections:
-    """What the processes work with, open."""
+    """The open connections, and the parts that work on them."""
 
     pool: AsyncConnectionPool[AsyncConnection[Any]]
     ledger: Ledger
@@ -61,9 +61,10 @@ class Connections:
 
 @asynccontextmanager
 async def connections(settings: Settings, name: str = "atp") -> AsyncIterator[Connections]:
-    """Everything opened, in order; closed in reverse. Raises SettingsError for an address missing.
+    """All connections, opened in order and closed in reverse.
 
-    What is away now is connected to when it is back.
+    A server that is away is connected to when it is back. Raises SettingsError for a missing
+    address, a database without tables and a PostgreSQL that is too old.
     """
     for setting in ("redis_url", "database_url"):
         if getattr(settings, setting) is None:
@@ -101,7 +102,7 @@ async def connections(settings: Settings, name: str = "atp") -> AsyncIterator[Co
 
 
 def rebuild_tools(settings: Settings, parts: Connections) -> rebuild.Tools:
-    """What a rebuild works with, beside a store of its own."""
+    """The parts that a rebuild works with, beside a store of its own."""
     return rebuild.Tools(
         redis_url=settings.redis_url or "",
         database_url=settings.database_url or "",
@@ -115,12 +116,12 @@ def rebuild_tools(settings: Settings, parts: Connections) -> rebuild.Tools:
 
 
 def serve(settings: Settings, *, share_port: bool = False) -> int:
-    """Serve the API until told to stop; the exit code. Several processes may share a port."""
+    """Serve the API until SIGTERM or SIGINT; the exit code. Several processes may share a port."""
     return uvloop.run(_serve(settings, share_port))
 
 
 def work(settings: Settings, roles: Sequence[Role]) -> int:
-    """Do the work of `roles` until told to stop; the exit code."""
+    """Do the work of `roles` until SIGTERM or SIGINT; the exit code."""
     return uvloop.run(_work(settings, roles))
 
 
@@ -158,11 +159,11 @@ async def _serve_on(listener: socket.socket, settings: Settings) -> None:
                 timeout_graceful_shutdown=_GRACE_SECONDS,
             )
         )
-        # uvicorn stops at a signal and then raises it again, which would end us before our
-        # connections are closed: by then it has done its work.
+        # uvicorn stops at a signal and then raises it anew. That would end the process before its
+        # connections are closed.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
-        # What is here by now stays: the collector need not look at it again and again.
+        # All objects so far stay for good: the collector need not look at them.
         gc.collect()
         gc.freeze()
         gc.set_threshold(10_000, 20, 50)
@@ -239,7 +240,7 @@ async def _until_stopped(run: Coroutine[Any, Any, None], stop: asyncio.Event) ->
 
 
 def _listener(settings: Settings, share_port: bool) -> socket.socket:
-    """The port, ours before anything else is opened."""
+    """The port, taken before anything else is opened."""
     try:
         return socket.create_server(
             (settings.host, settings.port),
@@ -288,13 +289,17 @@ async def _ingest(parts: Connections, stop: asyncio.Event) -> None:
 
 
 async def _connect(bus: NatsClient, url: str, name: str) -> None:
-    """Connect, however long it takes; connected once, the client stays so by itself."""
+    """Connect, however long it takes; afterwards the client reconnects by itself."""
     await bus.connect(
-        url, name=f"atp {name}", allow_reconnect=True, max_reconnect_attempts=-1, error_cb=_told
+        url,
+        name=f"atp {name}",
+        allow_reconnect=True,
+        max_reconnect_attempts=-1,
+        error_cb=_log_fault,
     )
 
 
-async def _told(fault: Exception) -> None:
+async def _log_fault(fault: Exception) -> None:
     log.warning("nats_fault", reason=str(fault) or type(fault).__name__)
 
 
@@ -305,16 +310,18 @@ async def _disconnect(bus: NatsClient, connecting: "asyncio.Task[None]") -> None
 
 
 def _watched(name: str, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
-    """Work beside everything else, until cancelled. Should it end by a fault of ours, selling goes
-    on without it, and the log says so."""
+    """A task for work beside everything else, until it is cancelled.
 
-    def tell(task: "asyncio.Task[None]") -> None:
+    If the work ends by a fault of ours, the log has it, and selling goes on.
+    """
+
+    def log_fault(task: "asyncio.Task[None]") -> None:
         fault = None if task.cancelled() else task.exception()
         if fault is not None:
             log.error("background_work_ended", work=name, exc_info=fault)
 
     task = asyncio.create_task(work, name=name)
-    task.add_done_callback(tell)
+    task.add_done_callback(log_fault)
     return task
 
 

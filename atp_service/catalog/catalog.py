@@ -25,7 +25,7 @@ from atp_service.catalog.records import (
     Record,
     Sku,
 )
-from atp_service.postgres.idempotency import Keyed, came_to, is_repeat, keep
+from atp_service.postgres.idempotency import Keyed, is_repeat, keep, kept_result
 from atp_service.postgres.pool import ImpatientPool
 from atp_service.postgres.unavailable import Unavailable, unavailable_when_away
 
@@ -146,7 +146,7 @@ class Catalog:
         async with self._postgres.connection() as connection:
             repeated = await is_repeat(connection, keyed)
             if repeated:
-                document = await came_to(connection, keyed)
+                document = await kept_result(connection, keyed)
             else:
                 if kind is Sku:
                     await lock_aliases(connection)

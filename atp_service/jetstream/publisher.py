@@ -1,8 +1,8 @@
-"""Events onto JetStream, pipelined: many are under way, each until the server has acknowledged it.
+"""The publisher of events onto JetStream: many are under way, each until it is acknowledged.
 
 nats-py's own `publish_async` costs a future and a token an event, 29 µs of CPU against 12, and
-its futures wait for ever when the connection is lost. Here what isn't acknowledged in time is sent
-again: its `Nats-Msg-Id`, and behind that the events' own ids, make that harmless.
+its futures wait for ever if the connection is lost. Here an event that isn't acknowledged in time
+is resent. Its `Nats-Msg-Id`, and behind that its own id, make that harmless.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ class _Refusal(Struct):
 
 
 class _Ack(Struct):
-    """JetStream's answer to a publish."""
+    """JetStream's reply to a publish."""
 
     seq: int = 0
     duplicate: bool = False
@@ -35,10 +35,10 @@ _decode_ack = msgspec.json.Decoder(_Ack).decode
 
 
 class Publisher:
-    """Publishes to one subject. `tell` gets a line when nothing moves, and why.
+    """Publishes to one subject. `tell` gets a line with the reason when nothing moves.
 
-    `duplicates` counts what JetStream itself knew again; `last_seq` is the stream's sequence of
-    the latest event of ours.
+    `duplicates` counts the events that JetStream recognized; `last_seq` is the highest place on
+    the stream of an event of ours.
     """
 
     def __init__(self, nats: Client, subject: str, tell: Callable[[str], None]) -> None:
@@ -56,7 +56,7 @@ class Publisher:
         self.last_seq = 0
 
     async def __aenter__(self) -> "Publisher":
-        self._answers = await self._nats.subscribe(f"{self._inbox}.*", cb=self._answered)
+        self._replies = await self._nats.subscribe(f"{self._inbox}.*", cb=self._acknowledge)
         return self
 
     async def __aexit__(
@@ -66,10 +66,10 @@ class Publisher:
         trace: TracebackType | None,
     ) -> None:
         if not self._nats.is_closed:
-            await self._answers.unsubscribe()
+            await self._replies.unsubscribe()
 
     async def publish(self, message_id: str, payload: bytes) -> None:
-        """Send one event; waits while too many are under way."""
+        """Send one event; wait while too many are under way."""
         number = self.published
         self.published += 1
         self._under_way[number] = (message_id, payload)
@@ -90,7 +90,7 @@ class Publisher:
                 headers={"Nats-Msg-Id": message_id},
             )
         except OutboundBufferLimitError:
-            # Reconnecting, and the client's buffer is full: it stays under way, to be sent again.
+            # The client reconnects and its buffer is full: the event stays under way.
             self._refusal = "NATS is away"
 
     async def _until_at_most(self, count: int) -> None:
@@ -103,16 +103,16 @@ class Publisher:
                     await self._reached.wait()
             except TimeoutError:
                 if self.acknowledged == before:
-                    self._tell(f"{self._refusal or 'NATS does not answer'}: trying again")
-                    await self._send_again()
+                    self._tell(f"{self._refusal or 'NATS is silent'}: retrying")
+                    await self._resend()
 
-    async def _send_again(self) -> None:
+    async def _resend(self) -> None:
         self._refusal = ""
         for number, (message_id, payload) in list(self._under_way.items()):
             await self._send(number, message_id, payload)
 
-    async def _answered(self, message: Msg) -> None:
-        if not message.data:  # nobody listens on the subject
+    async def _acknowledge(self, message: Msg) -> None:
+        if not message.data:  # no stream listens on the subject
             self._refusal = f"no stream takes {self._subject}"
             return
         ack = _decode_ack(message.data)
@@ -121,7 +121,7 @@ class Publisher:
             return
         number = int(message.subject.rpartition(".")[2])
         if self._under_way.pop(number, None) is None:
-            return  # the second answer to what was sent twice
+            return  # the second reply to an event that was sent twice
         self.acknowledged += 1
         self.duplicates += ack.duplicate
         self.last_seq = max(self.last_seq, ack.seq)

@@ -1,8 +1,8 @@
-"""Messages of a pull consumer, by the group, the next one on its way while one is worked on.
+"""Messages of a pull consumer, by the group: the next is on its way while the caller works on one.
 
-nats-py's own `fetch` makes a task and a timer for every message and asks for the next only when
-called, which costs more than everything else that is done with an event. This asks ahead, and a
-message costs one call.
+nats-py's own `fetch` makes a task and a timer for every message, and asks for the next only when
+called. That costs more than all the rest of an event's way. This asks ahead, and a message costs
+one call.
 """
 
 import json
@@ -55,7 +55,7 @@ class Pull:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """What is here and not worked on goes back, for others to take."""
+        """Messages that no caller has taken go back, for other workers."""
         if self._subscription is None or not self._nats.is_connected:
             return
         await self._subscription.unsubscribe()
@@ -65,7 +65,8 @@ class Pull:
         await self._nats.flush()
 
     async def group(self, wait_seconds: float) -> list[Msg]:
-        """Messages that are here, at most `GROUP`; waits for the first. Raises Gone."""
+        """Messages that have arrived, at most `GROUP`; none if the first takes longer than
+        `wait_seconds`. Raises Gone."""
         await self._ask()
         if not self._here:
             self._something.clear()
@@ -86,7 +87,7 @@ class Pull:
         await self._nats.publish(message.reply)
 
     async def put_back(self, message: Msg, delay_seconds: float) -> None:
-        """Not done with it: it comes again, to anybody, after the delay."""
+        """Not done with it: after the delay JetStream delivers it anew, to any worker."""
         delay = json.dumps({"delay": int(delay_seconds * 1e9)}) if delay_seconds else ""
         await self._nats.publish(message.reply, f"-NAK {delay}".strip().encode())
 
@@ -113,10 +114,10 @@ class Pull:
         await self._nats.publish(self._subject, json.dumps(request).encode(), inbox)
 
     async def _take(self, message: Msg) -> None:
-        # The server's own words come on the inbox; what is on the stream keeps its subject, and
-        # its headers may say anything.
+        # The server's own messages come on the inbox. A message of the stream keeps its subject,
+        # and its headers may have any content.
         if message.subject.startswith(self._inbox):
-            self._hear(message)
+            self._note_status(message)
             return
         self._here.append(message)
         self._something.set()
@@ -126,10 +127,10 @@ class Pull:
                 del self._open[inbox]
             break
 
-    def _hear(self, message: Msg) -> None:
+    def _note_status(self, message: Msg) -> None:
         headers = message.headers or {}
         status, words = headers.get("Status", ""), headers.get("Description", "")
         self._open.pop(message.subject, None)
         if status == NO_RESPONDERS or (status == CONFLICT and "deleted" in words.lower()):
-            self._gone = words or "nobody answers for the consumer"
+            self._gone = words or "there is no such consumer"
             self._something.set()

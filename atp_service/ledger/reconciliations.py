@@ -15,7 +15,7 @@ from psycopg.types.json import Jsonb
 
 from atp_service.ledger.ledger import Ledger
 from atp_service.postgres.binary import as_json
-from atp_service.postgres.idempotency import Keyed, came_to, is_repeat, keep
+from atp_service.postgres.idempotency import Keyed, is_repeat, keep, kept_result
 from atp_service.postgres.leases import SILENCE_SECONDS, leased
 from atp_service.postgres.unavailable import Unavailable, unavailable_when_away
 
@@ -182,7 +182,7 @@ async def _requested(
 async def asked_before(ledger: Ledger, keyed: Keyed) -> Reconciliation | None:
     """The run that was asked for under this key; None where none was."""
     async with ledger.connection() as connection:
-        run_id = await came_to(connection, keyed)
+        run_id = await kept_result(connection, keyed)
     return None if run_id is None else await get(ledger, int(run_id))
 
 

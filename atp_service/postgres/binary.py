@@ -1,8 +1,8 @@
 """Values, rows and columns as Postgres sends and receives them in binary.
 
 A value is its length and its bytes. A row of COPY is the number of its values and the values; a
-column is an array: a head, and the same values. So a value is packed once, whichever way it goes.
-Rows are joined and sent by the buffer: that is several times faster than handing over row by row.
+column is an array: a head, and the same values. So a value is packed once for both ways.
+Rows are joined and sent by the buffer, which is several times faster than row by row.
 Format: https://www.postgresql.org/docs/16/sql-copy.html (Binary Format).
 """
 
@@ -29,7 +29,7 @@ _pack_integer = Struct(">ii").pack
 _pack_array = Struct(">iiiii").pack
 _SHORT = [pack_length(length) for length in range(256)]  # of most values, packed already
 _unpack_length = Struct(">i").unpack_from
-# Whole pairs before it: a backslash that is said, and then `u0000`, is no NUL.
+# Only after whole pairs of backslashes: an escaped backslash and then `u0000` is no NUL.
 _nul_to_unknown = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000").sub
 _encode_json = msgspec.json.Encoder().encode
 _TYPES = {"int4": 23, "int8": 20, "text": 25, "bytea": 17, "timestamptz": 1184, "jsonb": 3802}
@@ -78,7 +78,7 @@ def blob(value: bytes) -> bytes:
 
 
 def text(value: str) -> bytes:
-    """Postgres keeps any text but the character NUL, which no id has: it shows as U+FFFD."""
+    """A text. Postgres keeps no NUL, which no id has: it becomes U+FFFD."""
     if "\0" in value:
         value = value.replace("\0", "\ufffd")
     encoded = value.encode()
@@ -87,7 +87,7 @@ def text(value: str) -> bytes:
 
 
 def as_json(document: Any) -> bytes:
-    """JSON that Postgres keeps, whatever was said: as in a text, NUL shows as U+FFFD."""
+    """JSON that Postgres keeps: as in a text, NUL becomes U+FFFD."""
     written = _encode_json(document)
     return _nul_to_unknown(rb"\1\\ufffd", written) if b"u0000" in written else written
 

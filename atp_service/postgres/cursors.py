@@ -1,4 +1,4 @@
-"""Many rows, a page at a time: the next one is on its way while one is worked on."""
+"""Many rows, a page at a time: the next page is on its way while the caller works on one."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,8 +12,10 @@ _ROWS: Final = 5_000
 async def pages(
     connection: AsyncConnection[Any], query: str, parameters: Any = None
 ) -> AsyncIterator[list[Any]]:
-    """The rows of a query, in binary, from a cursor on the server; until the last page is taken
-    the connection serves nothing else."""
+    """The rows of a query, in binary, from a cursor on the server.
+
+    Until the last page is taken, the connection serves nothing else.
+    """
     async with (
         connection.transaction(),
         connection.cursor("pages", binary=True) as cursor,

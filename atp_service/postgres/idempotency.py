@@ -1,7 +1,7 @@
-"""Calls that change Postgres, known again by their Idempotency-Key.
+"""Calls that change Postgres, recognized by their Idempotency-Key.
 
 The row that remembers a call is written in the transaction of its change, so there is never one
-without the other; who repeats it meanwhile waits for that transaction, and is then a repeat.
+without the other. A repeat that comes meanwhile waits for that transaction.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 
 
 class Keyed(Struct, frozen=True):
-    """A call under a key, about a subject; the same again is a repeat for so many hours."""
+    """A call under a key, about a subject. For `hours` the same call is a repeat."""
 
     call: str
     subject: str
@@ -19,7 +19,7 @@ class Keyed(Struct, frozen=True):
     hours: int
 
 
-# A row that is older than the window is nobody's: it is taken over.
+# The next call takes over a row that is older than the window.
 _NOTE = """
 INSERT INTO keyed_calls AS known (call, subject, key)
 VALUES (%(call)s, %(subject)s, %(key)s)
@@ -29,7 +29,7 @@ SET at = now(),
 WHERE known.at < now() - make_interval(hours => %(hours)s)
 RETURNING true
 """
-# A few with every call that adds one: the table keeps to the window, and nobody waits for it.
+# Each call that adds a row deletes a few old ones: the table keeps to the window, without a wait.
 _CLEAR = """
 DELETE FROM keyed_calls
 WHERE (call, subject, key) IN (
@@ -41,7 +41,7 @@ WHERE (call, subject, key) IN (
     FOR UPDATE SKIP LOCKED
 )
 """
-_CAME_TO = """
+_RESULT = """
 SELECT came_to
 FROM keyed_calls
 WHERE (call, subject, key) = (%(call)s, %(subject)s, %(key)s)
@@ -49,14 +49,16 @@ WHERE (call, subject, key) = (%(call)s, %(subject)s, %(key)s)
 """
 _KEEP = """
 UPDATE keyed_calls
-SET came_to = %(came_to)s
+SET came_to = %(result)s
 WHERE (call, subject, key) = (%(call)s, %(subject)s, %(key)s)
 """
 
 
 async def is_repeat(connection: AsyncConnection[Any], keyed: Keyed | None) -> bool:
-    """Whether the call was made before; if not, it is noted, and its change must follow in the same
-    transaction. Without a key no call is a repeat."""
+    """Whether the call was made before; without a key it never was.
+
+    If it was not, it is noted, and its change must follow in the same transaction.
+    """
     if keyed is None:
         return False
     values = structs.asdict(keyed)
@@ -67,16 +69,16 @@ async def is_repeat(connection: AsyncConnection[Any], keyed: Keyed | None) -> bo
     return False
 
 
-async def keep(connection: AsyncConnection[Any], keyed: Keyed | None, came_to: str) -> None:
-    """Keep what the call came to, for repeats."""
+async def keep(connection: AsyncConnection[Any], keyed: Keyed | None, result: str) -> None:
+    """Keep the call's result for its repeats."""
     if keyed is not None:
-        await connection.execute(_KEEP, structs.asdict(keyed) | {"came_to": came_to})
+        await connection.execute(_KEEP, structs.asdict(keyed) | {"result": result})
 
 
-async def came_to(connection: AsyncConnection[Any], keyed: Keyed | None) -> str | None:
-    """What was kept of the call; None where it is no repeat."""
+async def kept_result(connection: AsyncConnection[Any], keyed: Keyed | None) -> str | None:
+    """The result that was kept of the call; None if it is no repeat."""
     if keyed is None:
         return None
-    cursor = await connection.execute(_CAME_TO, structs.asdict(keyed))
+    cursor = await connection.execute(_RESULT, structs.asdict(keyed))
     row = await cursor.fetchone()
     return None if row is None else str(row[0])

@@ -1,5 +1,7 @@
-"""The right to do something alone: an advisory lock, on a connection of its own that lets go of it
-when its holder dies, is frozen, or says nothing for too long."""
+"""The right to do something alone: an advisory lock on a connection of its own.
+
+Postgres ends the lock if its holder dies, is frozen, or is silent for too long.
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -26,7 +28,8 @@ async def leased(
 ) -> AsyncIterator[AsyncConnection[Any] | None]:
     """The connection that has the right to `verb` the partition; None while another has it.
 
-    No statement on it may take longer than `statement_seconds`. Raises Unavailable.
+    A statement on it takes `statement_seconds` at most. Raises Unavailable when it connects; the
+    statements of the block raise psycopg's errors.
     """
     with unavailable_when_away():
         connection = await psycopg.AsyncConnection.connect(
@@ -43,6 +46,6 @@ async def leased(
         try:
             yield connection if row is not None and row[0] else None
         finally:
-            # The session's end frees it too, but only some time after we have closed it.
+            # The session's end frees the lock too, but only some time after it is closed here.
             with suppress(psycopg.Error):
                 await connection.execute("SELECT pg_advisory_unlock_all()")
