@@ -26,7 +26,7 @@ from atp_service.catalog import Catalog
 from atp_service.config import Settings, SettingsError, missing, unusable, variable
 from atp_service.facts import Facts
 from atp_service.jetstream.stream import CONSUMER, STREAM
-from atp_service.ledger import Ledger
+from atp_service.ledger import Ledger, check_ledger
 from atp_service.pause import pause
 from atp_service.store import Store
 from atp_service.workers import Role, expire, ingest, rebuild, reconcile, record
@@ -269,6 +269,7 @@ async def _begin(stock: Store, ledger: Ledger, master_data: Catalog) -> None:
     try:
         async with ledger.connection() as connection:
             postgres.check_version(connection.info.server_version)
+            await check_ledger(connection)
         await master_data.load()
     except postgres.TooOld as fault:
         raise SettingsError(f"{database}: {fault}") from None

@@ -24,6 +24,7 @@ from atp_service.embedded.postgres import OWNER, SERVICE, Postgres
 from atp_service.embedded.servers import running, socket_folder
 from atp_service.embedded.valkey import Valkey
 from atp_service.ledger import migrate
+from atp_service.postgres import TooOld
 from atp_service.processes.child import Child
 from atp_service.processes.instance import Instance, announced, started_at
 from atp_service.processes.restarting_child import RestartingChild
@@ -161,6 +162,8 @@ def _migrate(instance: Instance) -> None:
     role = conninfo_to_dict(instance.database_url).get("user")
     try:
         migrate(instance.migration_url, str(role) if role else None)
+    except TooOld as fault:
+        raise CannotStart(str(fault)) from None
     except psycopg.Error as error:
         raise CannotStart(
             f"the database could not be migrated: {str(error).strip()}",

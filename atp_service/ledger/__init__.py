@@ -2,7 +2,7 @@
 
 from atp_service.ledger.ledger import ExceptionRow, Ledger
 from atp_service.ledger.position import Forked, NotRecorded, Position, Refused, Stale
-from atp_service.ledger.schema import migrate
+from atp_service.ledger.schema import check_ledger, migrate
 from atp_service.ledger.write.appender import Appender, lease
 from atp_service.ledger.write.batch import Batch
 from atp_service.postgres import Unavailable
@@ -18,6 +18,7 @@ __all__ = [
     "Refused",
     "Stale",
     "Unavailable",
+    "check_ledger",
     "lease",
     "migrate",
 ]

@@ -1,16 +1,20 @@
 """Bring a database's schema up to date, and let the service's role in."""
 
 from pathlib import Path
+from typing import Any, Final
 
 import psycopg
-from psycopg import sql
+from psycopg import AsyncConnection, sql
 
-from atp_service.postgres import check_version
+from atp_service.postgres import TooOld, check_version
 
 # The package `migrations` stands beside this one, in a checkout as in an installed wheel.
 _MIGRATIONS = Path(__file__).parents[2] / "migrations"
 
-# What is appended is never changed; the position and what follows from the entries is.
+_REVISION: Final = "SELECT version_num FROM alembic_version"
+_OF_0_1_0: Final = tuple(f"{number:04}" for number in range(1, 9))
+
+# Appended rows are never changed; the position and the projections are.
 _GRANTS = """
 GRANT USAGE ON SCHEMA public TO {role};
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role};
@@ -31,9 +35,10 @@ def migrate(url: str, service_role: str | None = None) -> None:
     """
     with psycopg.connect(url) as connection:
         check_version(connection.info.server_version)
-        current = _revision(connection) == _newest()
-    if not current:
-        upgrade(url, "head")
+        revision = _revision(connection)
+        _check_revision(revision)
+    if revision != _newest():
+        _upgrade(url)
     with psycopg.connect(url) as connection:
         if service_role is not None and service_role != _role(connection):
             role = sql.Identifier(service_role)
@@ -41,8 +46,23 @@ def migrate(url: str, service_role: str | None = None) -> None:
             connection.execute(sql.SQL(_GRANTS).format(role=role))
 
 
-def upgrade(url: str, revision: str) -> None:
-    """Apply the migrations up to `revision`, as the owner `url` names."""
+async def check_ledger(connection: AsyncConnection[Any]) -> None:
+    """Raises TooOld if version 0.1.0 has written the ledger; psycopg's UndefinedTable if the
+    database was not migrated."""
+    cursor = await connection.execute(_REVISION)
+    row = await cursor.fetchone()
+    _check_revision(row[0] if row else None)
+
+
+def _check_revision(revision: str | None) -> None:
+    if revision in _OF_0_1_0:
+        raise TooOld(
+            "The ledger in Postgres was written by 0.1.0, which this version does not read. "
+            "Start with an empty database; for `atp up`, remove its data folder."
+        )
+
+
+def _upgrade(url: str) -> None:
     # Imported here: alembic takes longer to load than everything else at a start.
     from alembic import command
     from alembic.config import Config
@@ -50,20 +70,21 @@ def upgrade(url: str, revision: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     config.attributes["url"] = url
-    command.upgrade(config, revision)
+    command.upgrade(config, "head")
 
 
 def _revision(connection: psycopg.Connection[tuple[str]]) -> str | None:
     try:
-        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        row = connection.execute(_REVISION).fetchone()
     except psycopg.errors.UndefinedTable:
         return None
     return row[0] if row else None
 
 
 def _newest() -> str:
-    """The revision of the last migration: the number its file's name starts with."""
-    return max(_MIGRATIONS.glob("versions/[0-9]*.py")).name.partition("_")[0]
+    """The revision of the last migration: its file's name starts with the number."""
+    number = max(_MIGRATIONS.glob("versions/[0-9]*.py")).name.partition("_")[0]
+    return f"0.2_{number}"
 
 
 def _role(connection: psycopg.Connection[tuple[str]]) -> str | None:

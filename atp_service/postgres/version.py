@@ -6,7 +6,7 @@ OLDEST: Final = 15
 
 
 class TooOld(Exception):
-    """The server is older than `OLDEST`."""
+    """The server, or the ledger in it, is of a version that the service does not run on."""
 
 
 def check_version(server_version: int) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from alembic import op
 
-revision = "0001"
+revision = "0.2_0001"  # 0.1.0 had revisions 0001 to 0008
 down_revision = None
 
 

@@ -1,8 +1,8 @@
--- The ledger: what happened, for ever, and what follows from it.
+-- The ledger (entries for ever, and the tables that follow from them), then the catalog.
 --
--- One recorder per partition writes it, always a whole transaction: entries, movements, events and
--- traces are appended, the projections brought up to date, and the position moved on from exactly
--- where it was. Ids compare by bytes (COLLATE "C"): that is what Redis does, and it is faster.
+-- One recorder per partition writes the ledger, always a whole transaction: entries, movements,
+-- events and traces are appended, the projections brought up to date, and the position moved on
+-- from exactly where it was. Ids compare by bytes (COLLATE "C"), as in Redis; it is also faster.
 
 CREATE TABLE positions (
     partition   integer     PRIMARY KEY,
@@ -11,10 +11,33 @@ CREATE TABLE positions (
     digest      text        NOT NULL,
     chain       bytea       NOT NULL,
     run_id      text        NOT NULL,
-    recorded_at timestamptz NOT NULL DEFAULT now()
+    recorded_at timestamptz NOT NULL DEFAULT now(),
+    doubts      bigint      NOT NULL DEFAULT 0,
+    doubts_settled bigint   NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50);
 
 COMMENT ON TABLE positions IS 'How far each partition is recorded; moved by compare-and-set.';
+COMMENT ON COLUMN positions.doubts IS
+    'How often Redis may have lost entries that it had beyond the ledger. Counted, so that a '
+    'replay of the event stream settles the doubts before it and no later one.';
+COMMENT ON COLUMN positions.doubts_settled IS
+    'For so many doubts the event stream has been replayed and its entries are here.';
+
+-- How far an event stream is in the ledger: a recovery replays the events after it.
+
+CREATE TABLE streams_recorded (
+    partition  integer     NOT NULL,
+    stream     text        NOT NULL COLLATE "C",
+    created_at timestamptz NOT NULL,
+    seq        bigint      NOT NULL,
+    noted_at   timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (partition, stream)
+);
+
+COMMENT ON COLUMN streams_recorded.seq IS
+    'Each event up to here that was acknowledged is in the ledger.';
+COMMENT ON COLUMN streams_recorded.created_at IS
+    'When the stream was made: a new stream of the same name counts from 1.';
 
 -- Entries. `command`, `head` and each value in `images` are the bytes of the journal in Redis;
 -- `images` is a msgpack array of [name, value]. `chain` is the SHA-256 of the chain before and all
@@ -110,13 +133,14 @@ CREATE TABLE movements (
     sku           text        NOT NULL COLLATE "C",
     location      text        NOT NULL COLLATE "C",
     kind          text        NOT NULL COLLATE "C",
-    PRIMARY KEY (sku, location, version)
+    -- A version may come twice, if a level was set back by hand; an entry touches a level once.
+    PRIMARY KEY (sku, location, seq)
 );
 
 COMMENT ON COLUMN movements.occurred_at IS 'When the fact happened; else when it was entered.';
 COMMENT ON COLUMN movements.safety_stock IS 'The level''s own; null where the channel''s applies.';
 
--- What a count adds up: the changes of on_hand after a moment. Holds change none.
+-- A count adds up the changes of on_hand after a moment. Holds change none.
 CREATE INDEX movements_of_on_hand ON movements (sku, location, occurred_at)
     INCLUDE (on_hand_delta)
     WHERE on_hand_delta <> 0;
@@ -124,7 +148,7 @@ CREATE INDEX movements_of_on_hand ON movements (sku, location, occurred_at)
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON movements
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
--- Events by their own ids; the id comes first, so that it can be looked for without its source.
+-- Events by their own ids; the id comes first: a trace looks for it without its source.
 
 CREATE TABLE events (
     partition integer NOT NULL,
@@ -166,10 +190,15 @@ CREATE TABLE levels (
     sku          text        NOT NULL COLLATE "C",
     location     text        NOT NULL COLLATE "C",
     extras       jsonb       NOT NULL,
+    document     bytea       NOT NULL,
+    folded       bigint      NOT NULL,
     PRIMARY KEY (sku, location)
 ) WITH (fillfactor = 70);
 
 COMMENT ON COLUMN levels.extras IS 'counted_at, own safety stock, units by state, documents.';
+COMMENT ON COLUMN levels.folded IS
+    'The sum of the level''s on_hand_delta. on_hand is the same, unless the level was changed by '
+    'hand.';
 
 CREATE TABLE reservations (
     partition      integer     NOT NULL,
@@ -182,9 +211,12 @@ CREATE TABLE reservations (
     document       bytea       NOT NULL
 ) WITH (fillfactor = 70);
 
--- What a rebuild loads, and what is stuck, is looked for by status; most are closed.
-CREATE INDEX reservations_open ON reservations (status, expires_at)
-    WHERE closed_at IS NULL;
+-- Everything that Redis must still have is walked in order, in pages: open reservations, those
+-- closed within the dedupe window, and orders changed within it.
+CREATE INDEX reservations_open ON reservations (reservation_id) WHERE closed_at IS NULL;
+
+CREATE INDEX reservations_closed ON reservations (closed_at, reservation_id)
+    WHERE closed_at IS NOT NULL;
 
 CREATE TABLE orders (
     partition integer NOT NULL,
@@ -193,7 +225,9 @@ CREATE TABLE orders (
     document  bytea   NOT NULL
 ) WITH (fillfactor = 70);
 
--- Exceptions: one row per cause and key until somebody resolves it; it counts how often.
+CREATE INDEX orders_by_seq ON orders (partition, seq);
+
+-- Exceptions: one row per cause and key until a person resolves it; it counts how often.
 
 CREATE TABLE exceptions (
     id         bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -224,6 +258,9 @@ CREATE UNIQUE INDEX one_exception_per_cause ON exceptions (kind, owner, sku, loc
 
 CREATE INDEX exceptions_by_owner ON exceptions (owner, status, id);
 
+-- A trace asks for the exceptions about an order, reservation or document.
+CREATE INDEX exceptions_by_reference ON exceptions (reference) WHERE reference <> '';
+
 CREATE TABLE parked (
     partition    integer     NOT NULL,
     seq          bigint      NOT NULL,
@@ -236,14 +273,95 @@ CREATE TABLE parked (
     PRIMARY KEY (partition, seq)
 );
 
-COMMENT ON TABLE parked IS 'What arrived and could not be applied, message by message.';
+COMMENT ON TABLE parked IS 'Messages that could not be applied, one by one.';
 
 CREATE INDEX parked_by_exception ON parked (exception_id, seq);
 
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON parked
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
--- Catalog: master data. Every process keeps it in memory and is told of each change.
+-- Snapshots line by line: the units a source believed in; `difference` is theirs less ours, as of
+-- that moment.
+
+CREATE TABLE snapshot_lines (
+    partition  integer     NOT NULL,
+    seq        bigint      NOT NULL,
+    believed   bigint      NOT NULL,
+    difference bigint      NOT NULL,
+    taken_at   timestamptz NOT NULL,
+    source     text        NOT NULL COLLATE "C",
+    location   text        NOT NULL COLLATE "C",
+    sku        text        NOT NULL COLLATE "C",
+    policy     text        NOT NULL COLLATE "C",
+    PRIMARY KEY (source, location, taken_at, sku, seq)
+);
+
+COMMENT ON COLUMN snapshot_lines.policy IS
+    'The policy applied to a difference: correct, review or report; within: it was tolerated; '
+    'outdated: units were counted later, so nothing was compared.';
+
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON snapshot_lines
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+-- Reconciliations: asked for, run, and their reports. One that waits is there once, however often
+-- it is asked for.
+
+CREATE TABLE reconciliations (
+    id           bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    status       text        NOT NULL COLLATE "C"
+        CHECK (status IN ('requested', 'running', 'done', 'failed')),
+    scope        jsonb       NOT NULL,
+    repair       boolean     NOT NULL,
+    asked_by     text        NOT NULL COLLATE "C",
+    requested_at timestamptz NOT NULL DEFAULT now(),
+    started_at   timestamptz,
+    finished_at  timestamptz,
+    report       jsonb       NOT NULL DEFAULT '{}'
+);
+
+CREATE INDEX reconciliations_to_do ON reconciliations (id) WHERE status IN ('requested', 'running');
+
+-- Of the scope only a hash: a thousand SKUs are more than an index takes.
+CREATE UNIQUE INDEX reconciliations_waiting ON reconciliations (md5(scope::text), repair)
+    WHERE status = 'requested';
+
+-- Rebuilds: why, since when, and the work done. A rebuild that was broken off is begun anew.
+
+CREATE TABLE rebuilds (
+    id          bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    partition   integer     NOT NULL,
+    epoch       bigint      NOT NULL,
+    from_seq    bigint      NOT NULL,
+    reason      text        NOT NULL,
+    started_at  timestamptz NOT NULL DEFAULT now(),
+    opened_at   timestamptz,
+    replayed_at timestamptz,
+    report      jsonb       NOT NULL DEFAULT '{}',
+    UNIQUE (partition, epoch)
+);
+
+COMMENT ON COLUMN rebuilds.epoch IS 'The epoch it opens.';
+
+-- The entries that a Redis acknowledged after it had left the ledger, saved before it is emptied.
+
+CREATE TABLE forks (
+    partition integer     NOT NULL,
+    epoch     bigint      NOT NULL,
+    seq       bigint      NOT NULL,
+    digest    text        NOT NULL COLLATE "C",
+    command   bytea       NOT NULL,
+    head      bytea       NOT NULL,
+    images    bytea       NOT NULL,
+    saved_at  timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (partition, epoch, seq, digest)
+);
+
+COMMENT ON COLUMN forks.epoch IS 'The epoch that was raised because of it.';
+
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON forks
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+-- Catalog: master data. Every process keeps it in memory and is notified of each change.
 
 CREATE TABLE locations (
     id         text        PRIMARY KEY COLLATE "C",
@@ -285,3 +403,86 @@ CREATE TRIGGER tell_of_change AFTER INSERT OR UPDATE OR DELETE ON channels
     FOR EACH ROW EXECUTE FUNCTION tell_of_change();
 CREATE TRIGGER tell_of_change AFTER INSERT OR UPDATE OR DELETE ON feeds
     FOR EACH ROW EXECUTE FUNCTION tell_of_change();
+
+-- Each other name is of one SKU alone.
+
+CREATE TABLE sku_aliases (
+    source text NOT NULL COLLATE "C",
+    alias  text NOT NULL COLLATE "C",
+    sku    text NOT NULL COLLATE "C" REFERENCES skus (id) ON DELETE CASCADE,
+    PRIMARY KEY (source, alias)
+);
+
+CREATE INDEX aliases_of_sku ON sku_aliases (sku);
+
+-- Master data as it was: a past number is explained with the policies of its time.
+
+CREATE TABLE catalog_history (
+    kind     text        NOT NULL COLLATE "C",
+    id       text        NOT NULL COLLATE "C",
+    at       timestamptz NOT NULL,
+    document jsonb,
+    PRIMARY KEY (kind, id, at)
+);
+
+COMMENT ON COLUMN catalog_history.document IS 'Null: deleted then.';
+
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON catalog_history
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+-- The clock may show the same for two changes, or be set back: the later change is later still.
+
+CREATE FUNCTION keep_history() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    changed text := coalesce(NEW.id, OLD.id);
+BEGIN
+    INSERT INTO catalog_history (kind, id, at, document)
+    SELECT
+        TG_TABLE_NAME,
+        changed,
+        greatest(clock_timestamp(), max(at) + interval '1 microsecond'),
+        NEW.document
+    FROM catalog_history
+    WHERE kind = TG_TABLE_NAME AND id = changed;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER keep_history AFTER INSERT OR UPDATE OR DELETE ON locations
+    FOR EACH ROW EXECUTE FUNCTION keep_history();
+CREATE TRIGGER keep_history AFTER INSERT OR UPDATE OR DELETE ON channels
+    FOR EACH ROW EXECUTE FUNCTION keep_history();
+
+-- A SKU that was deleted sold nothing until it was there again: a past number says so. Of all other
+-- SKUs no history is kept, since there may be millions.
+
+CREATE FUNCTION has_history(kind_asked text, id_asked text) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT EXISTS (
+        SELECT FROM catalog_history
+        WHERE kind = kind_asked AND id = id_asked
+    )
+$$;
+
+CREATE TRIGGER keep_history AFTER DELETE ON skus
+    FOR EACH ROW EXECUTE FUNCTION keep_history();
+CREATE TRIGGER keep_return AFTER INSERT ON skus
+    FOR EACH ROW WHEN (has_history('skus', NEW.id)) EXECUTE FUNCTION keep_history();
+
+-- Calls that changed master data, or asked for a reconciliation, under an Idempotency-Key: a repeat
+-- finds its row here and changes nothing. Later calls delete the rows that are past the window.
+
+CREATE TABLE keyed_calls (
+    call    text        NOT NULL COLLATE "C",
+    subject text        NOT NULL COLLATE "C",
+    key     text        NOT NULL COLLATE "C",
+    at      timestamptz NOT NULL DEFAULT now(),
+    came_to text        NOT NULL DEFAULT '',
+    PRIMARY KEY (call, subject, key)
+);
+
+CREATE INDEX keyed_calls_by_age ON keyed_calls (at);
+
+COMMENT ON COLUMN keyed_calls.came_to IS
+    'What a repeat can read nowhere else: the record that was deleted, the run that was asked for.';

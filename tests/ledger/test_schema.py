@@ -9,9 +9,8 @@ import psycopg
 import pytest
 
 from atp_service.embedded.postgres import OWNER, SERVICE, Postgres, create_database
-from atp_service.ledger import lease, migrate
+from atp_service.ledger import check_ledger, lease, migrate
 from atp_service.ledger.position import GENESIS
-from atp_service.ledger.schema import upgrade
 from atp_service.postgres import TooOld, Unavailable, check_version
 from tests.ledger.forged_rows import Writer
 from tests.ledger.test_append import append, rows
@@ -99,37 +98,16 @@ async def test_two_changes_of_one_moment_are_both_remembered_in_their_order(bare
     ]
 
 
-async def test_what_waited_twice_before_the_migration_waits_once_after_it(bare: Bare) -> None:
-    upgrade(bare.owner, "0002")
-    with psycopg.connect(bare.owner, autocommit=True) as connection:
-        for scope in ("{}", "{}", '{"skus": ["SKU-1"]}'):
-            connection.execute(
-                "INSERT INTO reconciliations (status, scope, repair, asked_by)"
-                " VALUES ('requested', %s, true, 'api')",
-                (scope,),
-            )
-    migrate(bare.owner)
-    assert rows(bare.owner, "SELECT status FROM reconciliations ORDER BY id") == [
-        ("requested",),
-        ("failed",),
-        ("requested",),
-    ]
-
-
-async def test_a_name_that_two_skus_had_before_the_migration_is_the_later_ones_after_it(
-    bare: Bare,
-) -> None:
-    upgrade(bare.owner, "0006")
-    with psycopg.connect(bare.owner, autocommit=True) as connection:
-        for sku, aliases in (
-            ("CUP", '{"aliases": {"gtin": ["050", "051"]}}'),
-            ("MUG", '{"aliases": {"gtin": ["050"], "erp": ["7"]}}'),
-            ("OLD", "{}"),
-        ):
-            connection.execute("INSERT INTO skus (id, document) VALUES (%s, %s)", (sku, aliases))
-    migrate(bare.owner)
-    assert rows(bare.owner, "SELECT source, alias, sku FROM sku_aliases ORDER BY 1, 2") == [
-        ("erp", "7", "MUG"),
-        ("gtin", "050", "MUG"),
-        ("gtin", "051", "CUP"),
-    ]
+async def test_a_ledger_of_0_1_0_is_refused_in_one_line_and_left_as_it_is(bare: Bare) -> None:
+    migrate(bare.owner, SERVICE)
+    refusal = r"^The ledger in Postgres was written by 0\.1\.0, .* remove its data folder\.$"
+    async with await psycopg.AsyncConnection.connect(bare.service) as connection:
+        await check_ledger(connection)
+    with psycopg.connect(bare.owner) as owner:
+        owner.execute("UPDATE alembic_version SET version_num = '0008'")
+    with pytest.raises(TooOld, match=refusal):
+        migrate(bare.owner, SERVICE)
+    async with await psycopg.AsyncConnection.connect(bare.service) as connection:
+        with pytest.raises(TooOld, match=refusal):
+            await check_ledger(connection)
+    assert rows(bare.owner, "SELECT version_num FROM alembic_version") == [("0008",)]
