@@ -12,13 +12,14 @@ export UV_LINK_MODE ?= copy
 # Wherever it is set: every process would compile all it imports, and the tests start hundreds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help up test check fmt year bench rehearse lock clean env
+.PHONY: help up test check fmt year accept bench rehearse lock clean env
 
 help:
 	@echo "make up        start everything, with a demo retailer (DEMO=0: without)"
-	@echo "make test      run the tests (REDIS=6.2: on the oldest Redis; ARGS='tests/store -n0')"
+	@echo "make test      run the tests (REDIS=6.2 or 8.2: on that Redis; ARGS='tests/store -n0')"
 	@echo "make check     lint, types, layers"
-	@echo "make bench     speed and memory (ARGS='script ingest')"
+	@echo "make accept    the slower tests: each Redis, a plain install, a year, a sale with each fault"
+	@echo "make bench     speed and memory (ARGS='script ingest'; ARGS='--against COMMIT script')"
 	@echo "make rehearse  a flash sale (ARGS='--scale 0.02')"
 
 up: .venv/.runtime
@@ -58,6 +59,21 @@ bench: .venv/.dev
 SCENARIO ?= examples/flash-sale.toml
 rehearse: .venv/.dev
 	@exec $(BIN)/atp rehearse $(SCENARIO) $(ARGS)
+
+# What is slower than `make test`, with all it needs: other versions of Redis, an install without the
+# servers, the year, a small sale with each fault.
+FAULTS := from atp_service.rehearse.faults import FAULTS; print(*FAULTS)
+accept: .venv/.dev
+	$(MAKE) test REDIS=6.2
+	$(MAKE) test REDIS=8.2
+	$(UV) venv --quiet --clear --python $(PYTHON) build/plain
+	$(UV) pip install --quiet --python build/plain --require-hashes --requirements requirements.txt
+	$(UV) pip install --quiet --python build/plain --no-deps --build-constraints requirements-dev.txt .
+	PLAIN=$(CURDIR)/build/plain/bin/python $(MAKE) test ARGS="tests/cli/test_plain_install.py -n0"
+	$(MAKE) year
+	for fault in $$($(BIN)/python -c "$(FAULTS)"); do \
+		ATP_DATA=$(CURDIR)/build/rehearse $(MAKE) rehearse ARGS="--scale 0.02 --fault $$fault" || exit 1; \
+	done
 
 # The environment for work on the code.
 env: .venv/.dev

