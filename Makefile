@@ -41,7 +41,7 @@ check: .venv/.dev
 	$(BIN)/lint-imports
 	@if command -v luacheck >/dev/null; then \
 	$(BIN)/python -c "$(JOINED)" | luacheck --filename inventory.lua - && \
-	luacheck atp_service/store/fill.lua; \
+	luacheck atp_service/store/fill.lua atp_service/store/trim.lua; \
 	else echo "luacheck is not installed: Lua was not linted (Debian: apt-get install lua-check)"; fi
 
 fmt: .venv/.dev

@@ -101,8 +101,8 @@ async def connections(settings: Settings, name: str = "atp") -> AsyncIterator[Co
         yield Connections(pool, ledger, master_data, stock, facts, bus)
 
 
-def rebuild_tools(settings: Settings, parts: Connections) -> rebuild.Tools:
-    """The parts that a rebuild works with, beside a store of its own."""
+def rebuild_tools(settings: Settings, parts: Connections, partition: int) -> rebuild.Tools:
+    """The parts that a rebuild of the partition works with, beside a store of its own."""
     return rebuild.Tools(
         redis_url=settings.redis_url or "",
         database_url=settings.database_url or "",
@@ -112,6 +112,8 @@ def rebuild_tools(settings: Settings, parts: Connections) -> rebuild.Tools:
         stream=STREAM,
         consumer=CONSUMER,
         window_ms=settings.dedupe_hours * 3_600_000,
+        partition=partition,
+        partitions=len(parts.store.partitions),
     )
 
 
@@ -194,8 +196,9 @@ async def _work(settings: Settings, roles: Sequence[Role]) -> int:
     async with connections(settings, "worker") as parts:
         log.info("working", roles=list(roles))
         tasks = [
-            asyncio.create_task(_until_stopped(_run(role, settings, parts, stop), stop), name=role)
+            asyncio.create_task(_until_stopped(run, stop), name=role)
             for role in roles
+            for run in _runs(role, settings, parts, stop)
         ]
         await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
         failed = [task for task in tasks if task.done() and task.exception() is not None]
@@ -211,24 +214,28 @@ async def _work(settings: Settings, roles: Sequence[Role]) -> int:
     return 0
 
 
-def _run(
+def _runs(
     role: Role, settings: Settings, parts: Connections, stop: asyncio.Event
-) -> Coroutine[Any, Any, None]:
-    database_url = settings.database_url or ""
+) -> list[Coroutine[Any, Any, None]]:
+    """The role's work: of all partitions together, or of each by itself."""
+    database_url, partitions = settings.database_url or "", parts.store.partitions
     match role:
         case "ingest":
-            return _ingest(parts, stop)
+            return [_ingest(parts, stop)]
         case "record":
-            return record.run(parts.store, database_url, stop=stop)
+            return [record.run(one, database_url, stop=stop) for one in partitions]
         case "expire":
-            return expire.run(parts.store, stop=stop)
+            return [expire.run(one, stop=stop) for one in partitions]
         case "reconcile":
             seconds = settings.reconcile_seconds
-            return reconcile.run(
-                parts.store, parts.ledger, database_url, stop=stop, every_seconds=seconds
-            )
+            return [
+                reconcile.run(
+                    parts.store, parts.ledger, database_url, stop=stop, every_seconds=seconds
+                )
+            ]
         case "rebuild":
-            return rebuild.run(rebuild_tools(settings, parts), parts.facts, stop=stop)
+            tools = [rebuild_tools(settings, parts, one.number) for one in partitions]
+            return [rebuild.run(one, parts.facts, stop=stop) for one in tools]
 
 
 async def _until_stopped(run: Coroutine[Any, Any, None], stop: asyncio.Event) -> None:

@@ -91,6 +91,13 @@ def nats_url(server_data: Path) -> Iterator[str]:
         yield server.url
 
 
+@pytest.fixture(params=[1, 3], ids=["whole", "in_three"])
+def partitions(request: pytest.FixtureRequest) -> int:
+    """How many partitions there are on one Redis: tests that ask for it run with each number."""
+    count: int = request.param
+    return count
+
+
 @pytest.fixture
 async def redis_url(_redis_server: str) -> str:
     """An empty Redis (Valkey) that syncs before it answers."""

@@ -221,7 +221,7 @@ class Explain:
         )
 
     async def _then(self, asked: ExplainQuery, at_ms: int) -> _Scene:
-        await self._check_reached(at_ms)
+        await self._check_reached(asked.sku, at_ms)
         ledger, location = self._ledger, asked.location
         channel = None
         if asked.channel is not None:
@@ -244,13 +244,14 @@ class Explain:
         known = await level_history.master_data_at(self._ledger, kind, key, at_ms)
         return Then(record, None if known is None else known.since_ms)
 
-    async def _check_reached(self, at_ms: int) -> None:
+    async def _check_reached(self, sku: str, at_ms: int) -> None:
         """Refuses a moment that the ledger has nothing of; waits for it to have all of it."""
         now_ms = self._now_ms()
-        span = await level_history.span(self._ledger)
+        partition = self._store.partition_of(sku).number
+        span = await level_history.span(self._ledger, partition)
         if span is None or span.last_ms <= at_ms <= now_ms:
             await recorded_now(self._store, self._ledger)
-            span = await level_history.span(self._ledger)
+            span = await level_history.span(self._ledger, partition)
         if span is None:
             raise Refused(invalid(("/at", "the ledger has no entries yet")))
         last_ms = max(now_ms, span.last_ms)  # clocks differ

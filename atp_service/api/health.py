@@ -71,26 +71,23 @@ class Health:
     async def _redis(self) -> Dependency:
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
-                report = await self._store.server_report()
+                reports = await self._store.server_reports()
         except stores.Fenced as fence:
             return Dependency("fenced", [fence.reason])
         except (stores.Unavailable, TimeoutError):
             return Dependency("down", [])
-        if report.maxmemory_policy != "noeviction":
-            return Dependency(
-                "unfit",
-                [f"maxmemory-policy is {report.maxmemory_policy}: stock may be evicted"],
-            )
-        if report.appendfsync != "always":
-            return Dependency(
-                "up",
-                [f"appendfsync is {report.appendfsync}: what was acknowledged may be lost"],
-            )
-        return Dependency("up", [])
+        policies = {report.maxmemory_policy for report in reports} - {"noeviction"}
+        if policies:
+            warnings = [f"maxmemory-policy is {one}: stock may be evicted" for one in policies]
+            return Dependency("unfit", warnings)
+        unsafe = {report.appendfsync for report in reports} - {"always"}
+        return Dependency(
+            "up", [f"appendfsync is {one}: what was acknowledged may be lost" for one in unsafe]
+        )
 
     async def _postgres(self) -> Dependency:
         try:
-            await self._ledger.position()
+            await self._ledger.ping()
         except postgres.Unavailable:
             return Dependency("down", [])
         return Dependency("up", [])

@@ -25,6 +25,7 @@ _PROBLEMS: dict[str, tuple[int, str]] = {
     "unknown-sku": (422, "A SKU is not known"),
     "unknown-location": (422, "A location is not known"),
     "unknown-channel": (422, "The channel is not known"),
+    "cart-spans-partitions": (422, "The cart's lines are in several partitions"),
     "reservation-id-reused": (422, "The reservation id belongs to another content"),
     "location-unavailable": (409, "A location doesn't sell this now"),
     "insufficient-stock": (409, "There are not enough units"),

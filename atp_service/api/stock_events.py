@@ -82,9 +82,11 @@ class StockEvents:
         results = [_outcome(result) for result in told]
         kept = [result.known_as for result in told if _leaves_an_entry(result)]
         if self._durability == "ledger" and kept:
-            seq = await self._store.last_seq()
             await self._ledger.wait_for_events(
-                seq, kept, _LEDGER_SECONDS, shipments=_shipments(told, payloads)
+                await self._store.last_entries(),
+                kept,
+                _LEDGER_SECONDS,
+                shipments=_shipments(told, payloads),
             )
         if any(result.status == "waiting" for result in results):
             return problem(

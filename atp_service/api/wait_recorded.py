@@ -8,9 +8,8 @@ PATIENCE_SECONDS = 2.0
 
 async def recorded_now(store: Store, ledger: Ledger) -> None:
     """Returns once it has; raises Unavailable if it doesn't soon, or Redis's own faults."""
-    seq = await store.last_seq()
-    if seq:
-        # Who waits to be told would not find out that Postgres hangs; who asks it does, and the
-        # next ones are refused at once.
-        await ledger.position()
-        await ledger.wait_for(store.epoch, seq, PATIENCE_SECONDS)
+    entries = await store.last_entries()
+    # A hanging Postgres shows at a query: the next callers are then refused at once.
+    await ledger.ping()
+    for entry in entries:
+        await ledger.wait_for(entry, PATIENCE_SECONDS)

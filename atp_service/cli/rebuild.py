@@ -39,20 +39,23 @@ def command(yes: bool, as_json: bool) -> None:
         finally:
             await site.close()
 
-    async def run() -> rebuild.Report | None:
+    async def run() -> list[rebuild.Report | None]:
+        """A report for each partition; None for one that another process is rebuilding."""
         async with app.connections(settings, "rebuild") as parts:
-            tools = app.rebuild_tools(settings, parts)
-            reason = await need(tools)
-            if reason is None and not yes:
+            every = [app.rebuild_tools(settings, parts, p.number) for p in parts.store.partitions]
+            if not yes and None in [await need(tools) for tools in every]:
                 question = "Redis continues the ledger. Rebuild it all the same?"
                 if not click.confirm(question, err=True):
                     sys.exit(2)
             with view(console, silent=as_json) as watching:
                 watching.show("rebuild", None, "Redis from the ledger")
-                return await rebuild.rebuild(tools, by_hand=True, show=watching.show)
+                return [
+                    await rebuild.rebuild(tools, by_hand=True, show=watching.show)
+                    for tools in every
+                ]
 
     try:
-        report = uvloop.run(run())
+        reports = uvloop.run(run())
     except rebuild.NotToBeRebuilt as behind:
         click.echo(
             f"atp: {behind}\n"
@@ -71,10 +74,12 @@ def command(yes: bool, as_json: bool) -> None:
     except (postgres.Unavailable, store.Unavailable, store.Fenced, Superseded) as fault:
         click.echo(f"atp: broken off: {fault}\nRun it again, or leave it to the worker.", err=True)
         sys.exit(2)
-    if report is None:
-        click.echo("atp: somebody else is rebuilding it.", err=True)
+    for report in reports:
+        if report is None:
+            click.echo("atp: somebody else is rebuilding it.", err=True)
+        elif as_json:
+            click.echo(msgspec.json.encode(report).decode())
+        else:
+            Console().print(table(report))
+    if None in reports:
         sys.exit(1)
-    if as_json:
-        click.echo(msgspec.json.encode(report).decode())
-    else:
-        Console().print(table(report))

@@ -19,7 +19,7 @@ from atp_service.facts.canonical_events import (
     read_event,
     tidy,
 )
-from atp_service.facts.count_merge import Merging, Observed
+from atp_service.facts.count_merge import Mergings, Observed
 from atp_service.facts.in_flight import UnderWay
 from atp_service.facts.parking import park
 from atp_service.facts.snapshot_end import lines_left_out
@@ -152,7 +152,7 @@ class Facts:
         be given again.
         """
         now_ms = self._clock()
-        merging = Merging(self._store, self._ledger)
+        merging = Mergings(self._store, self._ledger)
         works = [_Work(arrival) for arrival in arrivals]
         with self._under_way.call() as before:
             try:
@@ -189,7 +189,7 @@ class Facts:
         )
         work = _Work(arrival)
         self._park(work, unfit, now_ms)
-        await self._change([work], Merging(self._store, self._ledger), now_ms)
+        await self._change([work], Mergings(self._store, self._ledger), now_ms)
         return _results([work])[0]
 
     # From arrival to command.
@@ -325,7 +325,7 @@ class Facts:
 
     # From command to result.
 
-    async def _change(self, works: Sequence[_Work], merging: Merging, now_ms: int) -> None:
+    async def _change(self, works: Sequence[_Work], merging: Mergings, now_ms: int) -> None:
         """Through the door, in order; what was observed again as long as its level moves."""
         for _ in range(ROUNDS):
             await self._merge(works, merging)
@@ -339,7 +339,7 @@ class Facts:
             if work.result is None:
                 work.ends("waiting", "moved")
 
-    async def _merge(self, works: Iterable[_Work], merging: Merging) -> None:
+    async def _merge(self, works: Iterable[_Work], merging: Mergings) -> None:
         todo, observed = [], []
         for work in works:
             if work.result is None and isinstance(work.command, Observed):
@@ -353,7 +353,7 @@ class Facts:
             else:
                 work.command = merged
 
-    async def _close(self, works: Sequence[_Work], merging: Merging, now_ms: int) -> None:
+    async def _close(self, works: Sequence[_Work], merging: Mergings, now_ms: int) -> None:
         """Ends of snapshots: what a source left out is told to be 0, then that there is no more.
 
         In this order a crash in between does no harm: it all comes again, and what was told is
@@ -373,13 +373,13 @@ class Facts:
                 self._under_way.forget(closed)
 
     async def _may_close(
-        self, work: _Work, closed: SnapshotClosed, merging: Merging, now_ms: int
+        self, work: _Work, closed: SnapshotClosed, merging: Mergings, now_ms: int
     ) -> bool:
         """Whether the ledger has all lines that came before. Raises the ledger's Unavailable."""
         if work.line is not None and not await self._tell(work, [work.line], merging, now_ms):
             return False
-        seq = await self._store.last_seq()
-        await self._ledger.wait_for(self._store.epoch, seq, RECORDING_SECONDS)
+        for entry in await self._store.last_entries():
+            await self._ledger.wait_for(entry, RECORDING_SECONDS)
         put_off = self._under_way.put_off(closed)
         known = await self._ledger.seen_events(
             [(closed.source, event_id) for event_id in (closed.event_id, *put_off)]
@@ -391,7 +391,7 @@ class Facts:
         return work.result is None
 
     async def _tell_left_out(
-        self, work: _Work, closed: SnapshotClosed, merging: Merging, now_ms: int
+        self, work: _Work, closed: SnapshotClosed, merging: Mergings, now_ms: int
     ) -> None:
         pages = 0
         async for lines in lines_left_out(closed, self._catalog, self._ledger):
@@ -403,7 +403,7 @@ class Facts:
             pages += 1
 
     async def _tell(
-        self, work: _Work, lines: Sequence[Snapshot], merging: Merging, now_ms: int
+        self, work: _Work, lines: Sequence[Snapshot], merging: Mergings, now_ms: int
     ) -> bool:
         """Lines that the end of a snapshot says; it waits if one of them has to."""
         parts = [work.part(line) for line in lines]
@@ -415,14 +415,14 @@ class Facts:
 
     def _settle(self, work: _Work, outcome: Outcome, now_ms: int) -> None:
         match outcome:
-            case Applied(seq):
-                work.ends("applied", seq=seq)
-            case Absorbed(seq):
-                work.ends("absorbed", seq=seq)
+            case Applied(entry):
+                work.ends("applied", seq=entry.seq)
+            case Absorbed(entry):
+                work.ends("absorbed", seq=entry.seq)
             case Duplicate():
                 work.ends("duplicate")
-            case Parked(seq):
-                work.ends("parked", seq=seq)
+            case Parked(entry):
+                work.ends("parked", seq=entry.seq)
             case Moved():
                 pass
             case Faulted(message) if isinstance(work.command, Park):

@@ -16,7 +16,7 @@ from atp_service.inventory.journal import LEVEL, Entry, decode_fields, decode_he
 from atp_service.inventory.stock import level_field
 from atp_service.ledger import Ledger
 from atp_service.postgres import Unavailable
-from atp_service.store import Store
+from atp_service.store import Partition, Store
 
 PAGE: Final = 1_000
 # Beyond, the recorder has to catch up first. It has up to two transactions of 4,000 in hand.
@@ -27,25 +27,43 @@ Observed = Count | Snapshot
 Waits = Literal["ledger-away", "ledger-behind"]
 
 
+class Mergings:
+    """Merges what one call observes, each observation in the partition of its SKU."""
+
+    def __init__(self, store: Store, ledger: Ledger) -> None:
+        self._store = store
+        self._of = {one.number: Merging(one, ledger) for one in store.partitions}
+
+    async def merged(self, observed: Sequence[Observed]) -> list[Observed | Waits]:
+        """As `Merging.merged`."""
+        parts: dict[int, list[Observed]] = {}
+        for one in observed:
+            parts.setdefault(self._store.partition_of(one.sku).number, []).append(one)
+        found = {n: iter(await self._of[n].merged(part)) for n, part in parts.items()}
+        return [next(found[self._store.partition_of(one.sku).number]) for one in observed]
+
+
 class Merging:
-    """Merges what one call observes, as often as it takes.
+    """Merges what one call observes in a partition, as often as it takes.
 
     The ledger may be far behind, and other facts of the call wait meanwhile: what the journal has
     beyond it is read once, and then what has come since; and once the ledger is away or too far
     behind, all that is left of the call waits.
     """
 
-    def __init__(self, store: Store, ledger: Ledger, *, longest_tail: int = LONGEST_TAIL) -> None:
-        self._store = store
+    def __init__(
+        self, partition: Partition, ledger: Ledger, *, longest_tail: int = LONGEST_TAIL
+    ) -> None:
+        self._partition = partition
         self._ledger = ledger
-        self._tail = _Tail(store, longest_tail)
+        self._tail = _Tail(partition, longest_tail)
         self._waits: Waits | None = None
 
     async def merged(self, told: Sequence[Observed]) -> list[Observed | Waits]:
         """The same in the same order, each with its deltas and the level's counter; or why it has
         to wait for the ledger."""
         # The counter first: whatever changes later than this makes the script say Moved.
-        levels = await self._store.levels([(one.sku, one.location) for one in told])
+        levels = await self._partition.reads.levels([(one.sku, one.location) for one in told])
         read = [
             msgspec.structs.replace(one, moves=level.moves if level is not None else 0)
             for one, level in zip(told, levels, strict=True)
@@ -74,7 +92,7 @@ class Merging:
     async def _deltas_after(self, told: Sequence[Observed]) -> list[int]:
         asked = [(one.sku, one.location, one.occurred_at_ms) for one in told]
         for _ in range(ATTEMPTS):
-            seq, recorded = await self._ledger.deltas_after(asked)
+            seq, recorded = await self._ledger.deltas_after(self._partition.number, asked)
             if await self._tail.reaches_back_to(seq):
                 return [
                     units + self._tail.deltas_after(seq, one)
@@ -97,8 +115,8 @@ class _Tail:
     """What has changed on_hand in the entries that the ledger doesn't have yet: those of one epoch
     after `_after`, up to `_through`."""
 
-    def __init__(self, store: Store, longest: int) -> None:
-        self._store = store
+    def __init__(self, partition: Partition, longest: int) -> None:
+        self._partition = partition
         self._longest = longest
         self._epoch = self._after = self._through = 0
         self._deltas: defaultdict[str, list[_Delta]] = defaultdict(list)
@@ -106,14 +124,14 @@ class _Tail:
     async def reaches_back_to(self, seq: int) -> bool:
         """Whether all is known that came after the entry; not where the recorder has let go of some
         of it meanwhile. Raises _Behind."""
-        last = await self._store.last_seq()
-        if last - seq > self._longest:
+        last = await self._partition.reads.last_entry()
+        if last.seq - seq > self._longest:
             raise _Behind
-        if self._epoch != self._store.epoch or not self._after <= seq < self._through:
+        if self._epoch != last.epoch or not self._after <= seq < self._through:
             self._deltas.clear()
-            self._epoch, self._after, self._through = self._store.epoch, seq, seq
-        while self._through < last:
-            page = await self._store.journal(self._through, PAGE)
+            self._epoch, self._after, self._through = last.epoch, seq, seq
+        while self._through < last.seq:
+            page = await self._partition.journal.entries(self._through, PAGE)
             if not page or page[0].seq != self._through + 1:
                 return False
             for entry in page:

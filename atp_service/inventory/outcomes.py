@@ -1,4 +1,4 @@
-"""What became of a command. Refusals are values; the script answers `[tag, seq, blob, …]`."""
+"""What became of a command. Refusals are values; the script returns `[tag, seq, blob, …]`."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -6,6 +6,8 @@ from typing import Any
 from msgspec import Struct
 from msgspec.msgpack import Decoder
 
+from atp_service.inventory.commands import HoldLine
+from atp_service.inventory.entry_ref import EntryRef
 from atp_service.inventory.reservations import Reservation, decode_reservation
 
 
@@ -30,28 +32,28 @@ class Excess(Struct, array_like=True, frozen=True):
 class Held(Struct, frozen=True):
     """Units are held anew (hold, replace)."""
 
-    seq: int
+    entry: EntryRef
     reservation: Reservation
 
 
 class Changed(Struct, frozen=True):
     """The reservation has changed (extend, release, fulfil, no-pick)."""
 
-    seq: int
+    entry: EntryRef
     reservation: Reservation
 
 
 class Confirmed(Struct, frozen=True):
     """The order's units are allocated; the reservation's `outcome` says kept or reacquired."""
 
-    seq: int
+    entry: EntryRef
     reservation: Reservation
 
 
 class Repeated(Struct, frozen=True):
-    """Done before; nothing changed. `seq` is the reservation's latest entry."""
+    """Done before; nothing changed. `entry` is the reservation's latest."""
 
-    seq: int
+    entry: EntryRef
     reservation: Reservation
 
 
@@ -108,15 +110,15 @@ class Full(Struct, frozen=True):
 
 
 class Applied(Struct, frozen=True):
-    """The fact is in the stock. `seq` is 0 for a heartbeat."""
+    """The fact is in the stock. Its entry's `seq` is 0 for a heartbeat, which leaves none."""
 
-    seq: int
+    entry: EntryRef
 
 
 class Absorbed(Struct, frozen=True):
     """The fact is known, but a later count or document already says so."""
 
-    seq: int
+    entry: EntryRef
 
 
 class Duplicate(Struct, frozen=True):
@@ -126,7 +128,7 @@ class Duplicate(Struct, frozen=True):
 class Parked(Struct, frozen=True):
     """Kept as an exception."""
 
-    seq: int
+    entry: EntryRef
 
 
 class Moved(Struct, frozen=True):
@@ -135,6 +137,15 @@ class Moved(Struct, frozen=True):
 
 class Again(Struct, frozen=True):
     """More lapsed holds are due than one call reaps: send the command again."""
+
+
+class SpansPartitions(Struct, frozen=True):
+    """A cart's lines are in several partitions; nothing was asked of any.
+
+    `lines` are those outside the partition of the reservation, or of the cart's first line.
+    """
+
+    lines: list[HoldLine]
 
 
 class Swept(Struct, frozen=True):
@@ -162,6 +173,7 @@ Outcome = (
     | NotFound
     | WrongStatus
     | GenerationMismatch
+    | SpansPartitions
     | AlreadyConfirmed
     | TooMany
     | Full
@@ -177,32 +189,32 @@ Outcome = (
 
 _shortages = Decoder(list[Shortage]).decode
 _excesses = Decoder(list[Excess]).decode
-_DECODERS: dict[bytes, Callable[[Any], Outcome]] = {
-    b"held": lambda r: Held(r[1], decode_reservation(r[2])),
-    b"changed": lambda r: Changed(r[1], decode_reservation(r[2])),
-    b"confirmed": lambda r: Confirmed(r[1], decode_reservation(r[2])),
-    b"repeated": lambda r: Repeated(r[1], decode_reservation(r[2])),
-    b"unchanged": lambda _: Unchanged(),
-    b"short": lambda r: Short(_shortages(r[2])),
-    b"lost": lambda r: Lost(_shortages(r[2])),
-    b"reused": lambda _: Reused(),
-    b"not_found": lambda _: NotFound(),
-    b"wrong_status": lambda r: WrongStatus(decode_reservation(r[2])),
-    b"generation_mismatch": lambda r: GenerationMismatch(decode_reservation(r[2])),
-    b"already_confirmed": lambda r: AlreadyConfirmed(decode_reservation(r[2])),
-    b"too_many": lambda r: TooMany(_excesses(r[2])),
-    b"full": lambda _: Full(),
-    b"applied": lambda r: Applied(r[1]),
-    b"absorbed": lambda r: Absorbed(r[1]),
-    b"duplicate": lambda _: Duplicate(),
-    b"parked": lambda r: Parked(r[1]),
-    b"moved": lambda _: Moved(),
-    b"again": lambda _: Again(),
-    b"swept": lambda r: Swept(r[1], r[2] == b"more"),
-    b"faulted": lambda r: Faulted(r[2].decode()),
+_DECODERS: dict[bytes, Callable[[Any, int, int], Outcome]] = {
+    b"held": lambda r, p, e: Held(EntryRef(p, e, r[1]), decode_reservation(r[2])),
+    b"changed": lambda r, p, e: Changed(EntryRef(p, e, r[1]), decode_reservation(r[2])),
+    b"confirmed": lambda r, p, e: Confirmed(EntryRef(p, e, r[1]), decode_reservation(r[2])),
+    b"repeated": lambda r, p, e: Repeated(EntryRef(p, e, r[1]), decode_reservation(r[2])),
+    b"unchanged": lambda *_: Unchanged(),
+    b"short": lambda r, *_: Short(_shortages(r[2])),
+    b"lost": lambda r, *_: Lost(_shortages(r[2])),
+    b"reused": lambda *_: Reused(),
+    b"not_found": lambda *_: NotFound(),
+    b"wrong_status": lambda r, *_: WrongStatus(decode_reservation(r[2])),
+    b"generation_mismatch": lambda r, *_: GenerationMismatch(decode_reservation(r[2])),
+    b"already_confirmed": lambda r, *_: AlreadyConfirmed(decode_reservation(r[2])),
+    b"too_many": lambda r, *_: TooMany(_excesses(r[2])),
+    b"full": lambda *_: Full(),
+    b"applied": lambda r, p, e: Applied(EntryRef(p, e, r[1])),
+    b"absorbed": lambda r, p, e: Absorbed(EntryRef(p, e, r[1])),
+    b"duplicate": lambda *_: Duplicate(),
+    b"parked": lambda r, p, e: Parked(EntryRef(p, e, r[1])),
+    b"moved": lambda *_: Moved(),
+    b"again": lambda *_: Again(),
+    b"swept": lambda r, *_: Swept(r[1], r[2] == b"more"),
+    b"faulted": lambda r, *_: Faulted(r[2].decode()),
 }
 
 
-def decode_outcome(reply: Sequence[Any]) -> Outcome:
-    """One command's part of the script's reply."""
-    return _DECODERS[reply[0]](reply)
+def decode_outcome(reply: Sequence[Any], partition: int, epoch: int) -> Outcome:
+    """One command's part of the script's reply, which the partition gave in this epoch."""
+    return _DECODERS[reply[0]](reply, partition, epoch)

@@ -1,4 +1,4 @@
-"""What the rest of the service asks the ledger. Every method may raise `Unavailable`."""
+"""The ledger, read by the rest of the service. Every method may raise `Unavailable`."""
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -6,10 +6,12 @@ from datetime import datetime
 from typing import Any, Final
 
 from msgspec import Struct
+from msgspec.structs import asdict
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 from psycopg_pool import AsyncConnectionPool
 
+from atp_service.inventory.entry_ref import EntryRef
 from atp_service.inventory.reservations import Reservation, decode_reservation, encode_reservation
 from atp_service.ledger.position import GENESIS, NotRecorded, Position, read_position
 from atp_service.ledger.stream_checkpoints import recorded_through
@@ -75,13 +77,13 @@ class Ledger:
         """Stop listening. The pool belongs to whoever made it."""
         await self._recorded.close()
 
-    async def position(self, partition: int = 0) -> Position | None:
+    async def position(self, partition: int) -> Position | None:
         """How far the partition is recorded; None if it was never opened."""
         async with self.connection() as connection:
             return await read_position(connection, partition)
 
-    async def begin(self, epoch: int, partition: int = 0) -> bool:
-        """Begin a partition in this epoch; False where somebody has begun it before."""
+    async def begin(self, partition: int, epoch: int) -> bool:
+        """Begin the partition in this epoch; False if it has begun before."""
         async with self.connection() as connection:
             cursor = await connection.execute(
                 """
@@ -94,7 +96,7 @@ class Ledger:
             )
             return await cursor.fetchone() is not None
 
-    async def open(self, epoch: int, run_id: str, partition: int = 0) -> None:
+    async def open(self, partition: int, epoch: int, run_id: str) -> None:
         """Remember the Redis that the partition was opened with; a Redis may have been used before
         this ledger knew of it. Another one than was opened last is a doubt."""
         async with self.connection() as connection:
@@ -111,18 +113,25 @@ class Ledger:
                 {"partition": partition, "epoch": epoch, "genesis": GENESIS, "run_id": run_id},
             )
 
-    async def doubt(self, partition: int = 0) -> None:
+    async def doubt(self, partition: int) -> None:
         """Redis may have lost what it had beyond the ledger: the event stream is replayed."""
         async with self.connection() as connection:
             await connection.execute(
                 "UPDATE positions SET doubts = doubts + 1 WHERE partition = %s", (partition,)
             )
 
-    async def recorded_through(self, stream: str, created_at: datetime, partition: int = 0) -> int:
-        """The last event of the stream, made then, before which none can be missing here; 0 where
-        nothing is known."""
+    async def recorded_through(self, stream: str, created_at: datetime) -> int:
+        """The last event of the stream, made then, before which none can be missing in any
+        partition; 0 if nothing is known."""
         async with self.connection() as connection:
-            return await recorded_through(connection, partition, stream, created_at)
+            cursor = await connection.execute("SELECT partition FROM positions")
+            return min(
+                [
+                    await recorded_through(connection, partition, stream, created_at)
+                    for (partition,) in await cursor.fetchall()
+                ],
+                default=0,
+            )
 
     async def seen_events(self, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
         """Those of the events (source, id) that the ledger has, whatever became of them."""
@@ -138,25 +147,34 @@ class Ledger:
             )
             return set(await cursor.fetchall())
 
-    async def statuses_after(self, source: str, id_prefix: str, seq: int) -> dict[str, int]:
-        """What became of a source's events whose ids begin so, counted by status; only of those
-        recorded after the entry `seq`."""
+    async def statuses_after(
+        self, source: str, id_prefix: str, through: Mapping[int, int]
+    ) -> dict[str, int]:
+        """How many of a source's events whose ids begin so have each status; only of those
+        recorded after the seqs of `through`, which are by partition."""
         async with self.connection(COUNTING_SECONDS) as connection:
             cursor = await connection.execute(
                 """
                 SELECT status, count(*)
                 FROM events
+                LEFT JOIN unnest(%(partitions)s::integer[], %(seqs)s::bigint[])
+                    AS before (partition, seq) USING (partition)
                 WHERE source = %(source)s
                   AND event_id LIKE %(ids)s
-                  AND seq > %(seq)s
+                  AND events.seq > coalesce(before.seq, 0)
                 GROUP BY status
                 """,
-                {"source": source, "ids": f"{id_prefix}%", "seq": seq},
+                {
+                    "source": source,
+                    "ids": f"{id_prefix}%",
+                    "partitions": list(through),
+                    "seqs": list(through.values()),
+                },
             )
             return dict(await cursor.fetchall())
 
     async def deltas_after(
-        self, asked: Sequence[tuple[str, str, int]], *, partition: int = 0
+        self, partition: int, asked: Sequence[tuple[str, str, int]]
     ) -> tuple[int, list[int]]:
         """For each (SKU, location, moment in ms) the units by which on_hand changed through what
         happened after the moment; before them the position they are all true for: what the
@@ -239,36 +257,48 @@ class Ledger:
             )
             return await cursor.fetchall()
 
-    async def wait_for(self, epoch: int, seq: int, timeout: float, partition: int = 0) -> None:
-        """Return once the entry is in the ledger; raises NotRecorded if it isn't within `timeout`
-        seconds, or if the partition went on in a later epoch without it."""
-        reached = await self._recorded.wait(partition, seq, timeout)
-        if reached != epoch and not await self._has_entry(partition, epoch, seq):
-            raise NotRecorded(f"entry {seq} of epoch {epoch} is not in the ledger")
+    async def ping(self) -> None:
+        """Return if Postgres answers."""
+        async with self.connection() as connection:
+            await connection.execute("SELECT")
 
-    async def wait_for_answer(self, epoch: int, reservation: Reservation, timeout: float) -> None:
+    async def wait_for(self, entry: EntryRef, timeout: float) -> None:
+        """Return once the ledger has the entry; at once if it is before the first.
+
+        Raises NotRecorded if that takes longer than `timeout` seconds, or if the partition went on
+        in a later epoch without the entry.
+        """
+        if not entry.seq:
+            return
+        reached = await self._recorded.wait(entry, timeout)
+        if reached != entry.epoch and not await self._has_entry(entry):
+            raise _missing(entry)
+
+    async def wait_for_answer(
+        self, entry: EntryRef, reservation: Reservation, timeout: float
+    ) -> None:
         """As `wait_for`, and the entry must be the one that left the reservation so: a Redis that
         was set back gives the same numbers to others. Raises NotRecorded otherwise."""
-        await self._recorded.wait(0, reservation.seq, timeout)
-        if not await self._answered.ask(reservation.seq, encode_reservation(reservation)):
-            raise NotRecorded(f"entry {reservation.seq} of epoch {epoch} is not in the ledger")
+        await self._recorded.wait(entry, timeout)
+        if not await self._answered.ask(entry, encode_reservation(reservation)):
+            raise _missing(entry)
 
     async def wait_for_events(
         self,
-        seq: int,
+        through: Sequence[EntryRef],
         events: Sequence[tuple[str, str]],
         timeout: float,
         *,
         shipments: Mapping[tuple[str, str], str],
-        partition: int = 0,
     ) -> None:
-        """As `wait_for`, and each of the events (source, id) must be there, however its entry is
-        numbered. Raises NotRecorded otherwise.
+        """As `wait_for`, for all entries of `through`; and each of the events (source, id) must be
+        there, however its entry is numbered. Raises NotRecorded otherwise.
 
         An event of a shipment that had left already has no entry of its own: then the shipment's
         must be there, which `shipments` names.
         """
-        await self._recorded.wait(partition, seq, timeout)
+        for entry in through:
+            await self._recorded.wait(entry, timeout)
         missing = set(events) - await self.seen_events(events)
         left = await self._traced({shipments[event] for event in missing if event in shipments})
         missing = {event for event in missing if shipments.get(event) not in left}
@@ -285,7 +315,7 @@ class Ledger:
             )
             return {row[0] for row in await cursor.fetchall()}
 
-    async def _has_entry(self, partition: int, epoch: int, seq: int) -> bool:
+    async def _has_entry(self, entry: EntryRef) -> bool:
         async with self.connection() as connection:
             cursor = await connection.execute(
                 """
@@ -293,7 +323,7 @@ class Ledger:
                 FROM entries
                 WHERE partition = %(partition)s AND seq = %(seq)s AND epoch = %(epoch)s
                 """,
-                {"partition": partition, "seq": seq, "epoch": epoch},
+                asdict(entry),
             )
             return await cursor.fetchone() is not None
 
@@ -302,3 +332,10 @@ class Ledger:
     ) -> AbstractAsyncContextManager[AsyncConnection[Any]]:
         """A connection for `seconds`; its changes are committed at the end of the block."""
         return self._postgres.connection(seconds)
+
+
+def _missing(entry: EntryRef) -> NotRecorded:
+    return NotRecorded(
+        f"entry {entry.seq} of partition {entry.partition}, epoch {entry.epoch}, "
+        "is not in the ledger"
+    )

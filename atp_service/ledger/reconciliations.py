@@ -22,6 +22,7 @@ from atp_service.postgres.unavailable import Unavailable, unavailable_when_away
 RunStatus = Literal["requested", "running", "done", "failed"]
 Kind = Literal["level", "locations", "reservation", "deadline", "order"]
 
+_ALL_PARTITIONS = -1  # one run covers them all
 BROKEN_OFF = "broken off: its worker ended, was frozen, or lost Postgres"
 
 
@@ -288,7 +289,9 @@ class Lease:
 @asynccontextmanager
 async def lease(url: str) -> AsyncIterator[Lease | None]:
     """The right to reconcile, on a connection of its own; None while another has it."""
-    async with leased(url, "reconcile", 0, statement_seconds=SILENCE_SECONDS) as connection:
+    async with leased(
+        url, "reconcile", _ALL_PARTITIONS, statement_seconds=SILENCE_SECONDS
+    ) as connection:
         yield None if connection is None else Lease(connection)
 
 

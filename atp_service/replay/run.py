@@ -61,7 +61,7 @@ async def replay(
                 await arrival.recorded()
                 await patiently(lambda: closing.ask(ledger), view)
         became = await patiently(
-            lambda: ledger.statuses_after(mapping.feed, f"{file_id}:", arrival.seq_before),
+            lambda: ledger.statuses_after(mapping.feed, f"{file_id}:", arrival.seqs_before),
             view,
         )
     summary.applied = became.get("applied", 0)
@@ -133,7 +133,7 @@ class _Closing:
         """Which locations are closed, and how many lines that took."""
         ids = [event.id for event in self._finals.values()]
         became = await statuses_of(ledger, self._feed, ids)
-        told = await ledger.statuses_after(self._feed, self._prefix, 0)
+        told = await ledger.statuses_after(self._feed, self._prefix, {})
         for location, event in self._finals.items():
             if became.get(event.id) == "parked":
                 self._summary.unclosed[location] = "its end became an exception"

@@ -47,12 +47,12 @@ class Arrival:
         self._ledger = book
         self._view = view
         self._floor_before = 0
-        self.seq_before = 0
+        self.seqs_before: dict[int, int] = {}
 
     async def begin(self) -> None:
         """Remember where things stand, for the shares to be shown and the events to be counted."""
         self._floor_before, _ = await patiently(self._floor, self._view)
-        self.seq_before, _ = await patiently(self._recorded, self._view)
+        self.seqs_before = await patiently(self._positions, self._view)
 
     async def taken(self, last_seq: int) -> None:
         """Return when ingest has acknowledged the stream up to `last_seq`."""
@@ -60,8 +60,16 @@ class Arrival:
 
     async def recorded(self) -> None:
         """Return when the ledger has every entry that the journal has now."""
-        last_seq = await patiently(self._store.last_seq, self._view)
-        await _until("in the ledger", self.seq_before, last_seq, self._recorded, self._view)
+        entries = await patiently(self._store.last_entries, self._view)
+        before = sum(self.seqs_before.values())
+
+        async def recorded() -> tuple[int, str]:
+            """How many entries the ledger has, of those that the journal had."""
+            seqs = await self._positions()
+            return sum(min(seqs[e.partition], e.seq) for e in entries), NOBODY_RECORDS
+
+        target = sum(entry.seq for entry in entries)
+        await _until("in the ledger", before, target, recorded, self._view)
 
     async def _floor(self) -> tuple[int, str]:
         """All of the stream up to here is done with; and why it might not move on."""
@@ -76,9 +84,13 @@ class Arrival:
             INGEST_STANDS if somebody else NOBODY_CONSUMES,
         )
 
-    async def _recorded(self) -> tuple[int, str]:
-        position = await self._ledger.position()
-        return position.seq if position else 0, NOBODY_RECORDS
+    async def _positions(self) -> dict[int, int]:
+        """The last recorded seq of each partition."""
+        seqs = {}
+        for partition in self._store.partitions:
+            position = await self._ledger.position(partition.number)
+            seqs[partition.number] = position.seq if position else 0
+        return seqs
 
 
 async def patiently(ask: Callable[[], Awaitable[Answer]], view: View) -> Answer:

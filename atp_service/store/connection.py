@@ -18,16 +18,16 @@ from redis.exceptions import RedisError, ResponseError
 from atp_service.store.errors import Unavailable
 
 Request = tuple[Any, ...]
-Greeting = Callable[["Wire"], Awaitable[None]]
+OnConnect = Callable[["Wire"], Awaitable[None]]
 
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 5.0
 
 
 class Wire:
-    """`greet` is called on every new connection, before anything else is asked on it."""
+    """`on_connect` is awaited on every new connection, before anything else is asked on it."""
 
-    def __init__(self, url: str, *, name: str, greet: Greeting | None = None) -> None:
+    def __init__(self, url: str, *, name: str, on_connect: OnConnect | None = None) -> None:
         self._pool = ConnectionPool.from_url(
             url,
             client_name=name,
@@ -39,7 +39,7 @@ class Wire:
             protocol=2,
         )
         self._connection: AbstractConnection | None = None
-        self._greet = greet
+        self._on_connect = on_connect
 
     async def exchange(
         self, requests: Sequence[Request], *, seconds: float = ANSWER_SECONDS
@@ -66,9 +66,9 @@ class Wire:
             await connection.disconnect(nowait=True)
             raise Unavailable(str(fault) or type(fault).__name__) from fault
         self._connection = connection
-        if self._greet is not None:
+        if self._on_connect is not None:
             try:
-                await self._greet(self)
+                await self._on_connect(self)
             except BaseException:
                 await self.close()
                 raise

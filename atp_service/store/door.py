@@ -31,7 +31,7 @@ from atp_service.inventory.commands import (
 from atp_service.inventory.outcomes import Outcome, decode_outcome
 from atp_service.metrics import LATENCY_BUCKETS, REGISTRY
 from atp_service.store.connection import Wire
-from atp_service.store.epoch_guard import Opening
+from atp_service.store.epoch_guard import EpochGuard
 from atp_service.store.errors import Fenced, Overloaded, Unavailable
 from atp_service.store.keys import Keys
 from atp_service.store.script import Script
@@ -69,13 +69,12 @@ _round_trip_seconds = Histogram(
 
 
 class _Asked:
-    """The commands of one asker, answered together; `epoch` is that of the last answer."""
+    """The commands of one caller, whose outcomes are returned together."""
 
-    __slots__ = ("answer", "epoch", "left", "outcomes", "since")
+    __slots__ = ("answer", "left", "outcomes", "since")
 
     def __init__(self, count: int) -> None:
         self.answer: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
-        self.epoch = 0
         self.outcomes: list[Any] = [None] * count
         self.left = count
         self.since = time.monotonic()
@@ -122,14 +121,16 @@ class Door:
     def __init__(
         self,
         wire: Wire,
-        opening: Opening,
+        guard: EpochGuard,
         keys: Keys,
         script: Script,
         *,
+        partition: int,
         window_ms: int,
     ) -> None:
         self._wire = wire
-        self._opening = opening
+        self._guard = guard
+        self._partition = partition
         self._script = script
         self._prefix = ("EVALSHA", script.sha, len(keys), *keys)
         self._window_ms = b"%d" % window_ms
@@ -146,15 +147,6 @@ class Door:
         """
         if not commands:
             return []
-        return await self._ask(commands).answer
-
-    async def apply_in_epoch(self, command: Command) -> tuple[int, Outcome]:
-        """The epoch in which the script answered, and the outcome. Raises as apply_all does."""
-        asked = self._ask((command,))
-        (outcome,) = await asked.answer
-        return asked.epoch, outcome
-
-    def _ask(self, commands: Sequence[Command]) -> _Asked:
         self._check_room(commands)
         asked = _Asked(len(commands))
         for place, command in enumerate(commands):
@@ -164,7 +156,7 @@ class Door:
             self._waiting += queued.weight + LINES_A_COMMAND
         if self._task is None:
             self._task = asyncio.create_task(self._work())
-        return asked
+        return await asked.answer
 
     def _check_room(self, commands: Sequence[Command]) -> None:
         if self._waiting >= PROMISES_WAITING and (
@@ -178,7 +170,7 @@ class Door:
         return len(self._queue)
 
     async def connect(self) -> None:
-        """Have the opening look at Redis now, not with the first command."""
+        """Have the guard look at Redis now, not with the first command."""
         await self._wire.exchange([("PING",)])
 
     async def close(self) -> None:
@@ -256,7 +248,7 @@ class Door:
             return True
         if any(is_fenced(error) for error in errors):
             # Another epoch: the next connection is compared with the ledger anew, or refused.
-            self._opening.doubt()
+            self._guard.forget()
             await self._wire.close()
             return True
         if any(is_read_only(error) for error in errors):
@@ -267,9 +259,9 @@ class Door:
 
     async def _exchange(self, calls: list[list[_Queued]]) -> tuple[int, list[Any]]:
         refused = b"1" if self._promises_refused else b"0"
-        if not self._opening.epoch:
+        if not self._guard.epoch:
             await self.connect()
-        epoch = self._opening.epoch
+        epoch = self._guard.epoch
         head = (*self._prefix, epoch, refused, self._window_ms)
         requests = [(*head, *[queued.blob for queued in call]) for call in calls]
         check_memory = time.monotonic() - self._memory_checked > MEMORY_CHECK_SECONDS
@@ -293,12 +285,11 @@ class Door:
                     again.append(queued)
                     continue
                 try:
-                    outcome = decode_outcome(answered)
+                    outcome = decode_outcome(answered, self._partition, epoch)
                 except (msgspec.DecodeError, UnicodeDecodeError) as damaged:
                     # Of a document that somebody has damaged: nobody else may suffer for it.
                     queued.asked.fail(Unavailable(f"the answer can't be read: {damaged}"))
                     continue
-                queued.asked.epoch = epoch
                 queued.asked.settle(queued.place, outcome)
         self._queue.extendleft(reversed(again))
         self._waiting += sum(queued.weight + LINES_A_COMMAND for queued in again)

@@ -1,8 +1,8 @@
-"""Is this the Redis the ledger knows? Asked on every new connection, before anything is decided.
+"""Does this Redis continue the ledger? Verified on every new connection, before any decision.
 
-And asked again when an answer shows another epoch. Redis may have been emptied, restored from an
+It is verified again when a reply shows another epoch. Redis may have been emptied, restored from an
 old copy, or failed over to a replica that missed writes. Its tail is compared with the ledger's
-position; whoever does not continue the ledger is fenced.
+position; a Redis that does not continue the ledger is fenced.
 """
 
 from typing import Protocol
@@ -34,22 +34,22 @@ class Position(Protocol):
     def run_id(self) -> str: ...
 
 
-class Witness(Protocol):
-    """The ledger, as far as the opening needs it. All may raise when it is away.
+class Positions(Protocol):
+    """The ledger's positions of partitions. Each method may raise when the ledger is away.
 
-    `begin` is true for the one who begins the partition, and for nobody ever after.
+    `begin` is true once for each partition, for the caller that begins it.
     """
 
-    async def position(self) -> Position | None: ...
+    async def position(self, partition: int) -> Position | None: ...
 
-    async def begin(self, epoch: int) -> bool: ...
+    async def begin(self, partition: int, epoch: int) -> bool: ...
 
-    async def open(self, epoch: int, run_id: str) -> None: ...
+    async def open(self, partition: int, epoch: int, run_id: str) -> None: ...
 
 
-class Sight(Struct, frozen=True):
-    """What a Redis says of itself. No epoch: it is empty or fenced; no seq: empty, or being
-    filled by the rebuild named. `history` is another one after it has followed another Redis."""
+class RedisHeader(Struct, frozen=True):
+    """A Redis's own account of a partition. No epoch: it is empty or fenced; no seq: it is empty,
+    or filled by the rebuild named. `history` changes when it has followed another Redis."""
 
     run_id: str
     history: str
@@ -59,17 +59,17 @@ class Sight(Struct, frozen=True):
     rebuilding: str
 
 
-async def look(wire: Wire, keys: Keys) -> Sight:
-    """What the Redis at the other end of the wire says of itself."""
+async def read_header(wire: Wire, keys: Keys) -> RedisHeader:
+    """The header of the Redis at the other end of the wire."""
     request = ("HMGET", keys.meta, "epoch", "seq", "digest", "rebuilding")
     about = [("INFO", "server"), ("INFO", "replication")]
     meta, server, replication = await wire.exchange([request, *about])
     if not isinstance(meta, list):
         raise Unavailable(str(meta))
     epoch, seq, digest, rebuilding = meta
-    return Sight(
-        _told(server, "run_id"),
-        _told(replication, "master_replid"),
+    return RedisHeader(
+        _field(server, "run_id"),
+        _field(replication, "master_replid"),
         None if epoch is None else int(epoch),
         None if seq is None else int(seq),
         (digest or b"").decode(),
@@ -77,32 +77,32 @@ async def look(wire: Wire, keys: Keys) -> Sight:
     )
 
 
-def _told(info: object, name: str) -> str:
-    """What a part of INFO says under the name."""
+def _field(info: object, name: str) -> str:
+    """The field of that name in a section of INFO."""
     if not isinstance(info, bytes):
         raise Unavailable(str(info))
     lines = (line.partition(":") for line in info.decode().splitlines())
     return next(value for key, _, value in lines if key == name)
 
 
-async def compare(wire: Wire, keys: Keys, sight: Sight, position: Position | None) -> None:
+async def compare(wire: Wire, keys: Keys, header: RedisHeader, position: Position | None) -> None:
     """Raises Fenced unless this Redis, which is not empty, continues what the ledger has."""
     recorded = position.seq if position else 0
-    if sight.rebuilding:
+    if header.rebuilding:
         raise Fenced("Redis is being rebuilt", SOON_SECONDS, cause="lost")
-    if sight.seq is None:
+    if header.seq is None:
         raise _lost(f"Redis is empty, the ledger has {recorded} entries")
-    if position and sight.epoch is not None and sight.epoch > position.epoch:
-        raise _behind(f"Redis is in epoch {sight.epoch}, the ledger in {position.epoch}")
-    if sight.seq > recorded:
+    if position and header.epoch is not None and header.epoch > position.epoch:
+        raise _behind(f"Redis is in epoch {header.epoch}, the ledger in {position.epoch}")
+    if header.seq > recorded:
         await _compare_tail(wire, keys, position)
-    if sight.epoch is None:
+    if header.epoch is None:
         raise _lost("Redis is fenced")
-    if position and sight.epoch < position.epoch:
-        raise _lost(f"Redis is in epoch {sight.epoch}, the ledger in {position.epoch}")
-    if sight.seq < recorded:
-        raise _lost(f"Redis lost writes: it ends at {sight.seq}, the ledger at {recorded}")
-    if position and sight.seq == recorded and sight.digest != position.digest:
+    if position and header.epoch < position.epoch:
+        raise _lost(f"Redis is in epoch {header.epoch}, the ledger in {position.epoch}")
+    if header.seq < recorded:
+        raise _lost(f"Redis lost writes: it ends at {header.seq}, the ledger at {recorded}")
+    if position and header.seq == recorded and header.digest != position.digest:
         raise _lost(f"Redis and the ledger differ at entry {recorded}")
 
 
@@ -125,42 +125,44 @@ def _behind(reason: str) -> Fenced:
     return Fenced(f"the ledger is behind: {reason}", cause="ledger-behind")
 
 
-class Opening:
-    """Greets new connections; remembers which Redis it has compared."""
+class EpochGuard:
+    """Verifies new connections to a partition; remembers the epoch of the Redis it has verified."""
 
-    def __init__(self, keys: Keys) -> None:
+    def __init__(self, partition: int, keys: Keys) -> None:
+        self.partition = partition
+        self.epoch = 0
         self._keys = keys
         self._run_id = ""
-        self._witness: Witness | None = None
+        self._ledger: Positions | None = None
         self._refused: Fenced | None = None
-        self.epoch = 0
 
-    def trust(self, witness: Witness) -> None:
-        self._witness = witness
+    def set_ledger(self, ledger: Positions) -> None:
+        """Compare with this ledger from now on."""
+        self._ledger = ledger
 
-    def doubt(self) -> None:
-        """Redis has answered from another epoch: look again."""
+    def forget(self) -> None:
+        """Verify the next connection anew: Redis has replied from another epoch."""
         self._run_id, self.epoch = "", 0
 
     @property
     def refused(self) -> bool:
-        """Whether the last Redis looked at was refused."""
+        """Whether the last Redis was refused."""
         return self._refused is not None
 
-    def knows(self, epoch: bytes | None) -> bool:
-        """Whether this is the epoch that was compared: an emptied Redis has none."""
+    def is_verified(self, epoch: bytes | None) -> bool:
+        """Whether this is the epoch that was verified: an emptied Redis has none."""
         return epoch is not None and int(epoch) == self.epoch
 
     def check(self) -> None:
-        """Raises Fenced while the last Redis looked at was refused."""
+        """Raises Fenced while the last Redis was refused."""
         if self._refused is not None:
             fence = self._refused
             raise Fenced(fence.reason, fence.retry_after_seconds, cause=fence.cause)
 
-    async def greet(self, wire: Wire) -> None:
-        """Raises Fenced unless this Redis continues what the ledger has."""
+    async def on_connect(self, wire: Wire) -> None:
+        """Raises Fenced unless this Redis continues the ledger."""
         try:
-            await self._meet(wire)
+            await self._verify_epoch(wire)
         except Fenced as fence:
             if self._refused is None or self._refused.reason != fence.reason:
                 log.error("redis_fenced", reason=fence.reason, cause=fence.cause)
@@ -168,54 +170,60 @@ class Opening:
             raise
         self._refused = None
 
-    async def _meet(self, wire: Wire) -> None:
-        sight = await look(wire, self._keys)
-        if sight.rebuilding:
+    async def _verify_epoch(self, wire: Wire) -> None:
+        header = await read_header(wire, self._keys)
+        if header.rebuilding:
             raise Fenced("Redis is being rebuilt", SOON_SECONDS, cause="lost")
-        if sight.run_id == self._run_id and sight.epoch is not None and sight.epoch == self.epoch:
+        if (
+            header.run_id == self._run_id
+            and header.epoch is not None
+            and header.epoch == self.epoch
+        ):
             return
-        if self._witness is None:
+        if self._ledger is None:
             raise Fenced("the ledger has not been asked yet")
         try:
-            position = await self._witness.position()
+            position = await self._ledger.position(self.partition)
         except Exception as fault:
-            if sight.epoch is None:
+            if header.epoch is None:
                 raise Fenced("Redis is empty or fenced, and the ledger can't be asked") from fault
-            if self._run_id and self._run_id != sight.run_id:
+            if self._run_id and self._run_id != header.run_id:
                 raise Fenced("another Redis answers, and the ledger can't be asked") from fault
-            log.warning("opened_without_ledger", run_id=sight.run_id, reason=str(fault))
-            self._run_id, self.epoch = sight.run_id, sight.epoch
+            log.warning("opened_without_ledger", run_id=header.run_id, reason=str(fault))
+            self._run_id, self.epoch = header.run_id, header.epoch
             return
         try:
-            sight = await self._agree(wire, self._witness, position)
-            epoch = sight.epoch or 0
-            await self._witness.open(epoch, sight.run_id)
+            header = await self._compared(wire, self._ledger, position)
+            epoch = header.epoch or 0
+            await self._ledger.open(self.partition, epoch, header.run_id)
         except (Fenced, Unavailable):
             raise
         except Exception as fault:
             raise Unavailable("the ledger went away while Redis was compared") from fault
-        self._run_id, self.epoch = sight.run_id, epoch
-        log.info("redis_opened", run_id=sight.run_id, epoch=epoch, seq=sight.seq)
+        self._run_id, self.epoch = header.run_id, epoch
+        log.info("redis_opened", run_id=header.run_id, epoch=epoch, seq=header.seq)
 
-    async def _agree(self, wire: Wire, witness: Witness, position: Position | None) -> Sight:
-        """The Redis, looked at once more now that the position is known: it may only be ahead."""
-        sight = await look(wire, self._keys)
-        if sight.seq is None and not sight.rebuilding and position is None:
+    async def _compared(
+        self, wire: Wire, ledger: Positions, position: Position | None
+    ) -> RedisHeader:
+        """The header, read once more now that the position is known: it may only be ahead."""
+        header = await read_header(wire, self._keys)
+        if header.seq is None and not header.rebuilding and position is None:
             # The ledger first: from then on a Redis that is empty has lost something.
-            if await witness.begin(FIRST_EPOCH):
+            if await ledger.begin(self.partition, FIRST_EPOCH):
                 await self._initialise(wire)
-            return await self._agree(wire, witness, await witness.position())
+            return await self._compared(wire, ledger, await ledger.position(self.partition))
         try:
-            await compare(wire, self._keys, sight, position)
+            await compare(wire, self._keys, header, position)
         except Fenced as fence:
             if fence.cause != "ledger-behind":
                 raise
-            # Or the ledger was ahead of us: while we looked, entries were recorded and let go of.
-            later = await witness.position()
+            # Or the ledger was ahead of us: meanwhile entries were recorded and trimmed.
+            later = await ledger.position(self.partition)
             if later == position:
                 raise
-            return await self._agree(wire, witness, later)
-        return sight
+            return await self._compared(wire, ledger, later)
+        return header
 
     async def _initialise(self, wire: Wire) -> None:
         """The first start ever: an empty Redis and a ledger that knows of none."""

@@ -1,4 +1,4 @@
-"""A partition seen and filled from below its opening: for whoever fences it and rebuilds it."""
+"""A partition read and filled past its guard: for a fence and for a rebuild."""
 
 import asyncio
 from collections.abc import Sequence
@@ -9,7 +9,14 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from atp_service.inventory.journal import Entry
 from atp_service.store.connection import Request, Wire
-from atp_service.store.epoch_guard import SOON_SECONDS, Opening, Position, Sight, compare, look
+from atp_service.store.epoch_guard import (
+    SOON_SECONDS,
+    EpochGuard,
+    Position,
+    RedisHeader,
+    compare,
+    read_header,
+)
 from atp_service.store.errors import Fenced, Unavailable
 from atp_service.store.journal import entry_of
 from atp_service.store.keys import Keys, keys_of
@@ -32,28 +39,28 @@ class Superseded(Exception):
 class Site:
     """One partition of one Redis, whatever its state. Raises Unavailable."""
 
-    def __init__(self, redis_url: str, *, name: str, partition: int = 0) -> None:
+    def __init__(self, redis_url: str, *, name: str, partition: int) -> None:
         self.keys = keys_of(partition)
-        self._wire = Wire(redis_url, name=f"{name}-site", greet=self._greet)
+        self._wire = Wire(redis_url, name=f"{name}-site", on_connect=self._on_connect)
         self._script = Script((files("atp_service.store") / "fill.lua").read_text("utf-8"))
 
         self._run_id: str | None = None
 
-    async def look(self) -> Sight:
-        return await look(self._wire, self.keys)
+    async def header(self) -> RedisHeader:
+        return await read_header(self._wire, self.keys)
 
     async def stay(self) -> str:
         """Talk to no other Redis from now on than to the one that answers; its run_id."""
-        self._run_id = (await self.look()).run_id
+        self._run_id = (await self.header()).run_id
         return self._run_id
 
-    async def _greet(self, wire: Wire) -> None:
-        if self._run_id is not None and (await look(wire, self.keys)).run_id != self._run_id:
+    async def _on_connect(self, wire: Wire) -> None:
+        if self._run_id is not None and (await read_header(wire, self.keys)).run_id != self._run_id:
             raise Superseded("another Redis answers than the one that is being rebuilt")
 
-    async def compare(self, sight: Sight, position: Position | None) -> None:
+    async def compare(self, header: RedisHeader, position: Position | None) -> None:
         """Raises Fenced unless this Redis continues what the ledger has."""
-        await compare(self._wire, self.keys, sight, position)
+        await compare(self._wire, self.keys, header, position)
 
     async def fence(self, epoch: int) -> bool:
         """Take the epoch away if it is still this one: no script call succeeds from then on."""
@@ -173,17 +180,17 @@ class Fill:
             await asyncio.gather(self._sending, return_exceptions=True)
 
 
-class RebuildersOpening(Opening):
+class RebuildGuard(EpochGuard):
     """Lets in one rebuild alone, in its epoch and on the Redis that it has filled, until it opens
     the partition to all."""
 
-    def __init__(self, keys: Keys, epoch: int, fill: Fill) -> None:
-        super().__init__(keys)
+    def __init__(self, partition: int, keys: Keys, epoch: int, fill: Fill) -> None:
+        super().__init__(partition, keys)
         self._only = (epoch, fill.token, fill.run_id)
 
-    async def _meet(self, wire: Any) -> None:
-        sight = await look(wire, self._keys)
-        if (sight.epoch, sight.rebuilding, sight.run_id) != self._only:
+    async def _verify_epoch(self, wire: Any) -> None:
+        header = await read_header(wire, self._keys)
+        if (header.epoch, header.rebuilding, header.run_id) != self._only:
             reason = "another rebuild has begun since, or another Redis answers"
             raise Fenced(reason, SOON_SECONDS, cause="lost")
         self.epoch = self._only[0]

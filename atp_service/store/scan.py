@@ -10,8 +10,9 @@ from typing import Any, Literal
 from msgspec import Struct
 from redis.exceptions import ResponseError
 
+from atp_service.inventory.entry_ref import EntryRef
 from atp_service.store.connection import Request, Wire
-from atp_service.store.epoch_guard import Opening
+from atp_service.store.epoch_guard import EpochGuard
 from atp_service.store.errors import Fenced, Unavailable
 from atp_service.store.keys import Keys
 
@@ -20,23 +21,26 @@ Values = list[bytes | None]
 
 
 class Moment(Struct, frozen=True):
-    """What Redis had at one moment, when `seq` was its latest entry; in the order asked."""
+    """What Redis had at one moment, when `entry` was its latest; in the order asked."""
 
-    epoch: int
-    seq: int
+    entry: EntryRef
     now_ms: int
     stock: Values
     reservations: Values
     orders: Values
     deadlines: list[float | None]
 
+    @property
+    def seq(self) -> int:
+        return self.entry.seq
+
 
 class Walk:
     """Reads one partition, a page at a time. One asker at a time. Raises Unavailable or Fenced."""
 
-    def __init__(self, wire: Wire, opening: Opening, keys: Keys, window_ms: int) -> None:
+    def __init__(self, wire: Wire, guard: EpochGuard, keys: Keys, window_ms: int) -> None:
         self._wire = wire
-        self._opening = opening
+        self._guard = guard
         self._keys = keys
         self.window_ms = window_ms
 
@@ -83,13 +87,12 @@ class Walk:
             if isinstance(reply, ResponseError):
                 raise Unavailable(str(reply))
         *found, (seq, time, epoch), clock = replies
-        if not self._opening.knows(epoch):
+        if not self._guard.is_verified(epoch):
             raise _fenced()
         rest = iter(found)
         values: list[Any] = [next(rest) if names else [] for _, _, names in asked]
         return Moment(
-            epoch=int(epoch),
-            seq=int(seq or 0),
+            entry=EntryRef(self._guard.partition, int(epoch), int(seq or 0)),
             # The script's clock never goes back.
             now_ms=max(int(clock[0]) * 1000 + int(clock[1]) // 1000, int(time or 0)),
             stock=values[0],
@@ -124,7 +127,7 @@ class Walk:
         for reply in (*replies, epoch):
             if isinstance(reply, ResponseError):
                 raise Unavailable(str(reply))
-        if not self._opening.knows(epoch):
+        if not self._guard.is_verified(epoch):
             raise _fenced()
         return replies
 

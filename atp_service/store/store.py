@@ -1,329 +1,198 @@
-"""The store: changes through the door, reads from the same hashes the decisions are made on."""
+"""All partitions of the stock: each SKU has one, by its CRC-32. With one there is nothing to route.
+
+A cart lives in the partition of its SKUs. A call that names only a reservation asks the partitions
+which of them has it.
+"""
 
 import asyncio
-import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, TypeVar
+from zlib import crc32
 
-import msgspec
-import structlog
-from msgspec import Struct
+from atp_service.inventory.commands import Command, Fact, Heartbeat, HoldLine, Replace
+from atp_service.inventory.entry_ref import EntryRef
+from atp_service.inventory.outcomes import Outcome, SpansPartitions
+from atp_service.inventory.reservations import Reservation
+from atp_service.inventory.stock import StockLevel
+from atp_service.store.epoch_guard import Positions
+from atp_service.store.partition import Partition
+from atp_service.store.reads import FeedSeen
+from atp_service.store.server_report import ServerReport
 
-from atp_service.inventory.commands import Command
-from atp_service.inventory.journal import Entry
-from atp_service.inventory.outcomes import Outcome
-from atp_service.inventory.reservations import Reservation, decode_reservation
-from atp_service.inventory.stock import StockLevel, decode_level, level_field
-from atp_service.store.connection import Reader, Request, Wire
-from atp_service.store.door import Door
-from atp_service.store.epoch_guard import Opening, Witness
-from atp_service.store.errors import Fenced, Unavailable, Unreadable
-from atp_service.store.journal import entry_of
-from atp_service.store.keys import Keys, keys_of
-from atp_service.store.raw_partition import Site
-from atp_service.store.scan import Walk
-from atp_service.store.script import Script, production_script
-
-log = structlog.get_logger()
-
-FEED_PREFIX = "f"  # of their fields in meta
-LOOK_AGAIN_SECONDS = 0.5  # how often reads look anew at a Redis that was refused
-_TRIM = """
-local entry = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])[1]
-if not entry then
-  return 0
-end
-if entry[2][#entry[2]] ~= ARGV[2] then
-  return redis.error_reply('FORKED at entry ' .. ARGV[1])
-end
-return redis.call('XTRIM', KEYS[1], 'MINID', ARGV[1])
-"""
-_decode_locations = msgspec.msgpack.Decoder(list[str]).decode
-
-
-class FeedSeen(Struct, frozen=True):
-    """When a feed's latest event happened, and when the feed was last heard of."""
-
-    occurred_at_ms: int
-    received_at_ms: int
-
-
-class ServerReport(Struct, frozen=True):
-    """What the Redis behind the store is and does. Memory in bytes; maxmemory 0: no limit."""
-
-    run_id: str
-    version: str
-    appendfsync: str
-    maxmemory_policy: str
-    used_memory: int
-    maxmemory: int
-    seq: int
-    recorded_backlog: int
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 
 class Store:
-    """Stock of the one partition of one Redis."""
+    """Routes to `partitions`. Raises what they raise: Unavailable, or Fenced.
+
+    `own` is a partition that the caller has made; it takes the place of the one of its number.
+    """
 
     def __init__(
         self,
         redis_url: str,
         *,
+        partitions: int = 1,
         name: str = "atp",
         window_ms: int = 86_400_000,
-        script: Script | None = None,
-        keys: Keys | None = None,
-        opening: Opening | None = None,
+        own: Partition | None = None,
     ) -> None:
-        self._redis_url = redis_url
-        self._name = name
-        self._window_ms = window_ms
-        self._keys = keys or keys_of(0)
-        self._opening = opening or Opening(self._keys)
-        self._door = Door(
-            Wire(redis_url, name=f"{name}-door", greet=self._opening.greet),
-            self._opening,
-            self._keys,
-            script or production_script(),
-            window_ms=window_ms,
+        self.partitions = tuple(
+            own
+            if own is not None and own.number == number
+            else Partition(redis_url, number, name=name, window_ms=window_ms)
+            for number in range(partitions)
         )
-        self._reader = Reader(Wire(redis_url, name=f"{name}-read", greet=self._opening.greet))
-        # The recorder's: what the journal has is recorded whether or not anybody may promise.
-        self._journal_wire = Wire(redis_url, name=f"{name}-journal")
-        self._trimming = Reader(Wire(redis_url, name=f"{name}-trim"))
-        self._probe = Wire(redis_url, name=f"{name}-probe", greet=self._opening.greet)
-        self._looking = asyncio.Lock()
-        self._looked_at = -LOOK_AGAIN_SECONDS
+        self._first = self.partitions[0]
+        self._is_one = partitions == 1
 
-    @property
-    def epoch(self) -> int:
-        return self._opening.epoch
+    def partition_of(self, sku: str) -> Partition:
+        """The partition that has all levels of the SKU."""
+        return self._first if self._is_one else self._of(sku)
 
-    @property
-    def waiting(self) -> int:
-        """Commands in the door's queue."""
-        return self._door.waiting
+    def _of(self, text: str) -> Partition:
+        return self.partitions[crc32(text.encode()) % len(self.partitions)]
 
-    async def open(self, witness: Witness) -> None:
-        """Compare Redis with the ledger, and start a new one at its first epoch.
+    async def open(self, ledger: Positions) -> None:
+        """Compare each partition with the ledger; raises the first fault once all are asked."""
+        await _all(partition.open(ledger) for partition in self.partitions)
 
-        Raises Fenced where they don't belong together, Unavailable where Redis is away. The store
-        may be used all the same: it compares again on the next command.
-        """
-        self._opening.trust(witness)
-        await self._door.connect()
+    def apply(self, command: Command) -> Awaitable[Outcome]:
+        """The command's outcome: the partition's, or SpansPartitions."""
+        if self._is_one:
+            return self._first.apply(command)
+        return self._apply(command)
 
-    async def apply(self, command: Command) -> Outcome:
-        """What became of the command. Raises Unavailable or Fenced."""
-        return (await self._door.apply_all((command,)))[0]
+    def apply_all(self, commands: Sequence[Command]) -> Awaitable[list[Outcome]]:
+        """The outcomes, in the order of the commands. A partition decides its own in that order."""
+        if self._is_one:
+            return self._first.apply_all(commands)
+        return self._apply_all(commands)
 
-    async def apply_all(self, commands: Sequence[Command]) -> list[Outcome]:
-        """What became of each command, in order. Raises Unavailable or Fenced."""
-        return await self._door.apply_all(commands)
+    async def _apply(self, command: Command) -> Outcome:
+        target = await self._target_of(command, {})
+        return target if isinstance(target, SpansPartitions) else await target.apply(command)
 
-    async def apply_in_epoch(self, command: Command) -> tuple[int, Outcome]:
-        """The epoch in which it was decided, and what became of the command: with its seq that is
-        what to wait for in the ledger. Raises Unavailable or Fenced."""
-        return await self._door.apply_in_epoch(command)
+    async def _apply_all(self, commands: Sequence[Command]) -> list[Outcome]:
+        homes: dict[str, Partition] = {}
+        targets = [await self._target_of(command, homes) for command in commands]
+        outcomes: list[Any] = list(targets)
+        parts: dict[int, list[int]] = {}
+        for place, target in enumerate(targets):
+            if isinstance(target, Partition):
+                parts.setdefault(target.number, []).append(place)
+        decided = await _all(
+            self.partitions[number].apply_all([commands[place] for place in places])
+            for number, places in parts.items()
+        )
+        for places, found in zip(parts.values(), decided, strict=True):
+            for place, outcome in zip(places, found, strict=True):
+                outcomes[place] = outcome
+        return outcomes
+
+    async def _target_of(
+        self, command: Command, homes: dict[str, Partition]
+    ) -> Partition | SpansPartitions:
+        """The partition that decides the command; `homes` has those of holds not decided yet."""
+        sku = getattr(command, "sku", None)
+        if sku is not None:
+            return self.partition_of(sku)
+        reservation_id = getattr(command, "reservation_id", None)
+        if isinstance(command, Heartbeat):
+            return self._of(command.source)
+        if isinstance(command, Fact):
+            return self._of(f"{command.source}\x1f{command.event_id}")
+        if reservation_id is None:
+            raise TypeError(f"a partition of its own has to be asked: {type(command).__name__}")
+        known = homes.get(reservation_id) or await self._partition_with(reservation_id)
+        lines: list[HoldLine] | None = getattr(command, "lines", None)
+        if lines is None or not isinstance(lines[0], HoldLine):
+            return known or self._of(reservation_id)
+        of_lines = [self.partition_of(line.sku) for line in lines]
+        home = known if known is not None and isinstance(command, Replace) else of_lines[0]
+        outside = [line for line, of in zip(lines, of_lines, strict=True) if of is not home]
+        # A hold under an id that another partition has is refused there, as reused.
+        if outside:
+            return SpansPartitions(outside)
+        return homes.setdefault(reservation_id, known or home)
+
+    async def _partition_with(self, reservation_id: str) -> Partition | None:
+        """The partition that has the reservation."""
+        found = await _all(p.reads.has_reservation(reservation_id) for p in self.partitions)
+        return next((p for p, there in zip(self.partitions, found, strict=True) if there), None)
 
     async def levels(self, pairs: Sequence[tuple[str, str]]) -> list[StockLevel | None]:
-        """The levels of (SKU, location) pairs; None where there is none."""
-        images = await self.level_images(pairs)
-        return [None if image is None else readable_level(image) for image in images]
+        """The levels of (SKU, location) pairs, in order; None if there is none."""
+        return await self._by_sku(pairs, lambda pair: pair[0], lambda p: p.reads.levels)
 
     async def level_images(self, pairs: Sequence[tuple[str, str]]) -> list[bytes | None]:
         """The same, not decoded yet."""
-        if not pairs:
-            return []
-        fields = [level_field(sku, location) for sku, location in pairs]
-        images: list[bytes | None]
-        (images,) = await self._read(("HMGET", self._keys.stock, *fields))
-        return images
+        return await self._by_sku(pairs, lambda pair: pair[0], lambda p: p.reads.level_images)
 
     async def locations_of(self, skus: Sequence[str]) -> list[list[str]]:
-        """Where each SKU has a level; empty where it has none."""
-        if not skus:
-            return []
-        (blobs,) = await self._read(("HMGET", self._keys.stock, *skus))
-        return [[] if blob is None else _locations_in(blob) for blob in blobs]
+        """The locations at which each SKU has a level; empty if it has none."""
+        return await self._by_sku(skus, lambda sku: sku, lambda p: p.reads.locations_of)
+
+    async def _by_sku(
+        self,
+        keys: Sequence[Key],
+        sku_of: Callable[[Key], str],
+        read_of: Callable[[Partition], Callable[[Sequence[Key]], Awaitable[list[Value]]]],
+    ) -> list[Value]:
+        """What each key's partition has of it, in the order of the keys."""
+        if self._is_one:
+            return await read_of(self._first)(keys)
+        parts: dict[int, dict[Key, None]] = {}
+        for key in keys:
+            parts.setdefault(self.partition_of(sku_of(key)).number, {})[key] = None
+        found: dict[Key, Value] = {}
+        for number, part in parts.items():
+            values = await read_of(self.partitions[number])(list(part))
+            found.update(zip(part, values, strict=True))
+        return [found[key] for key in keys]
 
     async def reservation(self, reservation_id: str) -> Reservation | None:
-        """The reservation as of now. Raises Unreadable where somebody has damaged it."""
-        blob, time = await self._read(("HGET", self._keys.reservations, reservation_id), ("TIME",))
-        if blob is None:
-            return None
-        return as_of(_document_in(reservation_id, blob), _milliseconds(time))
+        """The reservation as of now. Raises Unreadable if its value is damaged."""
+        if self._is_one:
+            return await self._first.reads.reservation(reservation_id)
+        found = await _all(p.reads.reservation(reservation_id) for p in self.partitions)
+        return next((one for one in found if one is not None), None)
 
     async def now_ms(self) -> int:
-        """Redis's clock."""
-        (time,) = await self._reader.ask(("TIME",))
-        return _milliseconds(time)
+        """Redis's clock, in Unix milliseconds."""
+        return await self._first.reads.now_ms()
 
     async def feeds(self, names: Sequence[str]) -> dict[str, FeedSeen]:
-        """Those of the feeds that have been heard of."""
-        if not names:
-            return {}
-        fields = [f"{FEED_PREFIX}{name}" for name in names]
-        (values,) = await self._read(("HMGET", self._keys.meta, *fields))
-        return {
-            name: FeedSeen(*map(int, value.split(b":")))
-            for name, value in zip(names, values, strict=True)
-            if value is not None
-        }
+        """Those of the feeds that have been heard of, with the latest of all partitions."""
+        if self._is_one:
+            return await self._first.reads.feeds(names)
+        latest: dict[str, FeedSeen] = {}
+        for seen in await _all(p.reads.feeds(names) for p in self.partitions):
+            for name, one in seen.items():
+                other = latest.get(name, one)
+                latest[name] = FeedSeen(
+                    max(one.occurred_at_ms, other.occurred_at_ms),
+                    max(one.received_at_ms, other.received_at_ms),
+                )
+        return latest
 
-    async def journal(self, after_seq: int, count: int, block_ms: int = 0) -> list[Entry]:
-        """Entries after a seq, in order; waits up to `block_ms` for the first.
+    async def last_entries(self) -> list[EntryRef]:
+        """The latest entry of each partition's journal; seq 0 before the first."""
+        return await _all(p.reads.last_entry() for p in self.partitions)
 
-        Anybody may look; only one asker at a time may wait.
-        """
-        streams = ("STREAMS", self._keys.journal, f"{after_seq}-0")
-        if not block_ms:
-            (reply,) = await self._reader.ask(("XREAD", "COUNT", count, *streams))
-        else:
-            waiting = ("XREAD", "COUNT", count, "BLOCK", block_ms, *streams)
-            (reply,) = await self._journal_wire.exchange([waiting], seconds=5 + block_ms / 1000)
-            if isinstance(reply, Exception):
-                raise Unavailable(str(reply))
-        return [entry_of(*message) for message in reply[0][1]] if reply else []
-
-    async def trim(self, through_seq: int, digest: str) -> None:
-        """Let go of recorded entries. The last one stays, so that its digest can be compared.
-
-        Only where that entry has this digest: what another Redis has under its number is its own,
-        and nobody has saved it yet. Raises Unavailable.
-        """
-        trim = ("EVAL", _TRIM, 1, self._keys.journal, f"{through_seq}-0", digest)
-        await self._trimming.ask(trim)
-
-    async def fence(self, epoch: int) -> bool:
-        """Take Redis's epoch away, if it is still this one: nobody can promise on it any more."""
-        site = Site(self._redis_url, name=self._name)
-        try:
-            return await site.fence(epoch)
-        finally:
-            await site.close()
-
-    def walk(self) -> Walk:
-        """Raw reads on a wire of their own; to be closed."""
-        wire = Wire(self._redis_url, name=f"{self._name}-walk", greet=self._opening.greet)
-        return Walk(wire, self._opening, self._keys, self._window_ms)
-
-    async def last_seq(self) -> int:
-        """The seq of the journal's latest entry; 0 before the first. Raises Unavailable or Fenced:
-        it counts in the epoch that was compared."""
-        (seq,) = await self._read(("HGET", self._keys.meta, "seq"))
-        return int(seq or 0)
-
-    async def due(self) -> float | None:
-        """Seconds until the next deadline, 0 or less when it has passed; None without one."""
-        first, time = await self._reader.ask(
-            ("ZRANGE", self._keys.deadlines, 0, 0, "WITHSCORES"), ("TIME",)
-        )
-        return (float(first[1]) - _milliseconds(time)) / 1000 if first else None
-
-    async def server_report(self) -> ServerReport:
-        """The server's identity, durability and memory. Raises Unavailable or Fenced."""
-        info, seq, length = await self._read(
-            ("INFO",), ("HGET", self._keys.meta, "seq"), ("XLEN", self._keys.journal)
-        )
-        lines = (x.split(":", 1) for x in info.decode().splitlines() if ":" in x)
-        report: dict[str, str] = dict(lines)
-        policies = await self._reader.ask(("CONFIG", "GET", "appendfsync"))
-        appending = report.get("aof_enabled") == "1"
-        return ServerReport(
-            run_id=report["run_id"],
-            version=report.get("valkey_version") or report["redis_version"],
-            appendfsync=policies[0][1].decode() if appending and policies[0] else "off",
-            maxmemory_policy=report["maxmemory_policy"],
-            used_memory=int(report["used_memory"]),
-            maxmemory=int(report["maxmemory"]),
-            seq=int(seq or 0),
-            recorded_backlog=max(0, length - 1),
-        )
-
-    async def _read(self, *requests: Request) -> list[Any]:
-        """As the reader; but nothing is answered from a Redis that doesn't continue the ledger.
-
-        A Redis may be emptied under a connection that lives on: each answer shows its epoch.
-        """
-        if self._opening.refused:
-            await self._look_again()
-        replies = await self._read_with_epoch(requests)
-        if replies is None:
-            await self._look_again()
-            replies = await self._read_with_epoch(requests)
-        if replies is None:
-            raise Fenced("Redis is in an epoch that has not been compared yet", 1)
-        return replies
-
-    async def _read_with_epoch(self, requests: Sequence[Request]) -> list[Any] | None:
-        """The replies; None where Redis is in another epoch than the one compared."""
-        # The epoch comes last: what was read before it is then no younger than it.
-        *replies, epoch = await self._reader.ask(*requests, ("HGET", self._keys.meta, "epoch"))
-        return replies if self._opening.knows(epoch) else None
-
-    async def _look_again(self) -> None:
-        """Have the opening compare Redis anew, on a connection of its own. Raises Fenced.
-
-        Of many who ask at the same time one looks, for all of them.
-        """
-        async with self._looking:
-            if time.monotonic() - self._looked_at >= LOOK_AGAIN_SECONDS:
-                try:
-                    await self._probe.exchange([("PING",)])
-                finally:
-                    self._looked_at = time.monotonic()
-                    await self._probe.close()
-        self._opening.check()
+    async def server_reports(self) -> list[ServerReport]:
+        """The server's identity, durability and memory, for each partition."""
+        return await _all(p.reads.server_report() for p in self.partitions)
 
     async def close(self) -> None:
-        await self._door.close()
-        await self._reader.close()
-        await self._journal_wire.close()
-        await self._trimming.close()
+        await _all(partition.close() for partition in self.partitions)
 
 
-def as_of(reservation: Reservation, now_ms: int) -> Reservation:
-    """A lapsed hold reads as expired, whether it has been reaped or not."""
-    if reservation.status != "held" or reservation.expires_at > now_ms:
-        return reservation
-    lines = [
-        msgspec.structs.replace(line, lapsed=line.reserved or line.lapsed, reserved=0)
-        for line in reservation.lines
-    ]
-    return msgspec.structs.replace(
-        reservation, status="expired", closed_at=reservation.expires_at, lines=lines
-    )
-
-
-def readable_level(blob: bytes) -> StockLevel | None:
-    """None for what somebody has damaged by hand: nothing can be promised of it until it is
-    repaired, and it must not spoil a page of others."""
-    try:
-        return decode_level(blob)
-    except (msgspec.DecodeError, UnicodeDecodeError) as fault:
-        log.error("level_unreadable", reason=str(fault))
-        return None
-
-
-def _locations_in(blob: bytes) -> list[str]:
-    """Nothing of a list that somebody has damaged by hand, as of a SKU that has no level."""
-    try:
-        return _decode_locations(blob)
-    except (msgspec.DecodeError, UnicodeDecodeError) as fault:
-        log.error("locations_unreadable", reason=str(fault))
-        return []
-
-
-def _document_in(reservation_id: str, blob: bytes) -> Reservation:
-    try:
-        return decode_reservation(blob)
-    except (msgspec.DecodeError, UnicodeDecodeError) as fault:
-        log.error("reservation_unreadable", reservation_id=reservation_id, reason=str(fault))
-        raise Unreadable(f"the reservation {reservation_id} can't be read") from fault
-
-
-def _milliseconds(time: Sequence[bytes]) -> int:
-    return int(time[0]) * 1000 + int(time[1]) // 1000
-
-
-__all__ = ["FeedSeen", "Fenced", "ServerReport", "Store", "Unavailable", "as_of", "readable_level"]
+async def _all(asked: Iterable[Awaitable[Value]]) -> list[Value]:
+    """The results, in order. The first fault is raised when all have ended."""
+    results = await asyncio.gather(*asked, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results  # type: ignore[return-value]  # none is a fault

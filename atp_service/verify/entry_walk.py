@@ -46,7 +46,7 @@ class Walk:
         self.span = span
         self.findings = Findings()
         self.entries = 0
-        self.state = State(span.window_ms)
+        self.state = State(span.partition, span.window_ms)
         self.links = Links()
         self.drift: dict[str, int] = {}
         self.repairs: dict[str, int] = {}

@@ -44,8 +44,8 @@ class State:
     `early_until` says until when an order that isn't confirmed is remembered.
     """
 
-    def __init__(self, window_ms: int) -> None:
-        self.partition = Partition(window_ms=window_ms)
+    def __init__(self, partition: int, window_ms: int) -> None:
+        self.partition = Partition(partition, window_ms=window_ms)
         self._changes: list[tuple[Forgetful, str, Any]] = []
         self.partition.levels = Forgetful(self._changes)
         self.partition.reservations = Forgetful(self._changes)

@@ -14,7 +14,7 @@ from psycopg import Connection
 from atp_service.inventory.reservations import Order, decode_order, decode_reservation
 from atp_service.inventory.stock import SEPARATOR, decode_level, split_field
 from atp_service.ledger import Ledger
-from atp_service.store import Store
+from atp_service.store import Partition
 from atp_service.store.scan import Moment
 from atp_service.verify.decoded_entry import subject
 from atp_service.verify.differences import members
@@ -42,14 +42,13 @@ class Comparison:
     """
 
     def __init__(
-        self, walk: Walk, connection: Connection, store: Store, ledger: Ledger, partition: int
+        self, walk: Walk, connection: Connection, partition: Partition, ledger: Ledger
     ) -> None:
         self._walk = walk
         self._state = walk.state
         self._connection = connection
-        self._redis = store.walk()
+        self._redis = partition.walk()
         self._ledger = ledger
-        self._partition = partition
 
     async def run(self, findings: Findings) -> int:
         """How many values Redis has; those that differ become findings.
@@ -157,9 +156,7 @@ class Comparison:
     async def _walk_to(self, moment: Moment) -> None:
         """The fold as of the moment, or later: earlier images are kept."""
         if moment.seq > self._walk.links.seq:
-            await self._ledger.wait_for(
-                moment.epoch, moment.seq, _PATIENCE_SECONDS, self._partition
-            )
+            await self._ledger.wait_for(moment.entry, _PATIENCE_SECONDS)
             self._walk.go_on(self._connection, moment.seq, lambda _: None)
 
     def _tell(self, findings: Findings, wrong: str | None) -> None:

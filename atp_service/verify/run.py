@@ -104,12 +104,13 @@ class Verification:
         self._progress.stage("Redis")
         self._not_compared = None
         try:
-            for partition, whole in self._walked.items():
+            for partition in store.partitions:
+                whole = self._walked.get(partition.number)
+                if whole is None:
+                    continue
                 assert self._connection is not None  # noqa: S101  # something was walked
-                tail = self._tails[partition] = self._tail(partition, whole)
-                comparison = redis_comparison.Comparison(
-                    tail, self._connection, store, ledger, partition
-                )
+                tail = self._tails[partition.number] = self._tail(partition.number, whole)
+                comparison = redis_comparison.Comparison(tail, self._connection, partition, ledger)
                 self._values += await comparison.run(self._findings)
         except (Fenced, RedisUnavailable, Unavailable) as fault:
             self._not_compared = str(fault) or type(fault).__name__

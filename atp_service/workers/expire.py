@@ -14,7 +14,7 @@ from atp_service.inventory.commands import Expire
 from atp_service.inventory.outcomes import Swept
 from atp_service.metrics import REGISTRY
 from atp_service.pause import pause
-from atp_service.store import Fenced, Store, Unavailable
+from atp_service.store import Fenced, Partition, Unavailable
 
 log = structlog.get_logger()
 
@@ -32,16 +32,16 @@ _overdue = Gauge(
 )
 
 
-async def run(store: Store, *, stop: asyncio.Event) -> None:
-    """Reap until told to stop."""
+async def run(partition: Partition, *, stop: asyncio.Event) -> None:
+    """Reap the partition's lapsed holds until stopped."""
     log.info("expire_started")
     reaped, longer = 0, SHORTEST_PAUSE_SECONDS
     while not stop.is_set():
         try:
-            due = await store.due()
+            due = await partition.reads.due()
             _overdue.set(0.0 if due is None else max(0.0, -due))
             if due is not None and due <= 0:
-                swept = await _sweep(store)
+                swept = await _sweep(partition)
                 reaped += swept
                 sleep = 0.0 if swept else LONGEST_SLEEP_SECONDS
             else:
@@ -57,9 +57,9 @@ async def run(store: Store, *, stop: asyncio.Event) -> None:
     log.info("expire_stopped")
 
 
-async def _sweep(store: Store) -> int:
+async def _sweep(partition: Partition) -> int:
     """Reap a few; how many that were."""
-    outcome = await store.apply(Expire(limit=AT_ONCE))
+    outcome = await partition.apply(Expire(limit=AT_ONCE))
     if not isinstance(outcome, Swept):
         raise Unavailable(f"holds can't be reaped: {outcome}")
     _reaped.inc(outcome.reaped)

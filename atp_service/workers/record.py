@@ -8,7 +8,6 @@ is lost or written twice. Until it is recorded the journal keeps it.
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Protocol
 
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
@@ -18,6 +17,7 @@ from atp_service.inventory.journal import Entry
 from atp_service.ledger import Appender, Batch, Forked, Position, Refused, Stale
 from atp_service.metrics import REGISTRY
 from atp_service.pause import pause
+from atp_service.store import Partition
 
 log = structlog.get_logger()
 
@@ -42,26 +42,14 @@ _forked = Gauge(
 )
 
 
-class Journal(Protocol):
-    """The store, as far as the recorder needs it."""
-
-    async def journal(self, after_seq: int, count: int, block_ms: int = 0) -> list[Entry]: ...
-
-    async def trim(self, through_seq: int, digest: str) -> None: ...
-
-    async def fence(self, epoch: int) -> bool: ...
-
-
-async def run(
-    journal: Journal, database_url: str, *, stop: asyncio.Event, partition: int = 0
-) -> None:
-    """Record until told to stop. Waits for the lease while another recorder has it."""
+async def run(partition: Partition, database_url: str, *, stop: asyncio.Event) -> None:
+    """Record the partition's journal until stopped. Waits while another recorder has the lease."""
     pauses = _Pauses()
     while not stop.is_set():
         try:
-            async with ledger.lease(database_url, partition) as appender:
+            async with ledger.lease(database_url, partition.number) as appender:
                 if appender is not None:
-                    await _Recording(journal, appender, pauses).run(stop)
+                    await _Recording(partition, appender, pauses).run(stop)
             pauses.reset()
         except (Forked, Refused) as fork:
             _forked.set(1)
@@ -93,8 +81,9 @@ class _Pauses:
 class _Recording:
     """Recording while the lease lasts. The next batch is prepared while one is written."""
 
-    def __init__(self, journal: Journal, appender: Appender, pauses: _Pauses) -> None:
-        self._journal = journal
+    def __init__(self, partition: Partition, appender: Appender, pauses: _Pauses) -> None:
+        self._partition = partition
+        self._journal = partition.journal
         self._appender = appender
         self._pauses = pauses
         self._renewed_at = time.monotonic()
@@ -108,7 +97,7 @@ class _Recording:
             await self._journal.trim(position.seq, position.digest)
             log.info("recording_started", partition=self._appender.partition, seq=position.seq)
             while not stop.is_set():
-                entries = await self._journal.journal(position.seq, AT_ONCE, WAIT_MS)
+                entries = await self._journal.entries(position.seq, AT_ONCE, WAIT_MS)
                 batch = await self._prepare(position, entries)
                 if writing is not None:
                     await writing
@@ -130,7 +119,7 @@ class _Recording:
         """The journal keeps the last recorded entry, to be compared."""
         if position.seq == 0:
             return
-        entries = await self._journal.journal(position.seq - 1, 1, WAIT_MS)
+        entries = await self._journal.entries(position.seq - 1, 1, WAIT_MS)
         if not entries:
             raise Forked(f"the journal ends before entry {position.seq}")
         if entries[0].seq == position.seq and entries[0].digest != position.digest:
@@ -142,7 +131,7 @@ class _Recording:
         position = self._appender.position
         if await self._appender.position_now() != position:
             raise Stale(f"the ledger is no longer at entry {position.seq}")
-        if await self._journal.fence(position.epoch):
+        if await self._partition.fence(position.epoch):
             log.error("redis_fenced_off", epoch=position.epoch, seq=position.seq)
 
     async def _prepare(self, after: Position, entries: Sequence[Entry]) -> Batch:

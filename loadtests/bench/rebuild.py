@@ -50,10 +50,10 @@ async def _rebuilt(here: Instance, redis: Redis, skus: int, holds: int) -> rebui
         for commands in (_receipts(skus), _holds(holds, skus)):
             while part := list(islice(commands, _AT_ONCE)):
                 await parts.store.apply_all(part)
-        last = await parts.store.last_seq()
-        await parts.ledger.wait_for(parts.store.epoch, last, _RECORDED_SECONDS)
+        (last,) = await parts.store.last_entries()
+        await parts.ledger.wait_for(last, _RECORDED_SECONDS)
         redis.flushall()
-        report = await rebuild.rebuild(app.rebuild_tools(here.settings, parts))
+        report = await rebuild.rebuild(app.rebuild_tools(here.settings, parts, last.partition))
     if report is None or report.levels != skus * LOCATIONS or report.reservations != holds:
         raise RuntimeError(f"not what was there: {report}")
     return report

@@ -113,8 +113,8 @@ def _receipts(skus: int) -> Iterator[Receipt]:
 async def _load(parts: app.Connections, commands: Iterator[Receipt]) -> None:
     while part := list(islice(commands, _AT_ONCE)):
         await parts.store.apply_all(part)
-    last = await parts.store.last_seq()
-    await parts.ledger.wait_for(parts.store.epoch, last, _RECORDED_SECONDS)
+    (last,) = await parts.store.last_entries()
+    await parts.ledger.wait_for(last, _RECORDED_SECONDS)
 
 
 async def _reconciled(parts: app.Connections) -> Reconciliation | None:

@@ -66,15 +66,15 @@ def measure(*, quick: bool) -> Result:
 async def _trade(here: Instance, numbers: "count[int]", entries: int) -> tuple[int, int]:
     """Entries into the journal; the seq before them, and that of the last."""
     async with app.connections(here.settings, "bench") as parts:
-        before = await parts.store.last_seq()
-        if not before:
+        (before,) = await parts.store.last_entries()
+        if not before.seq:
             await parts.store.apply_all([_receipt(number) for number in range(SKUS)])
         for _ in range(0, entries, _AT_ONCE):
             await parts.store.apply_all([_command(next(numbers)) for _ in range(_AT_ONCE)])
-        last = await parts.store.last_seq()
-    if last - before < entries:
-        raise RuntimeError(f"{entries} commands left {last - before} entries")
-    return before, last
+        (last,) = await parts.store.last_entries()
+    if last.seq - before.seq < entries:
+        raise RuntimeError(f"{entries} commands left {last.seq - before.seq} entries")
+    return before.seq, last.seq
 
 
 def _receipt(number: int) -> Command:

@@ -77,7 +77,8 @@ async def _trade(here: Instance, entries: int) -> int:
         await parts.store.apply_all([_receipt(number) for number in range(SKUS)])
         for _ in range(0, entries, _AT_ONCE):
             await parts.store.apply_all(list(islice(commands, _AT_ONCE)))
-        return await parts.store.last_seq()
+        (last,) = await parts.store.last_entries()
+        return last.seq
 
 
 def _record(here: Instance, last: int) -> None:

@@ -1,6 +1,5 @@
 """The whole edge on real servers: a retailer with two locations and a channel, and a caller."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -16,8 +15,8 @@ from atp_service.embedded.postgres import Postgres
 from atp_service.facts import Facts
 from atp_service.ledger import Ledger
 from atp_service.store import Store
-from atp_service.workers import record
 from tests.facts.trade import fresh_database
+from tests.recording import recording
 
 Stocked = Callable[..., Awaitable[None]]
 
@@ -26,12 +25,17 @@ class Service:
     """The parts behind the edge, and the edge."""
 
     def __init__(
-        self, redis_url: str, pool: AsyncConnectionPool[Any], *, auto_create: bool
+        self,
+        redis_url: str,
+        pool: AsyncConnectionPool[Any],
+        *,
+        auto_create: bool,
+        partitions: int,
     ) -> None:
         self.pool = pool
         self.ledger = Ledger(pool)
         self.catalog = Catalog(pool)
-        self.store = Store(redis_url, name="api-test")
+        self.store = Store(redis_url, partitions=partitions, name="api-test")
         self.facts = Facts(
             self.store,
             self.ledger,
@@ -61,7 +65,7 @@ def now_ms() -> int:
 
 @asynccontextmanager
 async def serving(
-    redis_url: str, database_url: str, *, auto_create: bool = False
+    redis_url: str, database_url: str, *, auto_create: bool = False, partitions: int = 1
 ) -> AsyncIterator[Service]:
     """A service on these servers; the ledger starts empty, as Redis does."""
     pool: AsyncConnectionPool[Any] = AsyncConnectionPool(
@@ -71,25 +75,13 @@ async def serving(
         async with pool.connection() as connection:
             for table in ("locations", "skus", "channels", "feeds"):
                 await connection.execute(f"DELETE FROM {table}")
-        service = Service(redis_url, pool, auto_create=auto_create)
+        service = Service(redis_url, pool, auto_create=auto_create, partitions=partitions)
         await service.catalog.load()
         await service.store.open(service.ledger)
         try:
             yield service
         finally:
             await service.close()
-
-
-@asynccontextmanager
-async def recording(service: Service, database_url: str) -> AsyncIterator[None]:
-    """The service's journal is recorded meanwhile."""
-    stop = asyncio.Event()
-    recorder = asyncio.create_task(record.run(service.store, database_url, stop=stop))
-    try:
-        yield
-    finally:
-        stop.set()
-        await recorder
 
 
 def caller(service: Service) -> httpx2.AsyncClient:
@@ -134,7 +126,7 @@ async def recorded_service(redis_url: str, own_database: str) -> AsyncIterator[S
     """As `service`, and its entries reach a ledger that is its own."""
     async with serving(redis_url, own_database) as running:
         await describe(running.catalog)
-        async with recording(running, own_database):
+        async with recording(running.store, own_database):
             yield running
 
 

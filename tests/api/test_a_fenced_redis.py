@@ -1,15 +1,13 @@
 """A Redis that doesn't continue the ledger is answered from by no call, and readiness says so."""
 
-import asyncio
-
 from redis.asyncio import Redis
 
 from atp_service.catalog import Feed, Location, Sku
 from atp_service.embedded.postgres import Postgres
-from atp_service.workers import record
 from tests.api.conftest import caller, serving, stock_event
 from tests.api.test_reservations import problem
 from tests.facts.trade import fresh_database
+from tests.recording import recorded, recording
 
 
 async def test_after_redis_was_emptied_no_page_says_that_everything_is_sold_out(
@@ -22,11 +20,8 @@ async def test_after_redis_was_emptied_no_page_says_that_everything_is_sold_out(
             await service.catalog.put(Feed(id="wms/dc-1"))
             receipt = stock_event("receipt", sku="SKU-1", location="DC-1", quantity=5)
             await shop.post("/v1/stock-events", json=receipt)
-            stop = asyncio.Event()
-            recorder = asyncio.create_task(record.run(service.store, database_url, stop=stop))
-            await service.ledger.wait_for(1, 1, 10.0)
-            stop.set()
-            await recorder
+            async with recording(service.store, database_url):
+                await recorded(service.store, service.ledger)
             answer = await shop.get("/v1/availability?sku=SKU-1")
             assert answer.json()["items"][0]["ats"] == 5
 

@@ -26,13 +26,13 @@ from tests.api.conftest import (
     caller,
     describe,
     now_ms,
-    recording,
     serving,
     stock_event,
 )
 from tests.api.test_availability import told
 from tests.api.test_reservations import cart, problem
 from tests.facts.trade import away, until
+from tests.recording import recording
 
 WATERFALL = ["on_hand", "unavailable", "reserved", "allocated", "safety_stock", "ats"]
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -469,7 +469,7 @@ async def test_what_the_ledger_does_not_have_yet_is_waited_for(
             asked = {"sku": "SKU-1", "location": "DC-1"} | query
             problem(await shop.get("/v1/explain", params=asked), 503, "unavailable")
         waiting = asyncio.create_task(explained(shop, at=at))
-        async with recording(running, own_database):
+        async with recording(running.store, own_database):
             assert (await waiting)["ats"] == 5
             assert (await explained(shop))["ats"] == 5
 

@@ -9,10 +9,11 @@ import pytest
 from atp_service.embedded.postgres import Postgres
 from atp_service.ledger import reconciliations
 from atp_service.store.keys import keys_of
-from atp_service.workers import reconcile, record
+from atp_service.workers import reconcile
 from tests.api.conftest import Service, Stocked
 from tests.api.test_reservations import problem
 from tests.facts.trade import away, fresh_database
+from tests.recording import recording
 from tests.workers.reconcile.trade import level_name
 
 PATH = "/v1/reconciliations"
@@ -27,13 +28,12 @@ def database_url(postgres: Postgres) -> Iterator[str]:
 
 async def worked_off(service: Service, database_url: str) -> None:
     """A worker does what is asked for."""
-    stop = asyncio.Event()
-    recording = asyncio.create_task(record.run(service.store, database_url, stop=stop))
-    async with reconciliations.lease(database_url) as lease:
+    async with (
+        recording(service.store, database_url),
+        reconciliations.lease(database_url) as lease,
+    ):
         assert lease is not None
         await reconcile.work_off(service.store, service.ledger, lease, asyncio.Event())
-    stop.set()
-    await recording
 
 
 async def test_what_is_asked_for_is_compared_repaired_and_told(

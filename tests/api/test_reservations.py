@@ -12,9 +12,9 @@ from atp_service.catalog import Catalog, Channel, Feed, Location, Sku
 from atp_service.embedded.postgres import Postgres
 from atp_service.inventory.stock import level_field
 from atp_service.store.keys import keys_of
-from atp_service.workers import record
 from tests.api.conftest import Service, Stocked, caller, serving, stock_event
 from tests.facts.trade import fresh_database, until
+from tests.recording import recording
 
 
 def cart(
@@ -487,9 +487,7 @@ async def test_the_ledger_tier_answers_once_it_is_in_postgres(
             await service.catalog.put(Feed(id="wms/dc-1"))
             receipt = stock_event("receipt", sku="SKU-1", location="DC-1", quantity=5)
             await shop.post("/v1/stock-events", json=receipt)
-            stop = asyncio.Event()
-            recorder = asyncio.create_task(record.run(service.store, database_url, stop=stop))
-            try:
+            async with recording(service.store, database_url):
                 held = await hold(shop, channel=None, durability="ledger")
                 assert held.status_code == 201, held.text
                 recorded = await service.ledger.reservation("cart-1")
@@ -501,9 +499,6 @@ async def test_the_ledger_tier_answers_once_it_is_in_postgres(
                 recorded = await service.ledger.reservation("cart-1")
                 assert recorded is not None
                 assert recorded.order_id == "order-1"
-            finally:
-                stop.set()
-                await recorder
 
 
 async def test_a_damaged_hold_is_answered_from_the_ledger_and_never_called_unknown(
@@ -573,3 +568,25 @@ async def test_a_nearly_full_redis_takes_facts_and_releases_and_no_more_holds(
         assert (await shop.post("/v1/reservations/cart-1/release")).status_code == 200
     finally:
         await redis.config_set("maxmemory", 0)
+
+
+async def test_a_cart_over_two_partitions_is_refused_by_name(
+    redis_url: str, database_url: str
+) -> None:
+    lines = [
+        {"line_id": sku, "sku": sku, "location": "DC-1", "quantity": 1}
+        for sku in ("SKU-1", "SKU-2")
+    ]
+    async with (
+        serving(redis_url, database_url, auto_create=True, partitions=3) as service,
+        caller(service) as shop,
+    ):
+        for sku in ("SKU-1", "SKU-2"):
+            await service.catalog.put(Sku(sku=sku))
+            event = stock_event("receipt", sku=sku, location="DC-1", quantity=5)
+            assert (await shop.post("/v1/stock-events", json=event)).status_code == 200
+        document = problem(await hold(shop, lines=lines), 422, "cart-spans-partitions")
+        assert [line["sku"] for line in document["lines"]] == ["SKU-2"]
+        assert (await hold(shop, lines=lines[:1])).status_code == 201
+        answer = await shop.get("/v1/availability?sku=SKU-1&sku=SKU-2")
+        assert [item["ats"] for item in answer.json()["items"]] == [4, 5]

@@ -8,8 +8,8 @@ import pytest
 import uvicorn
 
 from atp_service import api
-from atp_service.workers import record
 from tests.api.conftest import Service, Stocked
+from tests.recording import recording
 
 EXAMPLES = 12
 
@@ -49,32 +49,30 @@ async def test_the_service_does_what_its_schema_says(
             log_config=None,
         )
     )
-    stop = asyncio.Event()
-    recording = asyncio.create_task(record.run(service.store, database_url, stop=stop))
     serving = asyncio.create_task(server.serve())
     async with asyncio.timeout(10):
         while not server.started:  # noqa: ASYNC110  # uvicorn has no event for it
             await asyncio.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
-        trial = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "schemathesis.cli",
-            "run",
-            f"http://127.0.0.1:{port}/schema/openapi.json",
-            *asked,
-            "--phases=examples,coverage,fuzzing",
-            f"--max-examples={EXAMPLES}",
-            "--seed=1",
-            "--generation-database=none",
-            cwd=tmp_path,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        told, _ = await trial.communicate()
+        async with recording(service.store, database_url):
+            trial = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "schemathesis.cli",
+                "run",
+                f"http://127.0.0.1:{port}/schema/openapi.json",
+                *asked,
+                "--phases=examples,coverage,fuzzing",
+                f"--max-examples={EXAMPLES}",
+                "--seed=1",
+                "--generation-database=none",
+                cwd=tmp_path,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+            )
+            told, _ = await trial.communicate()
     finally:
         server.should_exit = True
-        stop.set()
-        await asyncio.gather(serving, recording)
+        await serving
     assert trial.returncode == 0, told.decode()

@@ -77,7 +77,7 @@ async def test_a_traceparent_header_is_read_as_one_in_an_event_is(
     for trace in (f"ff{TRACE[2:]}", f"01{TRACE[2:]}-more"):
         event = stock_event("receipt", sku="SKU-1", location="DC-1", quantity=5)
         await shop.post("/v1/stock-events", json=event, headers={"traceparent": trace})
-    entries = await service.store.journal(0, 10)
+    entries = await service.store.partitions[0].journal.entries(0, 10)
     traces = [decode_command(entry.command).traceparent for entry in entries]
     assert traces == [None, f"01{TRACE[2:]}"]
 
@@ -104,6 +104,6 @@ async def test_a_trace_is_carried_into_the_journal(
     await shop.post("/v1/stock-events", json=event, headers=headers)
     await shop.post("/v1/reservations", json=cart(), headers=headers)
     await shop.post("/v1/reservations", json=cart("cart-2"), headers={"traceparent": "nonsense"})
-    entries = await service.store.journal(0, 10)
+    entries = await service.store.partitions[0].journal.entries(0, 10)
     traces = [decode_command(entry.command).traceparent for entry in entries]
     assert traces == [TRACE, TRACE, None]

@@ -9,6 +9,7 @@ import pytest
 from atp_service.facts import Arrival
 from atp_service.inventory.commands import Adjustment, decode_command
 from tests.facts.trade import DC, STORE, TILL, Retailer, event, now_ms
+from tests.recording import last_seq
 
 
 async def test_a_sale_takes_units_even_below_zero(shop: Retailer) -> None:
@@ -95,7 +96,7 @@ async def test_a_heartbeat_needs_no_data_and_leaves_no_entry(shop: Retailer) -> 
     beat = event("heartbeat", source=TILL)
     del beat["data"]
     assert await shop.statuses(beat) == ["applied"]
-    assert await shop.store.last_seq() == 0
+    assert await last_seq(shop.store) == 0
     assert TILL in await shop.store.feeds([TILL])
 
 
@@ -131,7 +132,7 @@ async def test_the_units_of_an_adjustment_count_however_much_is_said_about_them(
     words = ["found", "w" * 1_000, "w" * 1_001, "w" * 100_000]
     told = [event("adjustment", quantity=1, reason=reason) for reason in words]
     assert await shop.statuses(*told) == ["applied"] * 4
-    entries = await shop.store.journal(0, 10)
+    entries = await shop.store.partitions[0].journal.entries(0, 10)
     cut = "w" * 999 + "…"
     commands = [decode_command(entry.command) for entry in entries]
     reasons = [command.reason for command in commands if isinstance(command, Adjustment)]
@@ -169,14 +170,14 @@ async def test_a_trace_is_carried_into_the_journal_and_what_is_none_stops_no_fac
     shop: Retailer, told: object, kept: str | None
 ) -> None:
     assert await shop.statuses(event("sale", quantity=1) | {"traceparent": told}) == ["applied"]
-    (entry,) = await shop.store.journal(0, 10)
+    (entry,) = await shop.store.partitions[0].journal.entries(0, 10)
     assert decode_command(entry.command).traceparent == kept
 
 
 async def test_a_trace_beside_the_event_stands_in_for_one_that_is_none(shop: Retailer) -> None:
     told = msgspec.json.encode(event("sale", quantity=1) | {"traceparent": "nonsense"})
     await shop.facts.apply([Arrival(told, None, "the call", TRACE)])
-    (entry,) = await shop.store.journal(0, 10)
+    (entry,) = await shop.store.partitions[0].journal.entries(0, 10)
     assert decode_command(entry.command).traceparent == TRACE
 
 

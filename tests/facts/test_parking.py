@@ -11,6 +11,7 @@ from atp_service.facts import Arrival
 from atp_service.inventory.commands import Adjustment, decode_command
 from atp_service.inventory.outcomes import Applied
 from tests.facts.trade import DC, WAREHOUSE, Retailer, event, now_ms
+from tests.recording import last_seq
 
 SUBJECT = "atp.events.pos.store-042"
 DAY = 86_400_000
@@ -159,7 +160,7 @@ async def test_what_is_no_cloudevent_is_rejected_by_http(shop: Retailer) -> None
     for payload in (b"", b"hello", b"[]", b"{}", b'{"specversion":"1.0","id":1}', b"\xff"):
         (result,) = await shop.tell(payload)
         assert (result.status, result.reason) == ("rejected", "malformed")
-    assert await shop.store.last_seq() == 0
+    assert await last_seq(shop.store) == 0
 
 
 async def test_an_answer_names_the_event_as_its_sender_does(shop: Retailer) -> None:
@@ -292,7 +293,7 @@ async def test_what_was_put_aside_keeps_its_trace(shop: Retailer) -> None:
         event("sale", quantity=1, at_ms=now_ms() + DAY),
     ]
     await shop.tell(*[each | {"traceparent": TRACE} for each in told])
-    entries = await shop.store.journal(0, 10)
+    entries = await shop.store.partitions[0].journal.entries(0, 10)
     assert [decode_command(entry.command).traceparent for entry in entries] == [TRACE, TRACE]
 
 

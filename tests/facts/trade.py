@@ -24,7 +24,7 @@ from atp_service.inventory.stock import StockLevel
 from atp_service.ledger import Ledger
 from atp_service.store import Store
 from atp_service.store.keys import keys_of
-from atp_service.workers import record
+from tests.recording import recorded, recording
 
 TILL, WAREHOUSE, ERP = "pos/store-042", "wms/dc-1", "erp"
 STORE, DC = "store-042", "DC-1"
@@ -114,18 +114,13 @@ class Retailer:
     @asynccontextmanager
     async def recording(self, database_url: str) -> AsyncIterator[None]:
         """The recorder runs; at the end everything is in the ledger."""
-        stop = asyncio.Event()
-        recorder = asyncio.create_task(record.run(self.store, database_url, stop=stop))
-        try:
+        async with recording(self.store, database_url):
             yield
             await self.recorded()
-        finally:
-            stop.set()
-            await recorder
 
     async def recorded(self) -> None:
         """Wait until the ledger has all that has happened so far."""
-        await self.ledger.wait_for(self.store.epoch, await self.store.last_seq(), 10.0)
+        await recorded(self.store, self.ledger)
 
 
 @asynccontextmanager

@@ -42,7 +42,8 @@ from atp_service.store.keys import keys_of
 from atp_service.store.script import join
 
 HELD_CLOCK = "local function clock() return tonumber(redis.call('HGET', KEYS[8], 'clock')) end"
-KEYS = keys_of(0)
+PARTITION, EPOCH = 0, 1
+KEYS = keys_of(PARTITION)
 START = 1_000_000
 WINDOW_MS = 20_000
 
@@ -110,7 +111,7 @@ class Pair:
         redis.flushdb()
         self.redis: Any = redis  # its types tell nothing of bytes or text
         self.script = self.redis.script_load(source)
-        self.model = Partition(window_ms=WINDOW_MS)
+        self.model = Partition(PARTITION, window_ms=WINDOW_MS)
         self.clock = START
         self.digest = ""
         self.images: dict[str, Image] = {}
@@ -133,7 +134,7 @@ class Pair:
             self.model, commands, self.clock, promises_refused=step.promises_refused
         )
         for command, reply, wanted in zip(commands, replies, expected, strict=True):
-            outcome = decode_outcome(reply)
+            outcome = decode_outcome(reply, PARTITION, EPOCH)
             if isinstance(outcome, Faulted) and isinstance(wanted, Faulted):
                 continue
             agree(f"the outcome of {command}", outcome, wanted)

@@ -15,10 +15,17 @@ def empty_ledger(database_url: str) -> str:
 
 
 @pytest.fixture
-async def ledger(empty_ledger: str) -> AsyncIterator[Ledger]:
-    """The empty ledger, its partition 0 opened in epoch 1."""
+def partition(partitions: int) -> int:
+    """The last of the partitions: those before it are there and empty."""
+    return partitions - 1
+
+
+@pytest.fixture
+async def ledger(empty_ledger: str, partitions: int) -> AsyncIterator[Ledger]:
+    """The empty ledger, its partitions opened in epoch 1."""
     async with AsyncConnectionPool(empty_ledger, min_size=1, max_size=3, timeout=2.0) as pool:
         opened = Ledger(pool)
-        await opened.open(1, "the-redis")
+        for number in range(partitions):
+            await opened.open(number, 1, "the-redis")
         yield opened
         await opened.close()

@@ -11,6 +11,7 @@ import pytest
 from psycopg import sql
 
 from atp_service.inventory.commands import Confirm, Heartbeat
+from atp_service.inventory.entry_ref import EntryRef
 from atp_service.inventory.journal import Entry, Notice, decode_head
 from atp_service.inventory.reservations import Line, Order, Reservation
 from atp_service.inventory.stock import Document, Extras, StockLevel
@@ -25,8 +26,8 @@ SLICE_SIZE = 10
 UNREADABLE = [b"", b"\xc1", b"\x97" + 6 * b"\x01" + b"\x81\xa6states\x81\xa2\xff\xfe\x01"]
 
 
-async def append(url: str, *entries: Entry) -> None:
-    async with lease(url, 0, slice_size=SLICE_SIZE) as appender:
+async def append(url: str, partition: int, *entries: Entry) -> None:
+    async with lease(url, partition, slice_size=SLICE_SIZE) as appender:
         assert appender is not None
         await appender.append(batch_of(appender, *entries))
 
@@ -44,12 +45,12 @@ def rows(url: str, query: str, *values: Any) -> list[tuple[Any, ...]]:
 
 
 async def test_what_is_recorded_is_gapless_and_lossless_and_its_chain_verifies(
-    empty_ledger: str, ledger: Ledger
+    empty_ledger: str, ledger: Ledger, partition: int
 ) -> None:
     writer = Writer()
     told = [writer.sale(f"SKU-{n % 7}") for n in range(35)]
     for start in range(0, 35, 12):
-        await append(empty_ledger, *told[start : start + 12])
+        await append(empty_ledger, partition, *told[start : start + 12])
 
     digest, chain = "", GENESIS
     recorded = rows(
@@ -63,17 +64,19 @@ async def test_what_is_recorded_is_gapless_and_lossless_and_its_chain_verifies(
         again = Entry(seq, command, head, told_digest, decode_images(images))
         assert again == entry
         assert again.digest_after(digest) == again.digest
-        chain = sha256(chain + entry_values(0, again, decode_head(again.head))).digest()
+        chain = sha256(chain + entry_values(partition, again, decode_head(again.head))).digest()
         assert chain == row[5]
         digest = again.digest
-    position = await ledger.position()
+    position = await ledger.position(partition)
     assert position is not None
     assert (position.seq, position.digest, position.chain) == (35, digest, chain)
 
 
-async def test_the_chain_hashes_what_binary_copy_writes(empty_ledger: str, ledger: Ledger) -> None:
+async def test_the_chain_hashes_what_binary_copy_writes(
+    empty_ledger: str, ledger: Ledger, partition: int
+) -> None:
     writer = Writer()
-    await append(empty_ledger, *[writer.sale("SKU-1") for _ in range(3)])
+    await append(empty_ledger, partition, *[writer.sale("SKU-1") for _ in range(3)])
     with psycopg.connect(empty_ledger) as connection:
         query = "COPY (SELECT * FROM entries ORDER BY seq) TO STDOUT (FORMAT BINARY)"
         with connection.cursor().copy(query) as copy:
@@ -88,10 +91,10 @@ async def test_the_chain_hashes_what_binary_copy_writes(empty_ledger: str, ledge
 
 @pytest.mark.parametrize("statement", ["UPDATE {} SET seq = seq", "DELETE FROM {}", "TRUNCATE {}"])
 async def test_nobody_changes_what_is_recorded(
-    statement: str, empty_ledger: str, migration_url: str, ledger: Ledger
+    statement: str, empty_ledger: str, migration_url: str, ledger: Ledger, partition: int
 ) -> None:
     writer = Writer()
-    await append(empty_ledger, *[writer.sale("SKU-1") for _ in range(25)])
+    await append(empty_ledger, partition, *[writer.sale("SKU-1") for _ in range(25)])
     slices = [row[0] for row in rows(empty_ledger, "SELECT name FROM slices")]
     assert len(slices) > 2
     for table in ("entries", "movements", "events", "traces", "parked", *slices):
@@ -104,20 +107,22 @@ async def test_nobody_changes_what_is_recorded(
                 connection.execute(change)
 
 
-async def test_slices_are_made_ahead_of_the_entries(empty_ledger: str, ledger: Ledger) -> None:
+async def test_slices_are_made_ahead_of_the_entries(
+    empty_ledger: str, ledger: Ledger, partition: int
+) -> None:
     writer = Writer()
     for _ in range(4):
-        await append(empty_ledger, *[writer.sale("SKU-1") for _ in range(8)])
+        await append(empty_ledger, partition, *[writer.sale("SKU-1") for _ in range(8)])
         ((end,),) = rows(empty_ledger, "SELECT max(to_seq) FROM slices")
         assert end > writer.seq + SLICE_SIZE // 2
 
 
 async def test_a_batch_the_ledger_has_moved_past_leaves_no_trace(
-    empty_ledger: str, ledger: Ledger
+    empty_ledger: str, ledger: Ledger, partition: int
 ) -> None:
     writer = Writer()
     first, second = writer.sale("SKU-1"), writer.sale("SKU-1")
-    async with lease(empty_ledger, 0) as appender:
+    async with lease(empty_ledger, partition) as appender:
         assert appender is not None
         slow = batch_of(appender, first)
         await appender.append(batch_of(appender, first, second))
@@ -128,9 +133,11 @@ async def test_a_batch_the_ledger_has_moved_past_leaves_no_trace(
     assert rows(empty_ledger, "SELECT seq FROM entries ORDER BY seq") == [(1,), (2,), (3,)]
 
 
-async def test_a_batch_is_written_whole_or_not_at_all(empty_ledger: str, ledger: Ledger) -> None:
+async def test_a_batch_is_written_whole_or_not_at_all(
+    empty_ledger: str, ledger: Ledger, partition: int
+) -> None:
     writer = Writer()
-    await append(empty_ledger, writer.sale("SKU-1"))
+    await append(empty_ledger, partition, writer.sale("SKU-1"))
     with psycopg.connect(empty_ledger) as connection:
         # Somebody was here before: what entry 3 moves is in the table already.
         connection.execute(
@@ -142,42 +149,44 @@ async def test_a_batch_is_written_whole_or_not_at_all(empty_ledger: str, ledger:
             """
         )
     with pytest.raises(Refused):
-        await append(empty_ledger, writer.sale("SKU-2"), writer.sale("SKU-1"))
+        await append(empty_ledger, partition, writer.sale("SKU-2"), writer.sale("SKU-1"))
     assert rows(empty_ledger, "SELECT seq FROM entries") == [(1,)]
     assert rows(empty_ledger, "SELECT sku FROM levels") == [("SKU-1",)]
-    position = await ledger.position()
+    position = await ledger.position(partition)
     assert position is not None
     assert position.seq == 1
 
 
 async def test_entries_that_do_not_continue_the_ledger_are_refused(
-    empty_ledger: str, ledger: Ledger
+    empty_ledger: str, ledger: Ledger, partition: int
 ) -> None:
     writer = Writer()
-    await append(empty_ledger, writer.sale("SKU-1"))
+    await append(empty_ledger, partition, writer.sale("SKU-1"))
     strangers = [
         Writer(seq=1, digest="0" * 40).sale("SKU-9"),  # another past
         Writer(seq=2, digest=writer.digest).sale("SKU-9"),  # one is missing
         Writer(seq=0).sale("SKU-9"),  # the same place again
         Writer(epoch=2, seq=1, digest=writer.digest).sale("SKU-9"),  # another epoch
     ]
-    async with lease(empty_ledger, 0) as appender:
+    async with lease(empty_ledger, partition) as appender:
         assert appender is not None
         for stranger in strangers:
             with pytest.raises(Forked):
                 batch_of(appender, stranger)
 
 
-async def test_only_one_recorder_has_the_lease(empty_ledger: str, ledger: Ledger) -> None:
-    async with lease(empty_ledger, 0) as first, lease(empty_ledger, 0) as second:
+async def test_only_one_recorder_has_the_lease(
+    empty_ledger: str, ledger: Ledger, partition: int
+) -> None:
+    async with lease(empty_ledger, partition) as first, lease(empty_ledger, partition) as second:
         assert first is not None
         assert second is None
-    async with lease(empty_ledger, 0) as third:
+    async with lease(empty_ledger, partition) as third:
         assert third is not None
 
 
 async def test_a_level_keeps_its_last_numbers_and_every_movement(
-    empty_ledger: str, ledger: Ledger
+    empty_ledger: str, ledger: Ledger, partition: int
 ) -> None:
     writer = Writer()
     extras = Extras(
@@ -189,6 +198,7 @@ async def test_a_level_keeps_its_last_numbers_and_every_movement(
     counted = StockLevel(12, 2, 1, 3, 2, NOON, extras)
     await append(
         empty_ledger,
+        partition,
         writer.sale("SKU-1", 2),
         writer.sale("SKU-1", 5, occurred_at_ms=NOON - 60_000),
         writer.write(
@@ -214,7 +224,7 @@ async def test_a_level_keeps_its_last_numbers_and_every_movement(
 
 
 async def test_a_reservation_and_its_order_can_be_read_and_traced(
-    empty_ledger: str, ledger: Ledger
+    empty_ledger: str, ledger: Ledger, partition: int
 ) -> None:
     writer = Writer()
     line = Line("1", "SKU-1", "DC-1", 2, allocated=2)
@@ -223,6 +233,7 @@ async def test_a_reservation_and_its_order_can_be_read_and_traced(
     )
     await append(
         empty_ledger,
+        partition,
         writer.write(
             Confirm(reservation_id="cart-1", order_id="order-1"),
             reservations={"cart-1": reservation},
@@ -238,16 +249,16 @@ async def test_a_reservation_and_its_order_can_be_read_and_traced(
 
 
 async def test_an_event_is_in_the_ledger_once_however_often_it_is_entered(
-    empty_ledger: str, ledger: Ledger
+    empty_ledger: str, ledger: Ledger, partition: int
 ) -> None:
     writer = Writer()
-    await append(empty_ledger, writer.sale("SKU-1"))
+    await append(empty_ledger, partition, writer.sale("SKU-1"))
     again = Writer(seq=1, digest=writer.digest)
     again.levels = writer.levels
     again.sale("SKU-1")  # not recorded: it takes the number that makes the next event's id
     repeat = Heartbeat(source="pos/store-1", event_id="sale-1", occurred_at_ms=NOON)
     fresh = Heartbeat(source="pos/store-1", event_id="sale-9", occurred_at_ms=NOON)
-    await append(empty_ledger, writer.write(repeat), writer.write(fresh))
+    await append(empty_ledger, partition, writer.write(repeat), writer.write(fresh))
     assert rows(empty_ledger, "SELECT event_id, seq FROM events ORDER BY event_id") == [
         ("sale-1", 1),
         ("sale-9", 3),
@@ -255,11 +266,15 @@ async def test_an_event_is_in_the_ledger_once_however_often_it_is_entered(
 
 
 async def test_one_open_exception_per_cause_and_key_with_a_count(
-    empty_ledger: str, ledger: Ledger
+    empty_ledger: str, ledger: Ledger, partition: int
 ) -> None:
     writer = Writer()
-    await append(empty_ledger, *[writer.park("SKU-X") for _ in range(3)], writer.park("SKU-Y"))
-    await append(empty_ledger, writer.park("SKU-X", payload="\0{broken"), writer.sale("SKU-1"))
+    await append(
+        empty_ledger, partition, *[writer.park("SKU-X") for _ in range(3)], writer.park("SKU-Y")
+    )
+    await append(
+        empty_ledger, partition, writer.park("SKU-X", payload="\0{broken"), writer.sale("SKU-1")
+    )
 
     x, y = await ledger.exceptions(owner="integration", kind="unknown-sku", status="open")
     assert (x.reference, x.count, y.reference, y.count) == ("SKU-X", 4, "SKU-Y", 1)
@@ -273,7 +288,7 @@ async def test_one_open_exception_per_cause_and_key_with_a_count(
 
 
 async def test_stock_that_mends_itself_settles_its_exception(
-    empty_ledger: str, ledger: Ledger
+    empty_ledger: str, ledger: Ledger, partition: int
 ) -> None:
     writer = Writer()
     below = Notice("negative-stock", "SKU-1", "DC-1", "", -1)
@@ -287,7 +302,7 @@ async def test_stock_that_mends_itself_settles_its_exception(
             else writer.write(beat, settled=[above])
             for what in happened
         ]
-        await append(empty_ledger, *entries)
+        await append(empty_ledger, partition, *entries)
         known = await ledger.exceptions(owner="stores")
         assert len(known) <= 1
         return (known[0].status, known[0].count) if known else None
@@ -300,13 +315,13 @@ async def test_stock_that_mends_itself_settles_its_exception(
 
 
 async def test_a_resolved_exception_that_recurs_is_a_new_one(
-    empty_ledger: str, ledger: Ledger
+    empty_ledger: str, ledger: Ledger, partition: int
 ) -> None:
     writer = Writer()
-    await append(empty_ledger, writer.park("SKU-X"))
+    await append(empty_ledger, partition, writer.park("SKU-X"))
     with psycopg.connect(empty_ledger) as connection:
         connection.execute("UPDATE exceptions SET status = 'resolved'")
-    await append(empty_ledger, writer.park("SKU-X"))
+    await append(empty_ledger, partition, writer.park("SKU-X"))
     assert [(row.status, row.count) for row in await ledger.exceptions()] == [
         ("resolved", 1),
         ("open", 1),
@@ -314,23 +329,25 @@ async def test_a_resolved_exception_that_recurs_is_a_new_one(
 
 
 async def test_whoever_waits_for_an_entry_is_told_when_it_is_recorded(
-    empty_ledger: str, ledger: Ledger
+    empty_ledger: str, ledger: Ledger, partition: int
 ) -> None:
     writer = Writer()
-    waiting = [asyncio.create_task(ledger.wait_for(1, seq, 10.0)) for seq in (2, 1, 2)]
-    await append(empty_ledger, writer.sale("SKU-1"))
+    waiting = [
+        asyncio.create_task(ledger.wait_for(EntryRef(partition, 1, seq), 10.0)) for seq in (2, 1, 2)
+    ]
+    await append(empty_ledger, partition, writer.sale("SKU-1"))
     await asyncio.wait_for(waiting[1], 10.0)
     assert not waiting[0].done()
-    await append(empty_ledger, writer.sale("SKU-1"))
+    await append(empty_ledger, partition, writer.sale("SKU-1"))
     await asyncio.wait_for(asyncio.gather(*waiting), 10.0)
-    await ledger.wait_for(1, 1, 0.0)
+    await ledger.wait_for(EntryRef(partition, 1, 1), 0.0)
 
 
 async def test_an_entry_whose_head_cannot_be_read_is_none_of_the_ledger_s(
-    empty_ledger: str, ledger: Ledger
+    empty_ledger: str, ledger: Ledger, partition: int
 ) -> None:
     sound = Writer().sale("SKU-1")
-    async with lease(empty_ledger, 0) as appender:
+    async with lease(empty_ledger, partition) as appender:
         assert appender is not None
         for head in (b"", b"\xc1", b"\x93\x01\x01\xa2\xff\xfe"):
             with pytest.raises(Forked, match="can't be read"):
@@ -338,10 +355,10 @@ async def test_an_entry_whose_head_cannot_be_read_is_none_of_the_ledger_s(
 
 
 async def test_an_entry_that_left_a_level_nobody_can_read_is_none_of_the_ledger_s(
-    empty_ledger: str, ledger: Ledger
+    empty_ledger: str, ledger: Ledger, partition: int
 ) -> None:
     sound = Writer().sale("SKU-1")
-    async with lease(empty_ledger, 0) as appender:
+    async with lease(empty_ledger, partition) as appender:
         assert appender is not None
         for image in UNREADABLE:
             draft = msgspec.structs.replace(sound, images=[(sound.images[0][0], image)])

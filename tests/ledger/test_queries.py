@@ -7,6 +7,7 @@ import pytest
 from psycopg_pool import AsyncConnectionPool
 
 from atp_service.inventory.commands import Hold, HoldLine
+from atp_service.inventory.entry_ref import EntryRef
 from atp_service.inventory.reservations import Reservation
 from atp_service.inventory.stock import StockLevel
 from atp_service.ledger import Ledger, lease
@@ -16,20 +17,23 @@ from tests.ledger.forged_rows import NOON, Writer
 from tests.ledger.test_append import append, batch_of
 
 
-async def test_a_partition_begins_once_and_remembers_its_redis(ledger: Ledger) -> None:
-    await ledger.open(1, "another-redis")
-    position = await ledger.position()
+async def test_a_partition_begins_once_and_remembers_its_redis(
+    ledger: Ledger, partition: int
+) -> None:
+    await ledger.open(partition, 1, "another-redis")
+    position = await ledger.position(partition)
     assert position is not None
     assert (position.epoch, position.seq, position.run_id) == (1, 0, "another-redis")
     assert await ledger.position(partition=7) is None
 
 
 async def test_a_count_learns_what_happened_after_it_and_up_to_which_entry(
-    empty_ledger: str, ledger: Ledger
+    empty_ledger: str, ledger: Ledger, partition: int
 ) -> None:
     writer = Writer()
     await append(
         empty_ledger,
+        partition,
         writer.sale("SKU-1", 2, occurred_at_ms=NOON - 1),
         writer.sale("SKU-1", 3, occurred_at_ms=NOON),
         writer.sale("SKU-1", 5, occurred_at_ms=NOON + 1),
@@ -43,36 +47,36 @@ async def test_a_count_learns_what_happened_after_it_and_up_to_which_entry(
         ("SKU-1", "DC-1", NOON + 2),
         ("SKU-1", "DC-1", NOON),
     ]
-    assert await ledger.deltas_after(asked) == (5, [-15, -12, 0, 0, -12])
+    assert await ledger.deltas_after(partition, asked) == (5, [-15, -12, 0, 0, -12])
 
 
 async def test_events_are_known_by_source_and_id_together(
-    empty_ledger: str, ledger: Ledger
+    empty_ledger: str, ledger: Ledger, partition: int
 ) -> None:
     writer = Writer()
-    await append(empty_ledger, writer.sale("SKU-1"), writer.park("SKU-X"))
+    await append(empty_ledger, partition, writer.sale("SKU-1"), writer.park("SKU-X"))
     asked = [("pos/store-1", "sale-1"), ("pos/store-2", "sale-1"), ("pos/store-1", "parked-2")]
     assert await ledger.seen_events(asked) == {asked[0], asked[2]}
     assert await ledger.seen_events([]) == set()
 
 
-async def test_waiting_ends_when_the_time_is_up(ledger: Ledger) -> None:
+async def test_waiting_ends_when_the_time_is_up(ledger: Ledger, partition: int) -> None:
     with pytest.raises(Unavailable):
-        await ledger.wait_for(1, 1, 0.01)
+        await ledger.wait_for(EntryRef(partition, 1, 1), 0.01)
 
 
 async def test_an_entry_of_a_past_epoch_that_never_came_is_not_waited_for(
-    empty_ledger: str, ledger: Ledger
+    empty_ledger: str, ledger: Ledger, partition: int
 ) -> None:
     writer = Writer()
-    await append(empty_ledger, writer.sale("SKU-1"))
-    await ledger.wait_for(1, 1, 10.0)
+    await append(empty_ledger, partition, writer.sale("SKU-1"))
+    await ledger.wait_for(EntryRef(partition, 1, 1), 10.0)
     with pytest.raises(Unavailable):
-        await ledger.wait_for(2, 1, 10.0)
+        await ledger.wait_for(EntryRef(partition, 2, 1), 10.0)
 
 
 async def test_an_answer_is_in_the_ledger_only_if_its_entry_left_the_reservation_so(
-    empty_ledger: str, ledger: Ledger
+    empty_ledger: str, ledger: Ledger, partition: int
 ) -> None:
     """A Redis that was set back gives the same seq, in the same epoch, to another hold."""
     writer = Writer()
@@ -84,12 +88,12 @@ async def test_an_answer_is_in_the_ledger_only_if_its_entry_left_the_reservation
         levels=[("SKU-1", "DC-1", StockLevel(0, 2, 0, 1, 0, 1))],
         reservations={"cart-1": held},
     )
-    await append(empty_ledger, entry)
+    await append(empty_ledger, partition, entry)
     another = Reservation("held", 1, "store", "", "", 0, 0, 0, "", "", 1, [])
 
     async def answered(reservation: Reservation) -> bool:
         try:
-            await ledger.wait_for_answer(1, reservation, 10.0)
+            await ledger.wait_for_answer(EntryRef(partition, 1, reservation.seq), reservation, 10.0)
         except Unavailable:
             return False
         return True
@@ -98,36 +102,36 @@ async def test_an_answer_is_in_the_ledger_only_if_its_entry_left_the_reservation
 
 
 async def test_what_became_of_a_files_events_is_counted_by_status(
-    empty_ledger: str, ledger: Ledger
+    empty_ledger: str, ledger: Ledger, partition: int
 ) -> None:
     writer = Writer()
     told = [writer.sale("SKU-1"), writer.sale("SKU-1"), writer.sale("SKU-1"), writer.park("SKU-X")]
-    await append(empty_ledger, *told)
-    assert await ledger.statuses_after("pos/store-1", "sale-", 1) == {"applied": 2}
-    assert await ledger.statuses_after("pos/store-1", "", 0) == {"applied": 3, "parked": 1}
-    assert await ledger.statuses_after("pos/store-2", "", 0) == {}
+    await append(empty_ledger, partition, *told)
+    assert await ledger.statuses_after("pos/store-1", "sale-", {partition: 1}) == {"applied": 2}
+    assert await ledger.statuses_after("pos/store-1", "", {}) == {"applied": 3, "parked": 1}
+    assert await ledger.statuses_after("pos/store-2", "", {}) == {}
 
 
-async def test_everything_says_unavailable_when_postgres_is_away() -> None:
+async def test_everything_says_unavailable_when_postgres_is_away(partition: int) -> None:
     nowhere = "postgresql://atp@/atp?host=/nonexistent"
     pool = AsyncConnectionPool(nowhere, open=False, timeout=0.1, reconnect_timeout=0.1)
     await pool.open()
     ledger = Ledger(pool)
     try:
         for asking in (
-            ledger.position(),
-            ledger.open(1, "x"),
+            ledger.position(partition),
+            ledger.open(partition, 1, "x"),
             ledger.seen_events([("a", "b")]),
-            ledger.statuses_after("a", "b", 0),
-            ledger.deltas_after([("a", "b", 0)]),
+            ledger.statuses_after("a", "b", {}),
+            ledger.deltas_after(partition, [("a", "b", 0)]),
             ledger.reservation("a"),
             ledger.exceptions(),
-            ledger.wait_for(1, 1, 0.1),
+            ledger.wait_for(EntryRef(partition, 1, 1), 0.1),
         ):
             with pytest.raises(Unavailable):
                 await asking
         with pytest.raises(Unavailable):
-            async with lease(nowhere, 0):
+            async with lease(nowhere, partition):
                 pass
     finally:
         await ledger.close()
@@ -135,11 +139,11 @@ async def test_everything_says_unavailable_when_postgres_is_away() -> None:
 
 
 async def test_a_connection_that_is_cut_is_unavailable_and_the_lease_is_free(
-    empty_ledger: str, superuser_url: str, ledger: Ledger
+    empty_ledger: str, superuser_url: str, ledger: Ledger, partition: int
 ) -> None:
     writer = Writer()
     entry = writer.sale("SKU-1")
-    async with lease(empty_ledger, 0) as appender:
+    async with lease(empty_ledger, partition) as appender:
         assert isinstance(appender, Appender)
         with psycopg.connect(superuser_url) as superuser:
             superuser.execute(
@@ -152,5 +156,5 @@ async def test_a_connection_that_is_cut_is_unavailable_and_the_lease_is_free(
             )
         with pytest.raises(Unavailable):
             await appender.append(batch_of(appender, entry))
-    await append(empty_ledger, entry)
-    await ledger.wait_for(1, 1, 10.0)
+    await append(empty_ledger, partition, entry)
+    await ledger.wait_for(EntryRef(partition, 1, 1), 10.0)

@@ -64,7 +64,7 @@ async def test_one_role_may_do_everything_and_still_change_nothing(bare: Bare) -
             "VALUES (0, 1, 0, '', %s, '')",
             (GENESIS,),
         )
-    await append(url, Writer().sale("SKU-1"))
+    await append(url, 0, Writer().sale("SKU-1"))
     assert rows(url, "SELECT seq FROM entries") == [(1,)]
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("INSERT INTO channels (id, document) VALUES ('web', '{}')")

@@ -179,4 +179,4 @@ async def test_a_fact_nobody_answered_counts_if_the_ledger_has_it(
     sale.history.calls.append(unanswered)
     sale.history.calls.append(call("sale", "till-3", 1.0, 3, 0, NAMES.everyday[0]))
     assert counts(await sale.audited(empty_ledger)) == {}
-    assert await ledger.position() is not None
+    assert await ledger.position(0) is not None

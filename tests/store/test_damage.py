@@ -1,7 +1,6 @@
 """Values that somebody has damaged: whoever needs them fails, everybody else trades on."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 from msgspec import structs
@@ -19,26 +18,22 @@ from atp_service.inventory.outcomes import (
 )
 from atp_service.inventory.reservations import Reservation
 from atp_service.inventory.stock import StockLevel, level_field
-from atp_service.store import Store, Unavailable, Unreadable
-from atp_service.store.keys import keys_of
+from atp_service.store import Partition, Store, Unavailable, Unreadable
 from atp_service.store.script import CLOCK, Script, join, part
-from tests.store.ledgers import Witness
+from tests.store.ledgers import LedgerInHand
 from tests.store.test_door import hold, receipt
 
-KEYS = keys_of(0)
 LAMP = level_field("LAMP", "DC")
 UNREADABLE = [b"", b"gone", b"\xc1", b"\x96\x05\x00", b"\x97" + 7 * b"\xa1x", b"\x96\x01\x01"]
 SURROGATE, OVERLONG, JOINED = b"\xed\xa0\x80", b"\xe0\x80\xaf", b"\xe4\xc3\xa9\xb8\xad"
 NO_TEXTS = [SURROGATE, OVERLONG, b"\xc0\xaf", b"\xf0\x80\x80\xaf", b"\xf4\x90\x80\x80", JOINED]
 
 
-@pytest.fixture
-async def store(redis_url: str) -> AsyncIterator[Store]:
-    store = Store(redis_url)
-    await store.open(Witness())
+@pytest.fixture(autouse=True)
+async def stocked(store: Store, lamps: int) -> Store:
+    """Ten lamps and ten ropes."""
     await store.apply_all([receipt("lamps", 10), receipt("ropes", 10, sku="ROPE")])
-    yield store
-    await store.close()
+    return store
 
 
 async def level_of(store: Store, sku: str) -> StockLevel:
@@ -63,7 +58,7 @@ async def past_deadline(store: Store, redis: Redis) -> None:
 async def test_a_damaged_level_fails_only_the_carts_that_ask_for_it(
     store: Store, redis: Redis, blob: bytes
 ) -> None:
-    await redis.hset(KEYS.stock, LAMP, blob)
+    await redis.hset(store.partition_of("LAMP").keys.stock, LAMP, blob)
     outcomes: list[Outcome] = await store.apply_all(
         [hold("rope", sku="ROPE"), hold("lamp"), receipt("more", 1), hold("rope-2", sku="ROPE")]
     )
@@ -83,7 +78,7 @@ async def test_a_level_that_cannot_be_read_spoils_no_page_of_others(
     store: Store, redis: Redis, image: bytes
 ) -> None:
     await store.apply_all([receipt("1", 5), structs.replace(receipt("2", 7), sku="VASE")])
-    await redis.hset(KEYS.stock, level_field("LAMP", "DC"), image)
+    await redis.hset(store.partition_of("LAMP").keys.stock, level_field("LAMP", "DC"), image)
     damaged, sound = await store.levels([("LAMP", "DC"), ("VASE", "DC")])
     assert damaged is None
     assert sound is not None
@@ -93,13 +88,13 @@ async def test_a_level_that_cannot_be_read_spoils_no_page_of_others(
 async def test_every_byte_of_a_level_may_be_flipped_and_the_others_are_sold(
     store: Store, redis: Redis
 ) -> None:
-    sound = await redis.hget(KEYS.stock, LAMP)
+    sound = await redis.hget(store.partition_of("LAMP").keys.stock, LAMP)
     assert isinstance(sound, bytes)
     for place in range(len(sound)):
         for bit in range(8):
             blob = bytearray(sound)
             blob[place] ^= 1 << bit
-            await redis.hset(KEYS.stock, LAMP, bytes(blob))
+            await redis.hset(store.partition_of("LAMP").keys.stock, LAMP, bytes(blob))
             name = f"{place}-{bit}"
             lamp, rope = await store.apply_all(
                 [receipt(f"lamp-{name}", 1), receipt(f"rope-{name}", 1, sku="ROPE")]
@@ -112,23 +107,23 @@ async def test_every_byte_of_a_level_may_be_flipped_and_the_others_are_sold(
 
 async def test_a_damaged_hold_keeps_no_other_from_lapsing(store: Store, redis: Redis) -> None:
     await store.apply_all([hold("damaged", ttl_ms=1), hold("cart", 2, ttl_ms=2)])
-    await redis.hset(KEYS.reservations, "damaged", b"\x9c\xa4held")
+    await redis.hset(store.partition_of("LAMP").keys.reservations, "damaged", b"\x9c\xa4held")
     await past_deadline(store, redis)
-    assert isinstance(await store.apply(Expire(limit=100)), Swept)
+    assert isinstance(await store.partition_of("LAMP").apply(Expire(limit=100)), Swept)
     assert (await level_of(store, "LAMP")).reserved == 1
     # Its deadline is put off: whoever reaps isn't kept busy by it.
-    due = await store.due()
+    due = await store.partition_of("LAMP").reads.due()
     assert due is not None
     assert 0 < due < 61
 
 
 async def test_a_damaged_reservation_fails_only_who_asks_for_it(store: Store, redis: Redis) -> None:
     await store.apply_all([hold("damaged"), hold("cart", 2)])
-    blob = await redis.hget(KEYS.reservations, "cart")
+    blob = await redis.hget(store.partition_of("LAMP").keys.reservations, "cart")
     assert isinstance(blob, bytes)
     right = await reservation_of(store, "damaged")
     for unreadable in (b"", b"*", blob[:-1], blob + b"\x01", blob.replace(b"held", b"heap")):
-        await redis.hset(KEYS.reservations, "damaged", unreadable)
+        await redis.hset(store.partition_of("LAMP").keys.reservations, "damaged", unreadable)
         outcomes = await store.apply_all(
             [hold("cart", 2), Release(reservation_id="damaged"), hold("cart", 2)]
         )
@@ -140,7 +135,7 @@ async def test_a_damaged_reservation_fails_only_who_asks_for_it(store: Store, re
 
 async def test_a_damaged_order_fails_only_who_asks_for_it(store: Store, redis: Redis) -> None:
     await store.apply_all([hold("one"), hold("two")])
-    await redis.hset(KEYS.orders, "o-1", b"\x92\xc0\x90")
+    await redis.hset(store.partition_of("LAMP").keys.orders, "o-1", b"\x92\xc0\x90")
     one, two = await store.apply_all(
         [
             Confirm(reservation_id="one", order_id="o-1"),
@@ -154,7 +149,7 @@ async def test_a_damaged_order_fails_only_who_asks_for_it(store: Store, redis: R
 async def test_a_damaged_list_of_locations_lets_no_half_written_level_through(
     store: Store, redis: Redis
 ) -> None:
-    await redis.hset(KEYS.stock, "NEW", b"\x92\xa2DC")
+    await redis.hset(store.partition_of("NEW").keys.stock, "NEW", b"\x92\xa2DC")
     new, rope = await store.apply_all([receipt("new", 3, sku="NEW"), hold("rope", sku="ROPE")])
     assert isinstance(new, Faulted)
     assert isinstance(rope, Held)
@@ -166,11 +161,11 @@ async def test_a_customer_whose_name_is_no_text_fails_only_who_asks_for_the_cart
     store: Store, redis: Redis, no_text: bytes
 ) -> None:
     await store.apply_all([structs.replace(hold("damaged"), customer_id="BUYER-7"), hold("cart")])
-    blob = await redis.hget(KEYS.reservations, "damaged")
+    blob = await redis.hget(store.partition_of("LAMP").keys.reservations, "damaged")
     assert isinstance(blob, bytes)
     damaged = blob.replace(b"BUYER-7", no_text.ljust(7, b"x"))
     assert damaged != blob
-    await redis.hset(KEYS.reservations, "damaged", damaged)
+    await redis.hset(store.partition_of("LAMP").keys.reservations, "damaged", damaged)
     outcomes = await store.apply_all(
         [hold("cart"), Release(reservation_id="damaged"), hold("another")]
     )
@@ -191,11 +186,13 @@ async def test_a_customer_may_have_a_name_of_any_script(store: Store, name: str)
 async def test_a_list_of_locations_that_cannot_be_read_spoils_no_page_of_others(
     store: Store, redis: Redis, blob: bytes
 ) -> None:
-    await redis.hset(KEYS.stock, "LAMP", blob)
+    await redis.hset(store.partition_of("LAMP").keys.stock, "LAMP", blob)
     assert await store.locations_of(["LAMP", "ROPE"]) == [[], ["DC"]]
 
 
-async def test_an_answer_that_cannot_be_read_fails_only_who_asked_for_it(redis_url: str) -> None:
+async def test_an_answer_that_cannot_be_read_fails_only_who_asked_for_it(
+    redis_url: str, lamps: int
+) -> None:
     source = join(part(CLOCK))
     garbled = """
 for i, command in ipairs(commands) do
@@ -207,8 +204,8 @@ return replies
 """
     assert source.rstrip().endswith("return replies")
     script = Script(source.rstrip().removesuffix("return replies") + garbled)
-    store = Store(redis_url, script=script)
-    await store.open(Witness())
+    store = Partition(redis_url, lamps, script=script)
+    await store.open(LedgerInHand())
     await store.apply(receipt("lamps", 10))
     first, damaged, last = await asyncio.gather(
         store.apply(hold("first")),

@@ -23,6 +23,7 @@ from atp_service.inventory.commands import (
     SafetyStock,
     fingerprint,
 )
+from atp_service.inventory.entry_ref import EntryRef
 from atp_service.inventory.outcomes import (
     Applied,
     Changed,
@@ -35,9 +36,9 @@ from atp_service.inventory.outcomes import (
     Short,
 )
 from atp_service.metrics import REGISTRY
-from atp_service.store import Overloaded, Store, Unavailable
+from atp_service.store import Overloaded, Partition, Unavailable
 from atp_service.store.door import LINES_A_COMMAND, PATIENCE_SECONDS, PROMISES_WAITING
-from tests.store.ledgers import Witness
+from tests.store.ledgers import LedgerInHand
 
 
 def hold(
@@ -71,9 +72,9 @@ def receipt(event_id: str, quantity: int, sku: str = "LAMP") -> Receipt:
 
 
 @pytest.fixture
-async def store(redis_url: str) -> AsyncIterator[Store]:
-    store = Store(redis_url)
-    await store.open(Witness())
+async def store(redis_url: str, lamps: int) -> AsyncIterator[Partition]:
+    store = Partition(redis_url, lamps)
+    await store.open(LedgerInHand())
     yield store
     await store.close()
 
@@ -91,9 +92,11 @@ def sent() -> Sent:
     return Sent(*(value or 0 for value in values))
 
 
-async def test_the_last_unit_goes_to_one_buyer(store: Store, redis_url: str) -> None:
-    other = Store(redis_url)
-    await other.open(Witness())
+async def test_the_last_unit_goes_to_one_buyer(
+    store: Partition, redis_url: str, lamps: int
+) -> None:
+    other = Partition(redis_url, lamps)
+    await other.open(LedgerInHand())
     await store.apply(receipt("1", 1))
     outcomes = await asyncio.gather(
         *(
@@ -107,10 +110,10 @@ async def test_the_last_unit_goes_to_one_buyer(store: Store, redis_url: str) -> 
     await other.close()
 
 
-async def test_many_askers_share_few_calls(redis_url: str) -> None:
+async def test_many_askers_share_few_calls(redis_url: str, lamps: int) -> None:
     before = sent()
-    store = Store(redis_url)
-    await store.open(Witness())
+    store = Partition(redis_url, lamps)
+    await store.open(LedgerInHand())
     await store.apply(receipt("1", 1_000))
     await asyncio.gather(*(store.apply(hold(f"cart-{i}")) for i in range(500)))
     after = sent()
@@ -120,11 +123,11 @@ async def test_many_askers_share_few_calls(redis_url: str) -> None:
 
 
 async def test_an_answer_lost_on_the_way_is_asked_for_again_and_counts_once(
-    redis_url: str,
+    redis_url: str, lamps: int
 ) -> None:
     async with CutLine(redis_url) as line:
-        store = Store(line.url)
-        await store.open(Witness())
+        store = Partition(line.url, lamps)
+        await store.open(LedgerInHand())
         await store.apply(receipt("1", 10))
         line.cut_next_answer()
         assert isinstance(await store.apply(hold("cart", 3)), Held | Repeated)
@@ -134,8 +137,8 @@ async def test_an_answer_lost_on_the_way_is_asked_for_again_and_counts_once(
         assert isinstance(outcome, Changed | Repeated)
         assert outcome.reservation.lines[0].reserved == 2
         line.cut_next_answer()
-        assert await store.apply(receipt("2", 5)) in (Duplicate(), Applied(4))
-        (level,) = await store.levels([("LAMP", "DC")])
+        assert await store.apply(receipt("2", 5)) in (Duplicate(), Applied(EntryRef(lamps, 1, 4)))
+        (level,) = await store.reads.levels([("LAMP", "DC")])
         assert level is not None
         assert (level.on_hand, level.reserved, line.cuts) == (15, 2, 3)
         await store.close()
@@ -150,12 +153,12 @@ def safety_stock(units: int) -> SafetyStock:
     [(replace("cart", 2), replace("cart", 3)), (safety_stock(2), safety_stock(3))],
 )
 async def test_what_is_sent_again_after_a_lost_answer_does_not_undo_what_came_later(
-    redis_url: str, first: Command, later: Command
+    redis_url: str, first: Command, later: Command, lamps: int
 ) -> None:
     async with CutLine(redis_url) as line:
-        store, other = Store(line.url), Store(redis_url)
+        store, other = Partition(line.url, lamps), Partition(redis_url, lamps)
         for door in (store, other):
-            await door.open(Witness())
+            await door.open(LedgerInHand())
         await store.apply_all([receipt("1", 10), hold("cart", 1)])
         line.cut_next_answer()
 
@@ -165,7 +168,7 @@ async def test_what_is_sent_again_after_a_lost_answer_does_not_undo_what_came_la
 
         async with asyncio.timeout(10):
             await asyncio.gather(store.apply(first), somebody_else())
-        (level,) = await other.levels([("LAMP", "DC")])
+        (level,) = await other.reads.levels([("LAMP", "DC")])
         assert level is not None
         assert 3 in (level.reserved, level.extras.safety_stock)
         await store.close()
@@ -173,7 +176,7 @@ async def test_what_is_sent_again_after_a_lost_answer_does_not_undo_what_came_la
 
 
 async def test_a_master_that_steps_down_is_left_for_whoever_is_it_next(
-    store: Store, redis: Redis
+    store: Partition, redis: Redis
 ) -> None:
     await store.apply(receipt("1", 10))
     before = await doors_of(redis)
@@ -200,7 +203,7 @@ async def script_calls(redis: Redis) -> int:
 
 
 async def test_a_script_that_may_not_be_loaded_is_said_at_once(
-    redis_url: str, redis: Redis
+    redis_url: str, redis: Redis, lamps: int
 ) -> None:
     await redis.script_flush()
     await redis.acl_setuser(
@@ -211,9 +214,9 @@ async def test_a_script_that_may_not_be_loaded_is_said_at_once(
         categories=["+@all"],
         commands=["-script"],
     )
-    store = Store(f"{redis_url}{'&' if '?' in redis_url else '?'}username=unscripted")
+    store = Partition(f"{redis_url}{'&' if '?' in redis_url else '?'}username=unscripted", lamps)
     try:
-        await store.open(Witness())
+        await store.open(LedgerInHand())
         with pytest.raises(Unavailable, match="can't be loaded"):
             await store.apply(receipt("1", 10))
     finally:
@@ -222,7 +225,7 @@ async def test_a_script_that_may_not_be_loaded_is_said_at_once(
 
 
 async def test_a_server_that_has_forgotten_the_script_learns_it_again(
-    store: Store, redis: Redis
+    store: Partition, redis: Redis
 ) -> None:
     await store.apply(receipt("1", 10))
     await redis.script_flush()
@@ -230,18 +233,18 @@ async def test_a_server_that_has_forgotten_the_script_learns_it_again(
 
 
 async def test_more_lapsed_holds_than_one_call_reaps_are_reaped_before_a_refusal(
-    store: Store, redis: Redis
+    store: Partition, redis: Redis
 ) -> None:
     await store.apply(receipt("1", 120))
     await store.apply_all([hold(f"cart-{i}", ttl_ms=1) for i in range(120)])
-    after = await store.now_ms() + 2
-    while await store.now_ms() < after:
+    after = await store.reads.now_ms() + 2
+    while await store.reads.now_ms() < after:
         await redis.ping()
     assert isinstance(await store.apply(hold("everything", 120)), Held)
 
 
 async def test_big_carts_that_are_confirmed_together_take_more_than_one_call_and_their_order(
-    store: Store, redis: Redis
+    store: Partition, redis: Redis
 ) -> None:
     """So that nobody else waits for all of them."""
     skus = [f"SKU-{n}" for n in range(100)]
@@ -260,15 +263,15 @@ async def test_big_carts_that_are_confirmed_together_take_more_than_one_call_and
 
 
 async def test_what_is_sold_out_is_refused_at_once_however_many_other_holds_are_due(
-    redis_url: str, redis: Redis
+    redis_url: str, redis: Redis, lamps: int
 ) -> None:
-    store = Store(redis_url)
-    await store.open(Witness())
+    store = Partition(redis_url, lamps)
+    await store.open(LedgerInHand())
     await store.apply_all([receipt("1", 500, sku="ROPE"), receipt("2", 1)])
     await store.apply_all([hold(f"cart-{i}", sku="ROPE", ttl_ms=1) for i in range(500)])
     await store.apply_all([hold("buyer"), Confirm(reservation_id="buyer", order_id="o-1")])
-    after = await store.now_ms() + 2
-    while await store.now_ms() < after:
+    after = await store.reads.now_ms() + 2
+    while await store.reads.now_ms() < after:
         await redis.ping()
     before = sent()
     assert isinstance(await store.apply(hold("late")), Short)
@@ -276,7 +279,7 @@ async def test_what_is_sold_out_is_refused_at_once_however_many_other_holds_are_
     await store.close()
 
 
-async def test_a_command_that_stumbles_leaves_its_neighbours_alone(store: Store) -> None:
+async def test_a_command_that_stumbles_leaves_its_neighbours_alone(store: Partition) -> None:
     beyond = [
         Adjustment(
             source="erp",
@@ -292,19 +295,19 @@ async def test_a_command_that_stumbles_leaves_its_neighbours_alone(store: Store)
     assert isinstance(first, Applied)
     assert isinstance(second, Faulted)
     assert isinstance(third, Applied)
-    (level,) = await store.levels([("LAMP", "DC")])
+    (level,) = await store.reads.levels([("LAMP", "DC")])
     assert level is not None
     assert level.on_hand == 2**53 - 6
 
 
 async def test_when_memory_runs_out_promises_are_refused_and_facts_are_not(
-    redis_url: str, redis: Redis
+    redis_url: str, redis: Redis, lamps: int
 ) -> None:
     used = (await redis.info("memory"))["used_memory"]
     await redis.config_set("maxmemory", int(used * 1.1))
     try:
-        store = Store(redis_url)
-        await store.open(Witness())
+        store = Partition(redis_url, lamps)
+        await store.open(LedgerInHand())
         await store.apply(receipt("1", 10))
         assert await store.apply(hold("cart")) == Full()
         assert isinstance(await store.apply(receipt("2", 10)), Applied)
@@ -366,7 +369,7 @@ class CutLine:
 
 
 async def test_beyond_what_can_be_decided_soon_promises_are_refused_at_once_and_facts_are_not(
-    store: Store, redis: Redis
+    store: Partition, redis: Redis
 ) -> None:
     await store.apply(receipt("r1", PROMISES_WAITING))
     full = PROMISES_WAITING // (1 + LINES_A_COMMAND)  # of single-line holds
@@ -402,7 +405,7 @@ async def test_beyond_what_can_be_decided_soon_promises_are_refused_at_once_and_
     assert isinstance(await store.apply(hold("too-late")), Held)
 
 
-async def waits(store: Store, commands: int) -> None:
+async def waits(store: Partition, commands: int) -> None:
     async with asyncio.timeout(10):
         while store.waiting != commands:  # noqa: ASYNC110 – the store tells nobody
             await asyncio.sleep(0)

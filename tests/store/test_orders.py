@@ -1,6 +1,5 @@
 """Orders, shipments and sales that name each other late, twice or not at all."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -32,17 +31,14 @@ from atp_service.inventory.outcomes import (
 from atp_service.inventory.reservations import Reservation
 from atp_service.inventory.stock import StockLevel
 from atp_service.store import Store
-from tests.store.ledgers import Witness
 from tests.store.test_door import hold, receipt, replace
 
 
-@pytest.fixture
-async def store(redis_url: str) -> AsyncIterator[Store]:
-    store = Store(redis_url)
-    await store.open(Witness())
+@pytest.fixture(autouse=True)
+async def stocked(store: Store, lamps: int) -> Store:
+    """Ten lamps and ten ropes."""
     await store.apply_all([receipt("lamps", 10), receipt("ropes", 10, sku="ROPE")])
-    yield store
-    await store.close()
+    return store
 
 
 def sale(event_id: str, quantity: int, kind: type[Sale] = Sale, **named: Any) -> Sale:
@@ -157,7 +153,7 @@ async def test_the_second_cart_of_an_order_leaves_on_the_truck_that_the_first_le
 
 async def test_one_order_id_on_every_sale_stays_small(store: Store, redis: Redis) -> None:
     await store.apply_all([sale(str(i), 1, order_id="WALKIN") for i in range(2_000)])
-    blob = await redis.hget("{0}orders", "WALKIN")
+    blob = await redis.hget(store.partition_of("LAMP").keys.orders, "WALKIN")
     assert blob is not None
     assert len(blob) < 100
     assert (await level_of(store)).on_hand == 10 - 2_000

@@ -20,7 +20,8 @@ from atp_service.ledger import Ledger
 from atp_service.store import Store
 from atp_service.verify import Verdict, Verification
 from atp_service.verify.progress import Progress
-from tests.workers.record.trade import a_day, order, receipt, recording, sale, until
+from tests.recording import last_seq, recording
+from tests.workers.record.trade import a_day, order, receipt, sale, until
 
 DAY_MS = 86_400_000
 NOON = 1_764_000_000_000
@@ -39,10 +40,10 @@ class Shop:
         """Each in a step of its own, recorded when this returns."""
         for command in commands:
             await self.store.apply(command)
-        last = await self.store.last_seq()
+        last = await last_seq(self.store)
 
         async def is_recorded() -> bool:
-            position = await self.ledger.position()
+            position = await self.ledger.position(0)
             return position is not None and position.seq == last
 
         async with recording(self.store, self.database_url):

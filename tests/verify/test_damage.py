@@ -17,6 +17,7 @@ from atp_service.inventory.stock import StockLevel, decode_level, level_field
 from atp_service.ledger.read import raw_entries
 from atp_service.ledger.write.batch import entry_values
 from atp_service.store.keys import keys_of
+from tests.recording import last_seq
 from tests.verify.shop import Shop
 from tests.workers.record.trade import order, receipt, sale
 
@@ -110,7 +111,7 @@ async def test_a_deleted_entry_is_missing(shop: Shop) -> None:
 
 
 async def test_the_last_entries_are_missing_where_the_position_says_more(shop: Shop) -> None:
-    last = await shop.store.last_seq()
+    last = await last_seq(shop.store)
     shop.tamper("entries", f"DELETE FROM entries WHERE seq > {last - 3}")
     verdict = await shop.verdict(redis=False)
     assert verdict.by_check["position"] == 1
@@ -208,7 +209,7 @@ async def test_a_history_made_anew_is_found_by_executing_it(shop: Shop, redis: A
     verdict = await shop.verdict(redis=False, execute=True)
     assert verdict.by_check == {"model": 1}
     assert verdict.first is not None
-    assert verdict.first.seq == await shop.store.last_seq()
+    assert verdict.first.seq == await last_seq(shop.store)
 
 
 def tell_of_another_sale(shop: Shop) -> None:
@@ -342,7 +343,7 @@ async def test_what_was_damaged_in_redis_and_sold_from_is_found_in_the_entry(
 ) -> None:
     """The script goes on from what it finds; the entry says so, and does not follow."""
     _, right = await damaged(redis, "SKU-2", 5)
-    before = await shop.store.last_seq()
+    before = await last_seq(shop.store)
     await shop.trade(sale("SKU-2"), sale("SKU-2"), sale("SKU-3"))
     verdict = await shop.verdict(execute=execute)
     assert verdict.by_check == {"model" if execute else "images": 1}, verdict.findings
@@ -364,7 +365,7 @@ async def test_what_was_repaired_since_is_shown_and_holds(
     )
     verdict = await shop.verdict(execute=execute)
     assert (verdict.found, verdict.repaired) == (1, 1)
-    assert verdict.findings[0].repaired_by == await shop.store.last_seq() - 1
+    assert verdict.findings[0].repaired_by == await last_seq(shop.store) - 1
     assert verdict.holds
     assert verdict.first is None
 
@@ -374,14 +375,14 @@ async def test_a_repair_before_anything_was_sold_leaves_nothing_to_find(
     shop: Shop, redis: Any, execute: bool
 ) -> None:
     found, right = await damaged(redis, "SKU-2", 5)
-    seq = await shop.store.last_seq()
+    seq = await last_seq(shop.store)
     repair = RepairLevel(sku="SKU-2", location="DC-1", found=found, right=right)
     await redis.hset(KEYS.stock, level_field("SKU-3", "DC-1"), "nonsense")
     (level,) = [image for name, image in await images(shop, seq) if name.startswith("lSKU-3")]
     await shop.trade(
         repair, RepairLevel(sku="SKU-3", location="DC-1", right=level), sale("SKU-2"), sale("SKU-3")
     )
-    assert await shop.store.last_seq() == seq + 4
+    assert await last_seq(shop.store) == seq + 4
     verdict = await shop.verdict(execute=execute)
     assert verdict.findings == []
     assert verdict.holds

@@ -6,8 +6,9 @@ from atp_service.ledger import Ledger
 from atp_service.store import Store
 from atp_service.verify import Verification
 from atp_service.verify.progress import Progress
+from tests.recording import last_seq, recording
 from tests.verify.shop import DAY_MS
-from tests.workers.record.trade import a_day, recording
+from tests.workers.record.trade import a_day
 
 
 async def test_what_is_sold_meanwhile_is_no_difference(
@@ -25,9 +26,9 @@ async def test_what_is_sold_meanwhile_is_no_difference(
         try:
             with Verification(empty_ledger, DAY_MS, Progress()) as verification:
                 await asyncio.to_thread(verification.walk_ledger)
-                before = await stock.last_seq()
+                before = await last_seq(stock)
                 await verification.compare_redis(stock, ledger)
-                assert await stock.last_seq() > before
+                assert await last_seq(stock) > before
                 verdict = verification.verdict()
         finally:
             closing.set()

@@ -314,10 +314,10 @@ class Reservations:
         again must be able to rely on the answer. A refusal has nothing to wait for."""
         if (asked or self._durability) == "redis":
             return await self._store.apply(command)
-        epoch, outcome = await self._store.apply_in_epoch(command)
+        outcome = await self._store.apply(command)
         if isinstance(outcome, Held | Changed | Confirmed | Repeated):
             await self._ledger.wait_for_answer(
-                epoch, outcome.reservation, self._ledger_timeout_seconds
+                outcome.entry, outcome.reservation, self._ledger_timeout_seconds
             )
         return outcome
 

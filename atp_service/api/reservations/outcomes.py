@@ -25,6 +25,7 @@ from atp_service.inventory.outcomes import (
     Reused,
     Short,
     Shortage,
+    SpansPartitions,
     TooMany,
     WrongStatus,
 )
@@ -61,6 +62,11 @@ def answer(
                 "reservation-id-reused",
                 f"{reservation_id} has other lines, another channel or another customer.",
             )
+        case SpansPartitions():
+            lines = [ProblemLine(line.line_id, line.sku, line.location) for line in outcome.lines]
+            names = ", ".join(line.line_id for line in lines)
+            detail = f"In another partition than the rest of the cart: line {names}."
+            return problem("cart-spans-partitions", detail, lines=lines)
         case NotFound():
             return no_reservation(reservation_id)
         case WrongStatus():

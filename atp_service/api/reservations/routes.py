@@ -71,6 +71,7 @@ def routes(calls: Reservations) -> Router:
         summary="Hold lines",
         responses=problems(
             *_UNKNOWN,
+            "cart-spans-partitions",
             "reservation-id-reused",
             "location-unavailable",
             "insufficient-stock",
@@ -96,6 +97,7 @@ def routes(calls: Reservations) -> Router:
         summary="Replace the lines",
         responses=problems(
             *_UNKNOWN,
+            "cart-spans-partitions",
             "not-found",
             "reservation-not-held",
             "location-unavailable",

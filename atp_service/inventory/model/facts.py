@@ -57,7 +57,7 @@ def is_known(b: Batch, command: Fact) -> bool:
 def settle_fact(b: Batch, command: Fact, moved: bool) -> Outcome:
     mark_seen(b, event_key(command))
     append_entry(b, command)  # type: ignore[arg-type]
-    return Applied(b.partition.seq) if moved else Absorbed(b.partition.seq)
+    return Applied(b.entry(b.partition.seq)) if moved else Absorbed(b.entry(b.partition.seq))
 
 
 def document_of(level: StockLevel, name: str) -> Document:
@@ -273,7 +273,7 @@ def incoming(b: Batch, command: Incoming) -> Outcome:
 
 def heartbeat(b: Batch, command: Heartbeat) -> Outcome:
     hear(b, command)
-    return Applied(0)
+    return Applied(b.entry(0))
 
 
 def safety_stock(b: Batch, command: SafetyStock) -> Outcome:
@@ -287,7 +287,7 @@ def safety_stock(b: Batch, command: SafetyStock) -> Outcome:
     if key is not None:
         mark_seen(b, key)
     append_entry(b, command)
-    return Applied(b.partition.seq)
+    return Applied(b.entry(b.partition.seq))
 
 
 def park(b: Batch, command: Park) -> Outcome:
@@ -296,4 +296,4 @@ def park(b: Batch, command: Park) -> Outcome:
         return Duplicate()
     mark_seen(b, event_key(command))
     append_entry(b, command)
-    return Parked(b.partition.seq)
+    return Parked(b.entry(b.partition.seq))

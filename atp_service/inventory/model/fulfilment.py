@@ -202,4 +202,4 @@ def sale(b: Batch, command: Sale) -> Outcome:
         for key in shipment_keys(command, ids):
             mark_seen(b, key)
     append_entry(b, command)
-    return Applied(b.partition.seq) if moved else Absorbed(b.partition.seq)
+    return Applied(b.entry(b.partition.seq)) if moved else Absorbed(b.entry(b.partition.seq))

@@ -32,7 +32,7 @@ def settle_repair(
     """The entry of a repair: for the record and for a person."""
     b.opened.insert(0, Notice("drift", sku, location, reference, units))
     append_entry(b, command)
-    return Applied(b.partition.seq)
+    return Applied(b.entry(b.partition.seq))
 
 
 def mended_locations(b: Batch, sku: str, location: str, has_level: bool) -> tuple[list[str], bool]:

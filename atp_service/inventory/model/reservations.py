@@ -16,6 +16,7 @@ from atp_service.inventory.commands import (
     Release,
     Replace,
 )
+from atp_service.inventory.entry_ref import EntryRef
 from atp_service.inventory.model.deadlines import reap_for_promise, reservation_now
 from atp_service.inventory.model.stock import (
     Batch,
@@ -53,12 +54,12 @@ from atp_service.inventory.outcomes import (
 from atp_service.inventory.reservations import Line, Order, Reservation
 from atp_service.inventory.stock import level_field
 
-Answer = Callable[[int, Reservation], Outcome]
+Answer = Callable[[EntryRef, Reservation], Outcome]
 
 
 def answer(b: Batch, made: Answer, reservation_id: str) -> Outcome:
     reservation = b.partition.reservations[reservation_id]
-    return made(reservation.seq, deepcopy(reservation))
+    return made(b.entry(reservation.seq), deepcopy(reservation))
 
 
 def settle(b: Batch, made: Answer, command: AnyCommand) -> Outcome:

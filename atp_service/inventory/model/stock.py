@@ -6,6 +6,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from atp_service.inventory.commands import AnyCommand, Fact
+from atp_service.inventory.entry_ref import EntryRef
 from atp_service.inventory.journal import Notice
 from atp_service.inventory.reservations import Order, Reservation
 from atp_service.inventory.stock import (
@@ -46,6 +47,7 @@ class Partition:
     SKU's list of locations.
     """
 
+    number: int
     epoch: int = 1
     window_ms: int = 86_400_000
     seq: int = 0
@@ -92,6 +94,9 @@ class Batch:
         self.opened: list[Notice] = []
         self.settled: list[Notice] = []
         self.noted: list[Notice] = []
+
+    def entry(self, seq: int) -> EntryRef:
+        return EntryRef(self.partition.number, self.partition.epoch, seq)
 
     def keep(self, entry: ModelEntry) -> None:
         """What was staged is what the next command of the batch sees."""

@@ -187,8 +187,8 @@ LIMIT %(limit)s
 """
 
 
-async def span(ledger: Ledger, partition: int = 0) -> Span | None:
-    """What the ledger can be asked about; None before its first entry."""
+async def span(ledger: Ledger, partition: int) -> Span | None:
+    """The time that the partition's entries reach over; None before its first entry."""
     async with ledger.connection() as connection:
         cursor = await connection.execute(SPAN, {"partition": partition})
         row = await cursor.fetchone()

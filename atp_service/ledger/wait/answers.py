@@ -11,11 +11,14 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
+from atp_service.inventory.entry_ref import EntryRef
+
 _HAVE = """
 SELECT asked.place
-FROM unnest(%(seqs)s::bigint[], %(images)s::bytea[]) WITH ORDINALITY AS asked (seq, image, place)
+FROM unnest(%(partitions)s::integer[], %(seqs)s::bigint[], %(images)s::bytea[])
+    WITH ORDINALITY AS asked (partition, seq, image, place)
 JOIN entries
-  ON entries.partition = %(partition)s
+  ON entries.partition = asked.partition
  AND entries.seq = asked.seq
 WHERE position(asked.image IN entries.images) > 0
 """
@@ -27,16 +30,15 @@ Connecting = Callable[[], AbstractAsyncContextManager[AsyncConnection[Any]]]
 class Answered:
     """While one query is under way, the next gathers. `ask` raises what the connection raises."""
 
-    def __init__(self, connecting: Connecting, partition: int = 0) -> None:
+    def __init__(self, connecting: Connecting) -> None:
         self._connecting = connecting
-        self._partition = partition
-        self._waiting: list[tuple[int, bytes, asyncio.Future[bool]]] = []
+        self._waiting: list[tuple[EntryRef, bytes, asyncio.Future[bool]]] = []
         self._task: asyncio.Task[None] | None = None
 
-    async def ask(self, seq: int, image: bytes) -> bool:
+    async def ask(self, entry: EntryRef, image: bytes) -> bool:
         """Whether the entry has the image."""
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiting.append((seq, image, answer))
+        self._waiting.append((entry, image, answer))
         if self._task is None:
             self._task = asyncio.create_task(self._work())
         return await answer
@@ -60,10 +62,10 @@ class Answered:
         finally:
             self._task = None
 
-    async def _have(self, asked: list[tuple[int, bytes, asyncio.Future[bool]]]) -> set[int]:
+    async def _have(self, asked: list[tuple[EntryRef, bytes, asyncio.Future[bool]]]) -> set[int]:
         values = {
-            "partition": self._partition,
-            "seqs": [seq for seq, _, _ in asked],
+            "partitions": [entry.partition for entry, _, _ in asked],
+            "seqs": [entry.seq for entry, _, _ in asked],
             "images": [image for _, image, _ in asked],
         }
         async with self._connecting() as connection:

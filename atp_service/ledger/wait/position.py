@@ -7,6 +7,7 @@ from itertools import count
 
 import psycopg
 
+from atp_service.inventory.entry_ref import EntryRef
 from atp_service.ledger.position import NotRecorded
 from atp_service.ledger.write.appender import RECORDED
 from atp_service.postgres import Unavailable
@@ -24,21 +25,22 @@ class Recorded:
         self._ticket = count()
         self._listening: asyncio.Task[None] | None = None
 
-    async def wait(self, partition: int, seq: int, timeout: float) -> int:
-        """The epoch in which the partition got to `seq`; NotRecorded if not within `timeout` s."""
+    async def wait(self, entry: EntryRef, timeout: float) -> int:
+        """The epoch in which the entry's partition got to its seq; NotRecorded if that takes
+        longer than `timeout` seconds."""
         if self._listening is None:
             self._listening = asyncio.create_task(self._listen(), name="ledger-recorded")
-        epoch, reached = self._reached.get(partition, (0, -1))
-        if reached >= seq:
+        epoch, reached = self._reached.get(entry.partition, (0, -1))
+        if reached >= entry.seq:
             return epoch
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        waiting = self._waiting.setdefault(partition, [])
-        heapq.heappush(waiting, (seq, next(self._ticket), future))
+        waiting = self._waiting.setdefault(entry.partition, [])
+        heapq.heappush(waiting, (entry.seq, next(self._ticket), future))
         try:
             async with asyncio.timeout(timeout):
                 return await future
         except TimeoutError as error:
-            raise NotRecorded(f"entry {seq} was not recorded within {timeout} s") from error
+            raise NotRecorded(f"entry {entry.seq} was not recorded within {timeout} s") from error
 
     async def close(self) -> None:
         """Stop listening; callers that still wait get Unavailable."""

@@ -19,11 +19,11 @@ async def why(site: Site, position_now: Callable[[], Awaitable[Position | None]]
     # The position first: Redis may only be ahead of it.
     position = await position_now()
     while True:
-        sight = await site.look()
-        if sight.seq is None and not sight.rebuilding and position is None:
+        header = await site.header()
+        if header.seq is None and not header.rebuilding and position is None:
             return None  # the first start ever: whoever opens it first begins it
         try:
-            await site.compare(sight, position)
+            await site.compare(header, position)
         except Fenced as fence:
             if fence.cause != "ledger-behind":
                 return fence.reason

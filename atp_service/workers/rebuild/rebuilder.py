@@ -36,8 +36,8 @@ from atp_service.ledger.rebuilds import (
 from atp_service.ledger.stream_checkpoints import to_replay_for
 from atp_service.metrics import REGISTRY
 from atp_service.progress import Show, unseen
-from atp_service.store import Store
-from atp_service.store.raw_partition import Fill, RebuildersOpening, Site
+from atp_service.store import Fenced, Partition, Store, Unavailable
+from atp_service.store.raw_partition import Fill, RebuildGuard, Site
 from atp_service.workers.rebuild.diagnosis import why
 from atp_service.workers.rebuild.dry_run import check
 from atp_service.workers.rebuild.fork import capture
@@ -72,8 +72,10 @@ _rebuilding = Gauge(
 
 
 class Tools(Struct, frozen=True):
-    """What rebuilds work with. `nats` is None where no events arrive by NATS; else `consumer` is
-    theirs who take them in from `stream`."""
+    """What rebuilds of a partition, of so many, work with.
+
+    `nats` is None if no events arrive by NATS; else `consumer` takes them in from `stream`.
+    """
 
     redis_url: str
     database_url: str
@@ -83,7 +85,8 @@ class Tools(Struct, frozen=True):
     stream: str
     consumer: str
     window_ms: int
-    partition: int = 0
+    partition: int
+    partitions: int
 
 
 class Report(Struct, kw_only=True):
@@ -177,7 +180,7 @@ class _Run:
         detail = f"{report.levels:,} levels, {report.reservations:,} reservations"
         self._show("filled", 1.0, f"{detail}, {report.seen:,} remembered events and keys")
         async with self._own_store(site, begun, fill) as store:
-            await self._apply_again(store, connection, report)
+            await self._apply_again(store.partitions[partition], connection, report)
             await capture.secure(site, connection, tools.database_url, partition)
             detail = f"{report.fork_commands:,} commands that a fork had acknowledged"
             self._show("applied again", 1.0, f"{detail}, {report.fork_conflicts:,} no longer fit")
@@ -207,9 +210,9 @@ class _Run:
 
     async def _fence(self, site: Site) -> None:
         """Whatever epoch it is in by the time."""
-        while (sight := await site.look()).epoch is not None:
-            if await site.fence(sight.epoch):
-                log.info("redis_fenced_off", epoch=sight.epoch, seq=sight.seq)
+        while (header := await site.header()).epoch is not None:
+            if await site.fence(header.epoch):
+                log.info("redis_fenced_off", epoch=header.epoch, seq=header.seq)
 
     async def _fill(self, site: Site, fill: Fill, position: Position) -> Filled:
         await fill.begin()
@@ -227,27 +230,37 @@ class _Run:
 
     @asynccontextmanager
     async def _own_store(self, site: Site, begun: Rebuild, fill: Fill) -> AsyncIterator[Store]:
-        """The one store that is let in before all others are."""
-        store = Store(
-            self._tools.redis_url,
+        """A store with the partition as this rebuild has filled it, before others may use it."""
+        tools = self._tools
+        own = Partition(
+            tools.redis_url,
+            tools.partition,
             name="rebuild",
-            window_ms=self._tools.window_ms,
-            opening=RebuildersOpening(site.keys, begun.epoch, fill),
+            window_ms=tools.window_ms,
+            guard=RebuildGuard(tools.partition, site.keys, begun.epoch, fill),
         )
+        store = Store(
+            tools.redis_url,
+            partitions=tools.partitions,
+            name="rebuild",
+            window_ms=tools.window_ms,
+            own=own,
+        )
+        for partition in store.partitions:
+            partition.guard.set_ledger(tools.ledger)
         try:
             yield store
         finally:
             await store.close()
 
     async def _apply_again(
-        self, store: Store, connection: AsyncConnection[Any], report: Report
+        self, own: Partition, connection: AsyncConnection[Any], report: Report
     ) -> None:
         tools = self._tools
         again = Again(
-            store,
+            own,
             tools.ledger,
             connection,
-            partition=tools.partition,
             window_ms=tools.window_ms,
         )
         await again.run()
@@ -257,7 +270,7 @@ class _Run:
     async def _replay(
         self, site: Site, store: Store, connection: AsyncConnection[Any], report: Report
     ) -> None:
-        """Where NATS is away Redis is opened all the same, and this is done when it is back."""
+        """Put off if NATS or another partition is away: Redis is opened all the same."""
         tools = self._tools
         if tools.nats is None or not tools.nats.is_connected:
             log.warning("replay_put_off", reason="NATS is away")
@@ -268,7 +281,9 @@ class _Run:
         events = Events(tools.nats, tools.stream, tools.consumer, tools.partition)
         try:
             reached = await events.replay(tools.facts_on(store), connection, site, due)
-        except Away as away:
+        except (Away, Fenced, Unavailable) as away:
+            if not isinstance(away, Away) and tools.partitions == 1:
+                raise
             log.warning("replay_put_off", reason=str(away))
             return
         report.events_replayed, report.events_news = reached.done.events, reached.done.news

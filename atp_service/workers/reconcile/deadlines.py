@@ -22,7 +22,7 @@ async def compare_back(run: Comparison) -> None:
                     of_orders[member[1:]] = at_ms
                 case _:  # neither a reservation's nor an order's
                     await run.settle([raw], unnameable("deadline"))
-        kept = await as_of_entry.kept_reservations(run.ledger, list(of_reservations))
+        kept = await as_of_entry.kept_reservations(run.ledger, run.number, list(of_reservations))
         late = reservations.doubtful_deadlines(run, of_reservations, kept)
         await run.settle(late, lambda keys: reservations.look(run, keys))
         odd = await orders.doubtful_deadlines(run, of_orders)

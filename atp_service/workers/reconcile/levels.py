@@ -19,7 +19,12 @@ async def compare(run: Comparison) -> None:
     while True:
         scope = run.scope
         page = await as_of_entry.levels_after(
-            run.ledger, after, PAGE, skus=scope.skus, locations=scope.locations
+            run.ledger,
+            run.number,
+            after,
+            PAGE,
+            skus=scope.skus,
+            locations=scope.locations,
         )
         complete: dict[str, list[str]] = {}
         for of_sku, location, _ in page:
@@ -61,7 +66,7 @@ async def compare_back(run: Comparison) -> None:
             elif name not in run.known_stock:
                 named[name] = value
         doubtful: list[Pair] = []
-        for name in await as_of_entry.unknown_in_stock(run.ledger, list(named)):
+        for name in await as_of_entry.unknown_in_stock(run.ledger, run.number, list(named)):
             if SEPARATOR in name:
                 doubtful.append(split_field(name))
             else:
@@ -114,7 +119,7 @@ async def _look(run: Comparison, pairs: Sequence[Pair]) -> list[tuple[Pair, Diff
     names = [level_field(sku, location) for sku, location in pairs]
     moment = await run.moment(stock=[*names, *skus])
     lists = dict(zip(skus, moment.stock[len(pairs) :], strict=True))
-    images = await as_of_entry.levels_as_of(run.ledger, pairs, moment.seq)
+    images = await as_of_entry.levels_as_of(run.ledger, run.number, pairs, moment.seq)
     return [
         (pair, difference)
         for pair, value, image in zip(pairs, moment.stock, images, strict=False)

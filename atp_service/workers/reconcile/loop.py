@@ -19,6 +19,7 @@ from atp_service.workers.reconcile.run import Comparison
 log = structlog.get_logger()
 
 LOOK_SECONDS = 1.0
+TELL_SECONDS = 1.0  # how often a run reports progress; well within the lease's silence
 
 _runs = Counter("atp_reconcile_runs", "Reconciliations", ["status"], registry=REGISTRY)
 _drift = Counter("atp_reconcile_drift", "Differences found", registry=REGISTRY)
@@ -91,11 +92,11 @@ async def _is_due(ledger: Ledger, every_seconds: float) -> bool:
 async def _reconcile(
     store: Store, ledger: Ledger, lease: Lease, asked: Reconciliation, stop: asyncio.Event
 ) -> Report:
-    """The run's report; with a reason where it could not be done."""
-    comparison = Comparison(store, ledger, lease, asked)
-    telling = asyncio.create_task(comparison.keep_telling())
+    """The run's report; with a reason if it could not be done."""
+    report, began = Report(), time.monotonic()
+    telling = asyncio.create_task(_keep_telling(lease, asked, report, began))
     stopped = asyncio.create_task(stop.wait())
-    comparing = asyncio.create_task(_compare(comparison))
+    comparing = asyncio.create_task(_compare_all(store, ledger, lease, asked, report))
     try:
         await asyncio.wait({telling, stopped, comparing}, return_when=asyncio.FIRST_COMPLETED)
         if comparing.done():
@@ -103,24 +104,44 @@ async def _reconcile(
         elif telling.done():
             telling.result()
         else:
-            comparison.report.reason = "the worker was stopped meanwhile"
+            report.reason = "the worker was stopped meanwhile"
     except stores.Fenced as fence:
-        comparison.report.reason = f"Redis is fenced: {fence.reason}"
+        report.reason = f"Redis is fenced: {fence.reason}"
     except stores.Unavailable as away:
-        comparison.report.reason = f"Redis is away: {away}"
+        report.reason = f"Redis is away: {away}"
     except NotRecorded as behind:
-        comparison.report.reason = f"the ledger is behind: {behind}"
+        report.reason = f"the ledger is behind: {behind}"
     except postgres.Unavailable as away:
-        comparison.report.reason = f"Postgres is away: {away}"
+        report.reason = f"Postgres is away: {away}"
     except Exception as fault:  # a run that stumbles must not take its worker's other roles along
         log.exception("reconcile_failed", id=asked.id)
-        comparison.report.reason = f"a fault of ours: {fault!r}"
+        report.reason = f"a fault of ours: {fault!r}"
     finally:
         for task in (telling, stopped, comparing):
             task.cancel()
         await asyncio.gather(telling, stopped, comparing, return_exceptions=True)
-        await comparison.walk.close()
-    return comparison.so_far()
+    report.seconds = round(time.monotonic() - began, 3)
+    return report
+
+
+async def _keep_telling(lease: Lease, asked: Reconciliation, report: Report, began: float) -> None:
+    """Report progress, and so keep the lease; raises `Unavailable` once it is lost."""
+    while True:
+        await asyncio.sleep(TELL_SECONDS)
+        report.seconds = round(time.monotonic() - began, 3)
+        await lease.tell(asked.id, report)
+
+
+async def _compare_all(
+    store: Store, ledger: Ledger, lease: Lease, asked: Reconciliation, report: Report
+) -> None:
+    """One partition after the other."""
+    for partition in store.partitions:
+        comparison = Comparison(partition, ledger, lease, asked, report)
+        try:
+            await _compare(comparison)
+        finally:
+            await comparison.walk.close()
 
 
 async def _compare(run: Comparison) -> None:

@@ -19,7 +19,7 @@ _NO_RESERVATION = b"\x92\x90"  # how the image of an order begins that was not c
 
 async def compare_some(run: Comparison, ids: Sequence[str]) -> None:
     """The indexes of these orders, and that those with a reservation have no deadline."""
-    images = await as_of_entry.order_images(run.ledger, ids)
+    images = await as_of_entry.order_images(run.ledger, run.number, ids)
     values, deadlines = await run.walk.with_deadlines(
         "orders", ids, [f"{MEMBER}{key}" for key in ids]
     )
@@ -39,8 +39,8 @@ async def compare_early(run: Comparison) -> None:
     through = moment.seq
     since = datetime.fromtimestamp((moment.now_ms - run.walk.window_ms) / 1000, UTC)
     async with run.ledger.connection(as_of_entry.PAGE_SECONDS) as connection:
-        after = await first_seq_since(connection, 0, through, since) - 1
-    while page := await as_of_entry.orders_after(run.ledger, after, through, PAGE):
+        after = await first_seq_since(connection, run.number, through, since) - 1
+    while page := await as_of_entry.orders_after(run.ledger, run.number, after, through, PAGE):
         await compare_some(run, [row[0] for row in page if row[2].startswith(_NO_RESERVATION)])
         after = page[-1][1]
 
@@ -57,7 +57,7 @@ async def compare_back(run: Comparison) -> None:
                 await run.settle([raw], unnameable("order"))
             else:
                 named[key] = value
-        images = await as_of_entry.order_images(run.ledger, list(named))
+        images = await as_of_entry.order_images(run.ledger, run.number, list(named))
         doubtful = [key for key, value in named.items() if images.get(key, (None,))[0] != value]
         await run.settle(doubtful, lambda keys: look(run, keys))
         await run.rest()
@@ -67,7 +67,7 @@ async def compare_back(run: Comparison) -> None:
 
 async def doubtful_deadlines(run: Comparison, deadlines: Mapping[str, float]) -> list[str]:
     """Those of the orders whose deadlines, as Redis has them, need a closer look."""
-    images = await as_of_entry.order_images(run.ledger, list(deadlines))
+    images = await as_of_entry.order_images(run.ledger, run.number, list(deadlines))
     return [
         key
         for key, at_ms in deadlines.items()
@@ -78,7 +78,7 @@ async def doubtful_deadlines(run: Comparison, deadlines: Mapping[str, float]) ->
 async def look(run: Comparison, keys: Sequence[str]) -> list[tuple[str, Difference]]:
     """Exactly: as of the entry that was Redis's latest when it was read."""
     keys = list(dict.fromkeys(keys))
-    known = await as_of_entry.order_images(run.ledger, keys)
+    known = await as_of_entry.order_images(run.ledger, run.number, keys)
     of_orders = {i for image, _ in known.values() for i in decode_order(image).reservations}
     reservations = sorted(of_orders)
     moment = await run.moment(
@@ -86,19 +86,19 @@ async def look(run: Comparison, keys: Sequence[str]) -> list[tuple[str, Differen
         reservations=reservations,
         deadlines=[f"{MEMBER}{key}" for key in keys],
     )
-    images = await as_of_entry.orders_as_of(run.ledger, keys, moment.seq)
+    images = await as_of_entry.orders_as_of(run.ledger, run.number, keys, moment.seq)
     present = {
         key
         for key, value in zip(reservations, moment.reservations, strict=True)
         if value is not None
     }
-    kept = await as_of_entry.kept_reservations(run.ledger, reservations)
+    kept = await as_of_entry.kept_reservations(run.ledger, run.number, reservations)
     found = []
     for place, (key, image) in enumerate(zip(keys, images, strict=True)):
         expected = order_in(image)
         early: list[int] = []
         if expected is not None and not expected.reservations:
-            history = await as_of_entry.order_history(run.ledger, key, moment.seq)
+            history = await as_of_entry.order_history(run.ledger, run.number, key, moment.seq)
             early = _early_deadlines(run, history)
         difference = _difference(run, moment, place, key, expected, early, present, kept)
         if difference is not None:

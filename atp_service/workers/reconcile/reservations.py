@@ -24,7 +24,7 @@ async def compare(run: Comparison) -> None:
 
 async def _compare_open(run: Comparison) -> None:
     after = ""
-    while page := await as_of_entry.open_reservations_after(run.ledger, after, PAGE):
+    while page := await as_of_entry.open_reservations_after(run.ledger, run.number, after, PAGE):
         await _compare_page(run, page)
         after = page[-1][0]
 
@@ -35,7 +35,7 @@ async def _compare_closed(run: Comparison, began_ms: int) -> None:
     forgotten = datetime.fromtimestamp((began_ms - run.walk.window_ms) / 1000, UTC)
     after = (forgotten, "")
     while after[0] < began:
-        page = await as_of_entry.closed_reservations_after(run.ledger, after, PAGE)
+        page = await as_of_entry.closed_reservations_after(run.ledger, run.number, after, PAGE)
         if not page:
             return
         await _compare_page(run, [row[:3] for row in page])
@@ -71,7 +71,7 @@ async def compare_back(run: Comparison) -> None:
                 await run.settle([raw], unnameable("reservation"))
             else:
                 ids.append(key)
-        kept = await as_of_entry.kept_reservations(run.ledger, ids)
+        kept = await as_of_entry.kept_reservations(run.ledger, run.number, ids)
         doubtful = [key for key in ids if key not in kept or is_forgotten(kept[key], run, now_ms)]
         await run.settle(doubtful, lambda keys: look(run, keys))
         await run.rest()
@@ -94,7 +94,7 @@ async def look(run: Comparison, keys: Sequence[str]) -> list[tuple[str, Differen
     """Exactly: as of the entry that was Redis's latest when it was read."""
     keys = list(dict.fromkeys(keys))
     moment = await run.moment(reservations=keys, deadlines=[f"{MEMBER}{key}" for key in keys])
-    images = await as_of_entry.reservations_as_of(run.ledger, keys, moment.seq)
+    images = await as_of_entry.reservations_as_of(run.ledger, run.number, keys, moment.seq)
     seen = zip(keys, moment.reservations, moment.deadlines, images, strict=True)
     return [
         (key, difference)

@@ -1,7 +1,5 @@
 """One run: what it reads, what it has found, and how it sets that right."""
 
-import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar
 
@@ -9,10 +7,11 @@ import structlog
 from msgspec import Struct, structs
 
 from atp_service.inventory.commands import Command
+from atp_service.inventory.entry_ref import EntryRef
 from atp_service.inventory.outcomes import Applied, Moved, Unchanged
 from atp_service.ledger import Ledger
 from atp_service.ledger.reconciliations import Drift, Kind, Lease, Reconciliation, Report
-from atp_service.store import Store
+from atp_service.store import Partition
 from atp_service.store.scan import Moment, Walk
 from atp_service.workers.reconcile.name_set import Known
 from atp_service.workers.reconcile.throttle import Pace
@@ -25,7 +24,6 @@ TRIES: Final = 5  # for what moves on while it is repaired
 SHARE: Final = 0.3  # of the time is spent comparing, at most
 MOST_SHOWN: Final = 1_000  # differences in a report
 RECORDED_SECONDS: Final = 30.0  # how long the ledger may take to have what Redis has
-TELL_SECONDS: Final = 1.0  # how often the run says how far it is; well within the lease's silence
 
 Key = TypeVar("Key")
 
@@ -53,40 +51,36 @@ def unnameable(kind: Kind) -> Look[bytes]:
 
 
 class Comparison:
-    """What the parts of a run have in common."""
+    """One partition's part of a run; `report` is of the whole run."""
 
-    def __init__(self, store: Store, ledger: Ledger, lease: Lease, asked: Reconciliation) -> None:
-        self.store = store
+    def __init__(
+        self,
+        partition: Partition,
+        ledger: Ledger,
+        lease: Lease,
+        asked: Reconciliation,
+        report: Report,
+    ) -> None:
+        self.number = partition.number
         self.ledger = ledger
-        self.walk: Walk = store.walk()
+        self.walk: Walk = partition.walk()
         self.scope = asked.scope
-        self.report = Report()
+        self.report = report
         self.known_stock = Known()
+        self._partition = partition
         self._lease = lease
         self._asked = asked
         self._pace = Pace(SHARE)
-        self._began = time.monotonic()
-        self._repaired_through = 0
         self._told: set[Any] = set()
 
     async def rest(self) -> None:
         """Let others have the machine for a while."""
         await self._pace.rest()
 
-    async def keep_telling(self) -> None:
-        """Say how far the run is, and so keep the lease; raises `Unavailable` once it is lost."""
-        while True:
-            await asyncio.sleep(TELL_SECONDS)
-            await self._lease.tell(self._asked.id, self.so_far())
-
-    def so_far(self) -> Report:
-        self.report.seconds = round(time.monotonic() - self._began, 3)
-        return self.report
-
     async def moment(self, **names: Sequence[str]) -> Moment:
         """What Redis has of these at one moment, once the ledger has come as far."""
         moment = await self.walk.moment(**names)
-        await self._until_recorded(moment.epoch, moment.seq)
+        await self._until_recorded(moment.entry)
         return moment
 
     async def settled(self) -> None:
@@ -119,13 +113,13 @@ class Comparison:
         # A run that was frozen and has lost its lease must not repair what is repaired already.
         await self._lease.hold()
         ordered = [(key, d.drift, d.command) for key, d in found if d.command is not None]
-        outcomes = await self.store.apply_all([command for _, _, command in ordered])
+        outcomes = await self._partition.apply_all([command for _, _, command in ordered])
         moved: list[Key] = []
         for (key, drift, _), outcome in zip(ordered, outcomes, strict=True):
             match outcome:
-                case Applied(seq):
-                    self._repaired_through = seq
-                    self._tell((key, seq), structs.replace(drift, repaired=True, entry=seq))
+                case Applied(entry):
+                    repaired = structs.replace(drift, repaired=True, entry=entry.seq)
+                    self._tell((key, entry), repaired)
                 case Moved() | Unchanged() if not last_try:
                     moved.append(key)  # or somebody else was quicker
                 case _:
@@ -156,6 +150,6 @@ class Comparison:
                 entry=drift.entry,
             )
 
-    async def _until_recorded(self, epoch: int, seq: int) -> None:
-        await self.ledger.wait_for(epoch, seq, RECORDED_SECONDS)
-        self.report.through_seq = max(self.report.through_seq, seq)
+    async def _until_recorded(self, entry: EntryRef) -> None:
+        await self.ledger.wait_for(entry, RECORDED_SECONDS)
+        self.report.through_seq = max(self.report.through_seq, entry.seq)

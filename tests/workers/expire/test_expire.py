@@ -25,7 +25,7 @@ def hold(number: int, *, sku: str = "SKU-1", quantity: int = 1, ttl_ms: int) -> 
 @asynccontextmanager
 async def expiring(shop: Retailer) -> AsyncIterator[None]:
     stop = asyncio.Event()
-    reaper = asyncio.create_task(expire.run(shop.store, stop=stop))
+    reaper = asyncio.create_task(expire.run(shop.store.partition_of("SKU-1"), stop=stop))
     try:
         yield
     finally:

@@ -14,6 +14,7 @@ from atp_service.ledger import stream_checkpoints
 from atp_service.ledger.stream_checkpoints import Mark
 from atp_service.workers.ingest.retention import make_room
 from tests.facts.trade import Retailer, away, event, now_ms, until
+from tests.recording import last_seq
 from tests.workers.ingest.conftest import Stream, worker
 
 
@@ -75,7 +76,7 @@ async def test_a_message_whose_headers_look_like_the_server_s_is_a_message(
         await stream.publish(event("receipt", quantity=1))
         await stream.drained()
     assert await shop.on_hand() == 1
-    assert await shop.store.last_seq() == 2
+    assert await last_seq(shop.store) == 2
 
 
 @pytest.mark.parametrize("name", ["traceparent", "Traceparent"])
@@ -95,7 +96,7 @@ async def test_a_trace_in_a_message_s_headers_is_carried_into_the_journal(
             await stream.client.publish("atp.events.wms.dc-1", message, headers={name: header})
         await stream.client.flush()
         await stream.drained()
-    entries = await shop.store.journal(0, 10)
+    entries = await shop.store.partitions[0].journal.entries(0, 10)
     traces = [decode_command(entry.command).traceparent for entry in entries]
     assert traces == [trace, other, None, trace]
 
@@ -223,7 +224,7 @@ async def test_room_is_made_from_what_is_recorded_and_from_nothing_else(
     async def noted(seq: int) -> None:
         """As the worker's role `rebuild` does it."""
         info = await jetstream.stream_info(STREAM)
-        position = await shop.ledger.position()
+        position = await shop.ledger.position(0)
         assert position is not None
         assert info.created is not None
         mark = Mark(STREAM, info.created, seq, position.seq, position.digest)

@@ -18,6 +18,7 @@ from atp_service.embedded.valkey import Valkey
 from atp_service.jetstream.stream import STREAM, ensure_stream
 from atp_service.processes.restarting_child import RestartingChild
 from tests.facts.trade import Retailer, event, retailer, until
+from tests.recording import last_seq
 from tests.workers.ingest.conftest import CONSUMER, Stream, worker
 
 
@@ -107,7 +108,7 @@ async def test_a_worker_killed_in_the_middle_leaves_nothing_out_and_counts_nothi
     )
     await stream.publish(*(event("receipt", quantity=1) for _ in range(5_000)))
     for _ in range(3):
-        began_at = await shop.store.last_seq()
+        began_at = await last_seq(shop.store)
         victim = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "atp_service", "worker", "--only", "ingest"),
             env=os.environ
@@ -121,7 +122,7 @@ async def test_a_worker_killed_in_the_middle_leaves_nothing_out_and_counts_nothi
         try:
 
             async def in_the_middle(past: int = began_at) -> bool:
-                return await shop.store.last_seq() > past
+                return await last_seq(shop.store) > past
 
             await until(in_the_middle, 30)
         finally:

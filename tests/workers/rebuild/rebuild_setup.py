@@ -45,6 +45,8 @@ def tools(
         stream=STREAM,
         consumer=CONSUMER,
         window_ms=WINDOW_MS,
+        partition=0,
+        partitions=1,
     )
 
 
@@ -56,10 +58,10 @@ async def looked_after(
     it rebuilds alone."""
     stop = asyncio.Event()
     store = Store(tools.redis_url, name="recorder")
-    store._opening.trust(shop.ledger)
     roles = [asyncio.create_task(rebuild.run(tools, shop.facts, stop=stop))]
-    if recording:
-        roles.append(asyncio.create_task(record.run(store, tools.database_url, stop=stop)))
+    for partition in store.partitions if recording else ():
+        partition.guard.set_ledger(shop.ledger)
+        roles.append(asyncio.create_task(record.run(partition, tools.database_url, stop=stop)))
     try:
         yield
     finally:
@@ -126,5 +128,5 @@ async def on_the_fork(redis: Redis, *commands: Command) -> list[Outcome]:
         (reply,) = await client.evalsha(
             script.sha.decode(), len(KEYS), *KEYS, epoch, 0, WINDOW_MS, encode_command(command)
         )
-        outcomes.append(decode_outcome(reply))
+        outcomes.append(decode_outcome(reply, 0, int(epoch)))
     return outcomes

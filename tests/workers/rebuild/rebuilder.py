@@ -48,6 +48,8 @@ async def main(redis_url: str, database_url: str, stage: str) -> None:
             stream="",
             consumer="",
             window_ms=86_400_000,
+            partition=0,
+            partitions=1,
         )
         report = await rebuild.rebuild(tools, by_hand=True, show=wait)
         print(report, flush=True)

@@ -38,7 +38,7 @@ async def test_asked_for_by_hand_nothing_is_fenced_for_a_ledger_that_cannot_be_r
     with pytest.raises(rebuild.Unreadable, match=what):
         await rebuild.rebuild(tools(shop, redis_url, ledger_url), by_hand=True)
     assert isinstance(await shop.store.apply(hold("next", 1)), Held)
-    assert shop.store.epoch == 1
+    assert shop.store.partitions[0].epoch == 1
 
 
 async def test_a_lost_redis_waits_for_a_ledger_that_cannot_be_read_to_be_mended(

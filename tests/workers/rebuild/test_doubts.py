@@ -39,7 +39,7 @@ class Disturbed:
 
 @pytest.fixture
 async def site(redis_url: str) -> AsyncIterator[Site]:
-    site = Site(redis_url, name="test")
+    site = Site(redis_url, name="test", partition=0)
     yield site
     await site.close()
 
@@ -129,7 +129,7 @@ async def test_a_replay_under_which_redis_is_set_back_is_done_again(
     old = await copy_of(redis)
     await sold(stream, 20)
     await put_back(redis, old)
-    await shop.ledger.doubt()
+    await shop.ledger.doubt(0)
     facts: Any = Disturbed(shop.facts, lambda: put_back(redis, old))
     late = Late(tools(shop, redis_url, ledger_url, stream.client), facts, site)
     await recorded_and_noted(shop, late, ledger_url)
@@ -150,8 +150,8 @@ async def test_a_doubt_that_comes_up_while_the_stream_is_replayed_asks_for_anoth
     stream: Stream,
 ) -> None:
     await sold(stream, 20)
-    await shop.ledger.doubt()
-    facts: Any = Disturbed(shop.facts, shop.ledger.doubt)
+    await shop.ledger.doubt(0)
+    facts: Any = Disturbed(shop.facts, lambda: shop.ledger.doubt(0))
     late = Late(tools(shop, redis_url, ledger_url, stream.client), facts, site)
     await recorded_and_noted(shop, late, ledger_url)
     # The first is settled; for the second it is to be replayed from where it was before.
@@ -168,10 +168,10 @@ async def test_another_run_that_nobody_has_opened_yet_is_a_doubt_of_its_own(
 ) -> None:
     await sold(stream, 20)
     # As after a look by somebody who saw another Redis at the same address.
-    await shop.ledger.open(1, "the-one-before")
+    await shop.ledger.open(0, 1, "the-one-before")
     await late.look()
     assert await due(shop) == Due(0, 2)
-    position = await shop.ledger.position()
+    position = await shop.ledger.position(0)
     assert position is not None
     assert position.run_id != "the-one-before"
     await recorded_and_noted(shop, late, ledger_url)

@@ -67,7 +67,7 @@ async def opened_in(shop: Retailer, epoch: int) -> None:
             await shop.store.levels([("SKU-1", DC)])
         except (Fenced, Unavailable):
             return False
-        return shop.store.epoch == epoch
+        return shop.store.partitions[0].epoch == epoch
 
     await until(so, 30.0)
 
@@ -165,7 +165,7 @@ async def test_a_hold_s_deadline_survives_the_rebuild(
         await redis.flushall()
         await opened_in(shop, 2)
         stop = asyncio.Event()
-        reaper = asyncio.create_task(expire.run(shop.store, stop=stop))
+        reaper = asyncio.create_task(expire.run(shop.store.partition_of("SKU-1"), stop=stop))
 
         async def one_left() -> bool:
             return (await shop.level()).reserved == 1
@@ -287,8 +287,8 @@ async def test_a_ledger_that_is_behind_rebuilds_nothing_and_says_so(
     await shop.tell(event("receipt", quantity=10))
     await shop.store.apply_all([sale("S-1"), sale("S-2"), hold("cart")])
     # The recorder had recorded two entries; then the ledger was set back to before them.
-    last = (await shop.store.journal(2, 1))[0]
-    await shop.store.trim(last.seq, last.digest)
+    last = (await shop.store.partitions[0].journal.entries(2, 1))[0]
+    await shop.store.partitions[0].journal.trim(last.seq, last.digest)
     before = await contents(redis)
     async with looked_after(tools(shop, redis_url, ledger_url), shop):
         late = await retailers_view(redis_url, shop)

@@ -65,7 +65,7 @@ async def test_events_that_a_promoted_replica_never_had_are_in_stock_again_once(
             await shop.recorded()
             assert await events_recorded(shop) == 21
             # And it has not begun another epoch for that.
-            assert shop.store.epoch == 1
+            assert shop.store.partitions[0].epoch == 1
             async with Redis.from_url(valkey.url) as redis:
                 await redis.flushall()
             await opened_in(shop, 2)

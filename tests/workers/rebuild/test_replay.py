@@ -65,7 +65,7 @@ async def test_an_event_that_is_given_again_keeps_the_trace_of_its_headers(
         "atp.events.wms.dc-1", told, headers={"traceparent": trace}
     )
     await replay(stream.client, shop.facts, STREAM, after=0, through=1)
-    (entry,) = await shop.store.journal(0, 10)
+    (entry,) = await shop.store.partitions[0].journal.entries(0, 10)
     assert decode_command(entry.command).traceparent == trace
 
 

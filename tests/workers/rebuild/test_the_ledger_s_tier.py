@@ -17,6 +17,7 @@ from atp_service.inventory.commands import Fulfil
 from atp_service.postgres import Unavailable as PostgresUnavailable
 from atp_service.store import Fenced, Unavailable
 from tests.facts.trade import DC, Retailer, away, event, until
+from tests.recording import last_seq
 from tests.workers.rebuild.rebuild_setup import (
     SECONDS,
     copy_of,
@@ -96,7 +97,7 @@ async def test_redis_emptied_amid_twenty_thousand_holds_and_confirms_loses_none_
         await asyncio.gather(*(buy() for _ in range(BUYERS)))
         await shop.recorded()
     assert asked_again
-    assert shop.store.epoch == 2
+    assert shop.store.partitions[0].epoch == 2
     assert len(confirmed) == STOCK
     assert refused == CARTS - STOCK
     level = await shop.level()
@@ -141,7 +142,7 @@ async def test_an_event_is_answered_for_itself_and_not_for_another_of_the_same_n
     told = asyncio.create_task(events.apply(call, msgspec.json.encode(event("sale", quantity=1))))
 
     async def taken() -> bool:
-        return await shop.store.last_seq() == 2
+        return await last_seq(shop.store) == 2
 
     await until(taken)
     # Redis is set back, and gives the number to somebody else's sale. Nothing was recorded yet.

@@ -73,7 +73,7 @@ async def test_a_sale_that_left_no_text_is_applied_again_on_what_the_ledger_has(
         await shop.recorded()
     # Nobody records; the last entry is damaged and signed; then the epoch is gone.
     await shop.store.apply_all([sale("S-1", 1), sale("S-2", 2)])
-    recorded, first, last = await shop.store.journal(0, 10)
+    recorded, first, last = await shop.store.partitions[0].journal.entries(0, 10)
     damaged = _left_no_text(last, first.digest)
     client: Any = redis
     await client.delete(KEYS.journal)

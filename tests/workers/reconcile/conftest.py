@@ -9,7 +9,8 @@ from redis.asyncio import Redis
 from atp_service.ledger import Ledger
 from atp_service.store import Store
 from tests.ledger.conftest import empty_ledger
-from tests.workers.reconcile.trade import Shop, recorded
+from tests.recording import recording
+from tests.workers.reconcile.trade import Shop
 
 __all__ = ["empty_ledger"]
 
@@ -22,14 +23,14 @@ def window_ms() -> int:
 
 @pytest.fixture
 async def shop(
-    redis_url: str, redis: Redis, empty_ledger: str, window_ms: int
+    redis_url: str, redis: Redis, empty_ledger: str, window_ms: int, partitions: int
 ) -> AsyncIterator[Shop]:
     async with AsyncConnectionPool(empty_ledger, min_size=1, max_size=4, timeout=2.0) as pool:
         ledger = Ledger(pool)
-        store = Store(redis_url, name="reconcile-test", window_ms=window_ms)
+        store = Store(redis_url, partitions=partitions, name="reconcile-test", window_ms=window_ms)
         try:
             await store.open(ledger)
-            async with recorded(store, empty_ledger):
+            async with recording(store, empty_ledger):
                 yield Shop(store, ledger, redis, empty_ledger)
         finally:
             await store.close()

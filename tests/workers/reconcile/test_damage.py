@@ -10,7 +10,7 @@ from atp_service.inventory.commands import Release
 from atp_service.inventory.outcomes import Held
 from atp_service.ledger.reconciliations import Drift, Scope
 from tests.workers.reconcile.trade import (
-    KEYS,
+    Kind,
     Shop,
     Traffic,
     assorted,
@@ -34,36 +34,48 @@ def in_level(name: str, place: int, change: Callable[[Any], Any]) -> Damage:
     """One place of a level's array is changed."""
 
     async def damage(shop: Shop) -> None:
-        level = decoded(await shop.value(KEYS.stock, name))
+        level = decoded(await shop.value("stock", name))
         level[place] = change(level[place])
-        await shop.redis.hset(KEYS.stock, name, pack(level))
+        await shop.redis.hset(await shop.key_of("stock", name), name, pack(level))
 
     return damage
 
 
 def in_reservation(key: str, change: Callable[[Any], None]) -> Damage:
     async def damage(shop: Shop) -> None:
-        document = decoded(await shop.value(KEYS.reservations, key))
+        document = decoded(await shop.value("reservations", key))
         change(document)
-        await shop.redis.hset(KEYS.reservations, key, pack(document))
+        await shop.redis.hset(await shop.key_of("reservations", key), key, pack(document))
 
     return damage
 
 
-def put(key: str, name: str, value: bytes) -> Damage:
-    return lambda shop: shop.redis.hset(key, name, value)
+def put(kind: Kind, name: str, value: bytes) -> Damage:
+    async def damage(shop: Shop) -> None:
+        await shop.redis.hset(await shop.key_of(kind, name), name, value)
+
+    return damage
 
 
-def drop(key: str, name: str) -> Damage:
-    return lambda shop: shop.redis.hdel(key, name)
+def drop(kind: Kind, name: str) -> Damage:
+    async def damage(shop: Shop) -> None:
+        await shop.redis.hdel(await shop.key_of(kind, name), name)
+
+    return damage
 
 
 def due(member: str, at_ms: float) -> Damage:
-    return lambda shop: shop.redis.zadd(KEYS.deadlines, {member: at_ms})
+    async def damage(shop: Shop) -> None:
+        await shop.redis.zadd(await shop.key_of("deadlines", member), {member: at_ms})
+
+    return damage
 
 
 def not_due(member: str) -> Damage:
-    return lambda shop: shop.redis.zrem(KEYS.deadlines, member)
+    async def damage(shop: Shop) -> None:
+        await shop.redis.zrem(await shop.key_of("deadlines", member), member)
+
+    return damage
 
 
 def _one_more_reserved(document: Any) -> None:
@@ -101,59 +113,59 @@ DAMAGES: dict[str, tuple[Damage, dict[str, str]]] = {
         {"kind": "level", "sku": "SKU-0", "location": "DC-1"},
     ),
     "a level deleted": (
-        drop(KEYS.stock, SKU_0),
+        drop("stock", SKU_0),
         {"kind": "level", "sku": "SKU-0", "location": "DC-1"},
     ),
     "a level forged": (
-        put(KEYS.stock, level_name("SKU-0", "NOWHERE"), A_LEVEL),
+        put("stock", level_name("SKU-0", "NOWHERE"), A_LEVEL),
         {"kind": "level", "sku": "SKU-0", "location": "NOWHERE"},
     ),
     "a level of an unknown SKU forged": (
-        put(KEYS.stock, level_name("NOTHING"), A_LEVEL),
+        put("stock", level_name("NOTHING"), A_LEVEL),
         {"kind": "level", "sku": "NOTHING", "location": "DC-1"},
     ),
     "a level's bytes": (
-        put(KEYS.stock, SKU_0, LOST),
+        put("stock", SKU_0, LOST),
         {"kind": "level", "sku": "SKU-0", "location": "DC-1"},
     ),
     "a level that is something else": (
-        put(KEYS.stock, SKU_0, pack({"on_hand": 5})),
+        put("stock", SKU_0, pack({"on_hand": 5})),
         {"kind": "level", "sku": "SKU-0", "location": "DC-1"},
     ),
     "a level of texts": (
-        put(KEYS.stock, SKU_0, pack(["1", "2", "3", "4", "5", "6"])),
+        put("stock", SKU_0, pack(["1", "2", "3", "4", "5", "6"])),
         {"kind": "level", "sku": "SKU-0", "location": "DC-1"},
     ),
     "a level of fractions": (
-        put(KEYS.stock, SKU_0, pack([1.5, 0, 0, 4, 1, 1_764_000_000_000])),
+        put("stock", SKU_0, pack([1.5, 0, 0, 4, 1, 1_764_000_000_000])),
         {"kind": "level", "sku": "SKU-0", "location": "DC-1"},
     ),
     "a SKU's list of locations deleted": (
-        drop(KEYS.stock, "SKU-1"),
+        drop("stock", "SKU-1"),
         {"kind": "locations", "sku": "SKU-1", "location": "DC-1"},
     ),
     "a location missing on the list": (
-        put(KEYS.stock, "SKU-0", pack(["DC-1"])),
+        put("stock", "SKU-0", pack(["DC-1"])),
         {"kind": "locations", "sku": "SKU-0", "location": "STORE-1"},
     ),
     "a location too many on the list": (
-        put(KEYS.stock, "SKU-1", pack(["DC-1", "NOWHERE"])),
+        put("stock", "SKU-1", pack(["DC-1", "NOWHERE"])),
         {"kind": "locations", "sku": "SKU-1", "location": "NOWHERE"},
     ),
     "a location twice on the list": (
-        put(KEYS.stock, "SKU-1", pack(["DC-1", "DC-1"])),
+        put("stock", "SKU-1", pack(["DC-1", "DC-1"])),
         {"kind": "locations", "sku": "SKU-1", "location": "DC-1"},
     ),
     "the list's bytes": (
-        put(KEYS.stock, "SKU-1", LOST),
+        put("stock", "SKU-1", LOST),
         {"kind": "locations", "sku": "SKU-1", "location": "DC-1"},
     ),
     "a list of an unknown SKU": (
-        put(KEYS.stock, "NOTHING", pack(["DC-1"])),
+        put("stock", "NOTHING", pack(["DC-1"])),
         {"kind": "locations", "sku": "NOTHING", "location": "DC-1"},
     ),
     "an unknown SKU's list's bytes": (
-        put(KEYS.stock, "NOTHING", LOST),
+        put("stock", "NOTHING", LOST),
         {"kind": "locations", "sku": "NOTHING", "location": ""},
     ),
     "a held reservation's units": (
@@ -165,23 +177,23 @@ DAMAGES: dict[str, tuple[Damage, dict[str, str]]] = {
         {"kind": "reservation", "reservation_id": "cart-held"},
     ),
     "a confirmed reservation deleted": (
-        drop(KEYS.reservations, "cart-confirmed"),
+        drop("reservations", "cart-confirmed"),
         {"kind": "reservation", "reservation_id": "cart-confirmed"},
     ),
     "a closed reservation deleted": (
-        drop(KEYS.reservations, "cart-released"),
+        drop("reservations", "cart-released"),
         {"kind": "reservation", "reservation_id": "cart-released"},
     ),
     "a reservation forged": (
         put(
-            KEYS.reservations,
+            "reservations",
             "cart-forged",
             pack(["held", 1, "", "", "", 1, int(FAR), 0, "x", "", 3, [["1", "SKU-0", "DC-1", 1]]]),
         ),
         {"kind": "reservation", "reservation_id": "cart-forged"},
     ),
     "a reservation's bytes": (
-        put(KEYS.reservations, "cart-held", LOST),
+        put("reservations", "cart-held", LOST),
         {"kind": "reservation", "reservation_id": "cart-held"},
     ),
     "a held reservation's deadline removed": (
@@ -209,31 +221,31 @@ DAMAGES: dict[str, tuple[Damage, dict[str, str]]] = {
         {"kind": "deadline", "reservation_id": "cart-nobody-held"},
     ),
     "an order changed": (
-        put(KEYS.orders, "order-confirmed", pack([["cart-second"], []])),
+        put("orders", "order-confirmed", pack([["cart-second"], []])),
         {"kind": "order", "order_id": "order-confirmed"},
     ),
     "an order with a reservation too many": (
-        put(KEYS.orders, "order-fulfilled", pack([["cart-fulfilled", "cart-held"], []])),
+        put("orders", "order-fulfilled", pack([["cart-fulfilled", "cart-held"], []])),
         {"kind": "order", "order_id": "order-fulfilled"},
     ),
     "an order deleted": (
-        drop(KEYS.orders, "order-fulfilled"),
+        drop("orders", "order-fulfilled"),
         {"kind": "order", "order_id": "order-fulfilled"},
     ),
     "an order forged": (
-        put(KEYS.orders, "order-forged", pack([["cart-held"], []])),
+        put("orders", "order-forged", pack([["cart-held"], []])),
         {"kind": "order", "order_id": "order-forged"},
     ),
     "an order's bytes": (
-        put(KEYS.orders, "order-confirmed", LOST),
+        put("orders", "order-confirmed", LOST),
         {"kind": "order", "order_id": "order-confirmed"},
     ),
     "an early order deleted": (
-        drop(KEYS.orders, "order-early"),
+        drop("orders", "order-early"),
         {"kind": "order", "order_id": "order-early"},
     ),
     "an early order's units": (
-        put(KEYS.orders, "order-early", pack([[], [["SKU-3", "DC-1", 2]]])),
+        put("orders", "order-early", pack([[], [["SKU-3", "DC-1", 2]]])),
         {"kind": "order", "order_id": "order-early"},
     ),
     "an early order's deadline removed": (
@@ -307,7 +319,7 @@ async def test_it_is_found_and_set_right_and_nothing_else_is_touched(shop: Shop,
     )
     assert detail, "whoever owns the exception isn't told what differed"
     # All is again as if nothing had happened.
-    outcome = await shop.store.apply(hold("cart-after", "SKU-0", "SKU-1"))
+    outcome = await shop.store.apply(hold("cart-after", "SKU-0", "SKU-3"))
     assert isinstance(outcome, Held)
     await shop.do(Release(reservation_id="cart-held"), Release(reservation_id="cart-confirmed"))
     assert await shop.drift() == []
@@ -345,7 +357,7 @@ async def test_what_was_counted_since_is_not_taken_back(shop: Shop) -> None:
     await shop.do(receipt("SKU-1", 10))
     await in_level(level_name("SKU-1"), 0, lambda units: units + 5)(shop)
     await shop.do(sale("SKU-1"))
-    level = decoded(await shop.value(KEYS.stock, level_name("SKU-1")))
+    level = decoded(await shop.value("stock", level_name("SKU-1")))
     assert level[0] == 14
     await shop.do(counted("SKU-1", 9, moves=level[4]), sale("SKU-1", 2))
     before = await shop.kept()
@@ -356,18 +368,18 @@ async def test_what_was_counted_since_is_not_taken_back(shop: Shop) -> None:
     await shop.do(sale("SKU-1"))
     (drift,) = await shop.drift()
     assert drift.repaired
-    assert decoded(await shop.value(KEYS.stock, level_name("SKU-1")))[0] == 6
+    assert decoded(await shop.value("stock", level_name("SKU-1")))[0] == 6
 
 
 async def test_a_level_that_begins_anew_after_it_was_deleted_is_recorded_and_set_right(
     shop: Shop,
 ) -> None:
     await shop.do(receipt("SKU-1", 10), sale("SKU-1", 2))
-    await drop(KEYS.stock, level_name("SKU-1"))(shop)
+    await drop("stock", level_name("SKU-1"))(shop)
     await shop.do(sale("SKU-1"))  # version 1, a second time
     (drift,) = await shop.drift()
     assert drift.repaired
-    assert decoded(await shop.value(KEYS.stock, level_name("SKU-1")))[0] == 7
+    assert decoded(await shop.value("stock", level_name("SKU-1")))[0] == 7
     await shop.do(sale("SKU-1"))
     assert await shop.drift() == []
 
@@ -390,10 +402,10 @@ async def test_many_kinds_of_damage_at_once_are_each_found(shop: Shop) -> None:
     await assorted(shop, skus=40)
     for number in range(10, 20):
         await in_level(level_name(f"SKU-{number}"), 0, lambda units: units - 1)(shop)
-    await drop(KEYS.stock, level_name("SKU-20"))(shop)
-    await put(KEYS.stock, level_name("SKU-21"), LOST)(shop)
+    await drop("stock", level_name("SKU-20"))(shop)
+    await put("stock", level_name("SKU-21"), LOST)(shop)
     await not_due("rcart-held")(shop)
-    await drop(KEYS.orders, "order-confirmed")(shop)
+    await drop("orders", "order-confirmed")(shop)
     run = await shop.reconcile()
     assert (run.report.drift_total, run.report.repaired) == (14, 14)
     assert await shop.drift() == []
@@ -415,7 +427,7 @@ async def test_a_level_that_everybody_buys_is_repaired_while_they_do(
         add = "local l = cmsgpack.unpack(redis.call('HGET', KEYS[1], ARGV[1]))"
         add += "l[tonumber(ARGV[2])] = l[tonumber(ARGV[2])] + 7"
         add += " redis.call('HSET', KEYS[1], ARGV[1], cmsgpack.pack(l))"
-        await shop.redis.eval(add, 1, KEYS.stock, SKU_0, place + 1)
+        await shop.redis.eval(add, 1, await shop.key_of("stock", SKU_0), SKU_0, place + 1)
         (drift,) = await shop.drift()
         assert _name(drift) == {"kind": "level", "sku": "SKU-0", "location": "DC-1"}
         assert drift.repaired
@@ -442,9 +454,10 @@ async def test_a_scope_compares_nothing_beside_it(shop: Shop) -> None:
 
 async def test_what_no_command_can_name_is_told_and_left_to_a_person(shop: Shop) -> None:
     await assorted(shop)
-    await shop.redis.zadd(KEYS.deadlines, {"xyz": FAR})
-    await shop.redis.hset(KEYS.stock, b"\xff\xfe", b"1")
-    await shop.redis.hset(KEYS.reservations, b"with \0 in it", b"1")
+    keys = shop.store.partition_of("SKU-0").keys
+    await shop.redis.zadd(keys.deadlines, {"xyz": FAR})
+    await shop.redis.hset(keys.stock, b"\xff\xfe", b"1")
+    await shop.redis.hset(keys.reservations, b"with \0 in it", b"1")
     found = await shop.drift()
     assert [(drift.kind, drift.repaired) for drift in found] == [
         ("level", False),

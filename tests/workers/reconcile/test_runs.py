@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -19,7 +20,7 @@ from atp_service.postgres import Unavailable
 from atp_service.workers import reconcile
 from tests.facts.trade import away
 from tests.workers.reconcile.test_damage import in_level
-from tests.workers.reconcile.trade import KEYS, Shop, assorted, hold, level_name, sale, until
+from tests.workers.reconcile.trade import Shop, assorted, hold, level_name, sale, until
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,6 +46,7 @@ def reconciler(redis_url: str, shop: Shop, log: Path) -> Iterator[subprocess.Pop
                 "tests.workers.reconcile.reconciler",
                 redis_url,
                 shop.database_url,
+                str(len(shop.store.partitions)),
             ],
             cwd=ROOT,
             stdout=told,
@@ -181,12 +183,13 @@ async def test_postgres_away_ends_the_run_with_a_reason_and_selling_goes_on(
 
 async def test_a_fenced_redis_is_not_compared(shop: Shop) -> None:
     await assorted(shop)
-    epoch = await shop.value(KEYS.meta, "epoch")
-    await shop.redis.hdel(KEYS.meta, "epoch")
+    meta = shop.store.partition_of("SKU-0").keys.meta
+    epoch: Any = await shop.redis.hget(meta, "epoch")
+    await shop.redis.hdel(meta, "epoch")
     run = await shop.reconcile()
     assert run.status == "failed"
     assert (run.report.reason or "").startswith("Redis is fenced")
-    await shop.redis.hset(KEYS.meta, "epoch", epoch)
+    await shop.redis.hset(meta, "epoch", epoch)
     assert await shop.drift() == []
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from itertools import count
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import psycopg
@@ -39,11 +39,12 @@ from atp_service.inventory.stock import SEPARATOR
 from atp_service.ledger import Ledger, reconciliations
 from atp_service.ledger.reconciliations import Drift, Reconciliation, Scope
 from atp_service.store import Store
-from atp_service.store.keys import keys_of
-from atp_service.workers import reconcile, record
+from atp_service.workers import reconcile
+from tests.recording import recorded
 
 SECONDS = 30.0
-KEYS = keys_of(0)
+Kind = Literal["stock", "reservations", "orders", "deadlines"]
+KINDS: tuple[Kind, ...] = ("stock", "reservations", "orders", "deadlines")
 _numbers = count(1)
 
 Kept = dict[str, dict[bytes, Any]]
@@ -98,9 +99,12 @@ class Shop:
 
     async def do(self, *commands: Command) -> None:
         """Done, and in the ledger."""
-        outcomes = await self.store.apply_all(commands)
+        reaping = [command for command in commands if isinstance(command, Expire)]
+        for partition in self.store.partitions:
+            await partition.apply_all(reaping)
+        outcomes = await self.store.apply_all([c for c in commands if c not in reaping])
         assert not any(isinstance(outcome, Faulted) for outcome in outcomes), outcomes
-        await self.ledger.wait_for(self.store.epoch, await self.store.last_seq(), SECONDS)
+        await recorded(self.store, self.ledger, SECONDS)
 
     async def reconcile(self, *, repair: bool = True, scope: Scope | None = None) -> Reconciliation:
         """A run, over when this returns."""
@@ -123,18 +127,33 @@ class Shop:
 
     async def kept(self) -> Kept:
         """All that Redis keeps of the stock."""
-        hashes: list[tuple[str, str]] = [
-            ("stock", KEYS.stock),
-            ("reservations", KEYS.reservations),
-            ("orders", KEYS.orders),
-        ]
-        kept: Kept = {kind: await self.redis.hgetall(key) for kind, key in hashes}  # type: ignore[misc]  # bytes here
-        members: Any = await self.redis.zrange(KEYS.deadlines, 0, -1, withscores=True)
-        return kept | {"deadlines": dict(members)}
+        kept: Kept = {kind: {} for kind in KINDS}
+        redis: Any = self.redis  # bytes here
+        for keys in (partition.keys for partition in self.store.partitions):
+            for kind in KINDS[:3]:
+                kept[kind] |= await redis.hgetall(getattr(keys, kind))
+            kept["deadlines"] |= dict(await redis.zrange(keys.deadlines, 0, -1, withscores=True))
+        return kept
 
-    async def value(self, key: str, name: str) -> bytes:
+    async def key_of(self, kind: Kind, name: str) -> str:
+        """The key that has the name: of its SKU's partition, or of the one that has it by now.
+
+        What no partition has belongs to that of SKU-0, as most carts do.
+        """
+        if kind == "stock":
+            return self.store.partition_of(name.split(SEPARATOR)[0]).keys.stock
+        redis: Any = self.redis
+        asked = redis.zscore if kind == "deadlines" else redis.hget
+        for partition in self.store.partitions:
+            key: str = getattr(partition.keys, kind)
+            if await asked(key, name) is not None:
+                return key
+        home: str = getattr(self.store.partition_of("SKU-0").keys, kind)
+        return home
+
+    async def value(self, kind: Kind, name: str) -> bytes:
         """What Redis keeps under a name."""
-        value: Any = await self.redis.hget(key, name)
+        value: Any = await self.redis.hget(await self.key_of(kind, name), name)
         assert isinstance(value, bytes), f"nothing under {name}"
         return value
 
@@ -161,18 +180,6 @@ def level_name(sku: str, location: str = "DC-1") -> str:
     return f"{sku}{SEPARATOR}{location}"
 
 
-@asynccontextmanager
-async def recorded(store: Store, database_url: str) -> AsyncIterator[None]:
-    """The recorder runs."""
-    stop = asyncio.Event()
-    recorder = asyncio.create_task(record.run(store, database_url, stop=stop))
-    try:
-        yield
-    finally:
-        stop.set()
-        await recorder
-
-
 async def until(condition: Callable[[], Awaitable[bool]], seconds: float = SECONDS) -> None:
     deadline = time.monotonic() + seconds
     while not await condition():
@@ -186,8 +193,8 @@ async def assorted(shop: Shop, skus: int = 5) -> None:
     await shop.do(*[receipt(sku, 1_000) for sku in names])
     await shop.do(
         receipt("SKU-0", 10, "STORE-1"),
-        hold("cart-held", "SKU-0", "SKU-1", quantity=2),
-        hold("cart-confirmed", "SKU-0", "SKU-2", quantity=3),
+        hold("cart-held", "SKU-0", "SKU-3", quantity=2),
+        hold("cart-confirmed", "SKU-0", "SKU-3", quantity=3),
         confirm("cart-confirmed", "order-confirmed"),
         hold("cart-second", "SKU-3"),
         confirm("cart-second", "order-confirmed"),
@@ -290,12 +297,14 @@ class Traffic:
                 yield sale(skus[0], 2, reservation_id=cart)
             case 9:
                 # The same id again once it is forgotten, and one order of many carts.
-                again = f"again-{chance.randrange(20)}"
+                number = self._shop.store.partition_of(sku).number
+                again = f"again-{number}-{chance.randrange(20)}"
                 yield hold(again, sku, ttl_ms=chance.choice([1, 300]))
-                yield confirm(again, f"together-{chance.randrange(5)}")
+                yield confirm(again, f"together-{number}-{chance.randrange(5)}")
                 yield Release(reservation_id=again)
             case 10:
-                yield sale(sku, order_id=f"nobody-confirms-{chance.randrange(50)}")
+                number = self._shop.store.partition_of(sku).number
+                yield sale(sku, order_id=f"nobody-confirms-{number}-{chance.randrange(50)}")
         match chance.randrange(10):
             case 0:
                 yield receipt(sku, chance.randint(1, 50))

@@ -14,7 +14,10 @@ async def main(redis_url: str, database_url: str) -> None:
     async with AsyncConnectionPool(database_url, min_size=1, max_size=2) as pool:
         store = Store(redis_url, name="recorder")
         await store.open(Ledger(pool))
-        await record.run(store, database_url, stop=asyncio.Event())
+        stop = asyncio.Event()
+        await asyncio.gather(
+            *(record.run(partition, database_url, stop=stop) for partition in store.partitions)
+        )
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ from atp_service.inventory.commands import (
 from atp_service.inventory.outcomes import Absorbed, Applied, Parked
 from atp_service.ledger import Ledger
 from atp_service.store import Store
-from tests.workers.record.trade import receipt, recording, sale
+from tests.recording import recorded, recording
+from tests.workers.record.trade import receipt, sale
 
 BEFORE, COUNTED, AFTER = 1_763_000_000_000, 1_763_000_060_000, 1_763_000_120_000
 PLACE: dict[str, Any] = {"sku": "SKU-1", "location": "DC-1"}
@@ -74,7 +75,7 @@ async def test_what_the_ledger_says_of_an_event_is_what_the_script_answered(
     }
     assert {type(outcome) for outcome in outcomes} == {Applied, Absorbed, Parked}
     async with recording(stock, empty_ledger):
-        await ledger.wait_for(stock.epoch, await stock.last_seq(), 30.0)
+        await recorded(stock, ledger, 30.0)
     with psycopg.connect(empty_ledger) as connection:
-        recorded = connection.execute("SELECT event_id, status FROM events").fetchall()
-    assert dict(recorded) == answered
+        found = connection.execute("SELECT event_id, status FROM events").fetchall()
+    assert dict(found) == answered

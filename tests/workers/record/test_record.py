@@ -12,16 +12,19 @@ from typing import Any
 
 import psycopg
 import pytest
+from msgspec.structs import replace
 from psycopg_pool import AsyncConnectionPool
 from redis.asyncio import Redis
 
 from atp_service.embedded.postgres import OWNER, SERVICE, Postgres
 from atp_service.embedded.servers import running, socket_folder
+from atp_service.inventory.entry_ref import EntryRef
 from atp_service.ledger import Batch, Ledger, lease, migrate
 from atp_service.metrics import REGISTRY
 from atp_service.postgres import Unavailable
 from atp_service.store import Fenced, Store
-from tests.workers.record.trade import a_day, assert_recorded_once, recording, sale, until
+from tests.recording import last_seq, recorded, recording
+from tests.workers.record.trade import a_day, assert_recorded_once, sale, until
 
 JOURNAL = "{0}journal"
 BACKENDS = """
@@ -30,10 +33,6 @@ FROM pg_locks
 JOIN pg_database ON pg_database.oid = database
 WHERE locktype = 'advisory' AND granted AND datname = current_database()
 """
-
-
-async def recorded(ledger: Ledger, stock: Store) -> None:
-    await ledger.wait_for(stock.epoch, await stock.last_seq(), 30.0)
 
 
 async def trimmed(redis: "Redis") -> None:
@@ -71,7 +70,7 @@ async def test_everything_that_happens_is_recorded_once_and_the_journal_lets_go_
     async with recording(stock, empty_ledger):
         for _ in range(3):
             await stock.apply_all(a_day(500))
-            await recorded(ledger, stock)
+            await recorded(stock, ledger)
         await trimmed(redis)
     await assert_recorded_once(stock, empty_ledger)
 
@@ -81,7 +80,7 @@ async def test_a_backlog_is_recorded_in_many_transactions(
 ) -> None:
     await stock.apply_all(a_day(5_000))
     async with recording(stock, empty_ledger):
-        await recorded(ledger, stock)
+        await recorded(stock, ledger)
     await assert_recorded_once(stock, empty_ledger)
 
 
@@ -92,12 +91,12 @@ async def test_a_crash_between_commit_and_trim_changes_nothing(
     async with lease(empty_ledger, 0) as appender:
         assert appender is not None
         batch = Batch(0, appender.position)
-        for entry in await stock.journal(0, 60):
+        for entry in await stock.partitions[0].journal.entries(0, 60):
             batch.add(entry)
         await appender.append(batch)  # and no trim: the recorder has died here
     assert await redis.xlen(JOURNAL) == 100
     async with recording(stock, empty_ledger):
-        await recorded(ledger, stock)
+        await recorded(stock, ledger)
         await trimmed(redis)
     await assert_recorded_once(stock, empty_ledger)
 
@@ -106,14 +105,15 @@ async def test_recorders_killed_in_mid_work_neither_lose_nor_repeat(
     stock: Store, ledger: Ledger, empty_ledger: str, redis_url: str
 ) -> None:
     for _ in range(3):
-        position = await ledger.position()
+        position = await ledger.position(0)
         assert position is not None
         await stock.apply_all(a_day(3_000))
         with process(redis_url, empty_ledger) as recorder:
-            await ledger.wait_for(1, position.seq + 1, 30.0)
+            next_entry = EntryRef(0, 1, position.seq + 1)
+            await ledger.wait_for(next_entry, 30.0)
             recorder.kill()
     async with recording(stock, empty_ledger):
-        await recorded(ledger, stock)
+        await recorded(stock, ledger)
     await assert_recorded_once(stock, empty_ledger)
 
 
@@ -122,10 +122,10 @@ async def test_of_two_recorders_one_works_and_the_other_takes_over(
 ) -> None:
     with process(redis_url, empty_ledger) as first, process(redis_url, empty_ledger):
         await stock.apply_all(a_day(200))
-        await recorded(ledger, stock)
+        await recorded(stock, ledger)
         first.kill()
         await stock.apply_all(a_day(200))
-        await recorded(ledger, stock)
+        await recorded(stock, ledger)
     await assert_recorded_once(stock, empty_ledger)
 
 
@@ -134,20 +134,20 @@ async def test_a_frozen_recorder_loses_the_lease_and_does_no_harm_when_it_goes_o
 ) -> None:
     with process(redis_url, empty_ledger) as frozen:
         await stock.apply_all(a_day(200))
-        await recorded(ledger, stock)
+        await recorded(stock, ledger)
         os.kill(frozen.pid, signal.SIGSTOP)
         before = holder(superuser_url)
         await stock.apply_all(a_day(200))
         with process(redis_url, empty_ledger) as second:
             # Nobody has to be awake: Postgres ends the session that has fallen silent.
-            await recorded(ledger, stock)
+            await recorded(stock, ledger)
             assert holder(superuser_url) not in (None, before)
             os.kill(frozen.pid, signal.SIGCONT)
             await stock.apply_all(a_day(200))
-            await recorded(ledger, stock)
+            await recorded(stock, ledger)
             second.kill()
             await stock.apply_all(a_day(200))
-            await recorded(ledger, stock)  # by the one that was frozen
+            await recorded(stock, ledger)  # by the one that was frozen
     await assert_recorded_once(stock, empty_ledger)
 
 
@@ -156,8 +156,8 @@ async def test_on_a_journal_that_leaves_the_ledger_nobody_promises_and_it_is_not
 ) -> None:
     async with recording(stock, empty_ledger):
         await stock.apply_all(a_day(20))
-        await recorded(ledger, stock)
-        before = await ledger.position()
+        await recorded(stock, ledger)
+        before = await ledger.position(0)
         assert before is not None
         # Another past: its next entry was written on top of something the ledger never saw.
         await redis.hset("{0}meta", "digest", "0" * 40)
@@ -169,7 +169,7 @@ async def test_on_a_journal_that_leaves_the_ledger_nobody_promises_and_it_is_not
         await until(noticed)
         with pytest.raises(Fenced, match="fenced"):
             await stock.apply(sale("SKU-1"))
-    assert await ledger.position() == before
+    assert await ledger.position(0) == before
     assert await redis.xlen(JOURNAL) == 3
 
 
@@ -178,9 +178,9 @@ async def test_another_journal_of_the_same_length_is_not_recorded(
 ) -> None:
     async with recording(stock, empty_ledger):
         await stock.apply_all(a_day(20))
-        await recorded(ledger, stock)
+        await recorded(stock, ledger)
         await trimmed(redis)
-    before = await ledger.position()
+    before = await ledger.position(0)
     ((message, fields),) = await redis.execute_command("XRANGE", JOURNAL, "-", "+")  # type: ignore[no-untyped-call]
     await redis.delete(JOURNAL)
     another = [part for pair in (fields | {b"d": b"0" * 40}).items() for part in pair]
@@ -191,7 +191,7 @@ async def test_another_journal_of_the_same_length_is_not_recorded(
             return _forked() == 1.0
 
         await until(noticed)
-    assert await ledger.position() == before
+    assert await ledger.position(0) == before
 
 
 def _forked() -> float | None:
@@ -221,21 +221,22 @@ async def test_postgres_goes_and_comes_back_and_the_backlog_drains_by_itself(
             shop = asyncio.create_task(sell())
             try:
                 for _ in range(2):
-                    await ledger.wait_for(1, await stock.last_seq() + 100, 30.0)
+                    (last,) = await stock.last_entries()
+                    await ledger.wait_for(replace(last, seq=last.seq + 100), 30.0)
                     kept.stop()
-                    reached = await stock.last_seq()
+                    reached = await last_seq(stock)
 
                     async def sold_on(reached: int = reached) -> bool:
-                        return await stock.last_seq() > reached + 500
+                        return await last_seq(stock) > reached + 500
 
                     await until(sold_on)
                     with pytest.raises(Unavailable):
-                        await ledger.position()
+                        await ledger.position(0)
                     kept.child = server.start()
             finally:
                 selling.set()
                 await shop
-            await recorded(ledger, stock)
+            await recorded(stock, ledger)
             await trimmed(redis)
         await assert_recorded_once(stock, url)
         await ledger.close()

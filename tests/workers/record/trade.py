@@ -2,8 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from hashlib import sha256
 from itertools import count
 
@@ -16,7 +15,7 @@ from atp_service.inventory.journal import Entry, decode_head
 from atp_service.ledger.position import GENESIS
 from atp_service.ledger.write.batch import entry_values
 from atp_service.store import Store
-from atp_service.workers import record
+from tests.recording import last_seq
 
 SECONDS = 30.0
 _number = count(1)
@@ -71,20 +70,9 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
         await asyncio.sleep(0.01)
 
 
-@asynccontextmanager
-async def recording(store: Store, database_url: str) -> AsyncIterator[None]:
-    stop = asyncio.Event()
-    recorder = asyncio.create_task(record.run(store, database_url, stop=stop))
-    try:
-        yield
-    finally:
-        stop.set()
-        await recorder
-
-
 async def assert_recorded_once(stock: Store, database_url: str) -> None:
     """The ledger has all that happened, once and in order, and says what Redis says."""
-    last = await stock.last_seq()
+    last = await last_seq(stock)
     async with await psycopg.AsyncConnection.connect(database_url) as connection:
         cursor = await connection.execute(
             "SELECT seq, command, head, digest, images, chain FROM entries ORDER BY seq"

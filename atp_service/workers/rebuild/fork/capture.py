@@ -87,7 +87,7 @@ class Own:
                 seq = entry.seq
             if entries:
                 yield entries
-        latest = (await self._site.look()).seq
+        latest = (await self._site.header()).seq
         if seq and latest is not None and latest > seq:
             self.missing.append(Missing(seq + 1, latest, ""))
 

@@ -42,7 +42,7 @@ from atp_service.ledger.rebuilds import (
     unopened_forks,
 )
 from atp_service.postgres import Unavailable
-from atp_service.store import Store
+from atp_service.store import Partition
 from atp_service.workers.rebuild.fork import conflicts
 from atp_service.workers.rebuild.fork.departures import departures
 from atp_service.workers.rebuild.fork.entry import UNREADABLE, readable
@@ -78,23 +78,21 @@ class Applied(Struct):
 
 
 class Again:
-    """Applies what forks had acknowledged, through a store that lets nobody else in."""
+    """Applies what forks had acknowledged, to a partition that no other caller may use yet."""
 
     def __init__(
         self,
-        store: Store,
+        partition: Partition,
         ledger: Ledger,
         connection: AsyncConnection[Any],
         *,
-        partition: int,
         window_ms: int,
     ) -> None:
-        self._store = store
         self._ledger = ledger
         self._connection = connection
         self._partition = partition
         self._window_ms = window_ms
-        self._merging = Merging(store, ledger, longest_tail=_LONGEST_TAIL)
+        self._merging = Merging(partition, ledger, longest_tail=_LONGEST_TAIL)
         self._order_of: dict[str, str] = {}
         self._held_until: dict[str, int] = {}  # as the fork left them, and said so
         self._nobodys_from: dict[str, int] = {}  # when a cart's hold has ended; no order has it
@@ -106,24 +104,24 @@ class Again:
         """All that forks had and no rebuild that has opened has applied."""
         await self._survey()
         group: list[ForkEntry] = []
-        async for entries in unopened_forks(self._connection, self._partition):
+        async for entries in unopened_forks(self._connection, self._partition.number):
             for entry in entries:
                 group.append(entry)
                 if len(group) == _AT_ONCE:
                     await self._apply(group)
                     group = []
         await self._apply(group)
-        now_ms = await self._store.now_ms()
-        missing = await missing_of_forks(self._connection, self._partition)
+        now_ms = await self._partition.reads.now_ms()
+        missing = await missing_of_forks(self._connection, self._partition.number)
         await self._tell([conflicts.missing(one, now_ms) for one in missing])
 
     async def _survey(self) -> None:
         """Which orders the reservations are for, and what was done before this rebuild."""
-        async for commands in commands_since_fork(self._connection, self._partition):
+        async for commands in commands_since_fork(self._connection, self._partition.number):
             self._done.update(mark for command in commands if (mark := _mark_of(command)))
         last_done, place = -1, 0
         digests: list[str] = []
-        async for entries in unopened_forks(self._connection, self._partition):
+        async for entries in unopened_forks(self._connection, self._partition.number):
             for entry in entries:
                 decoded = readable(entry)
                 if isinstance(decoded.command, Confirm):
@@ -148,7 +146,7 @@ class Again:
     async def _apply(self, group: Sequence[ForkEntry]) -> None:
         """One group, in order, and after it what became of those that no longer fit."""
         entries = [entry for entry in group if entry.digest not in self._done]
-        now_ms = await self._store.now_ms()
+        now_ms = await self._partition.reads.now_ms()
         todo: list[tuple[ForkEntry, AnyCommand]] = []
         left: list[AnyCommand] = []
         for entry in entries:
@@ -182,7 +180,7 @@ class Again:
                 self.applied.conflicts += 1
                 return []
             return [conflict]
-        known = await self._store.reservation(reservation_id)
+        known = await self._partition.reads.reservation(reservation_id)
         departed = departures(entry, readable(entry), known, order_id)
         # The last of them says that the entry is done with: not the exception, which comes first.
         return [structs.replace(conflict, forked=None), *departed] if departed else [conflict]
@@ -198,7 +196,7 @@ class Again:
         for conflict in told:
             log.error("fork_conflicted", subject=conflict.subject, detail=conflict.detail)
         if left:
-            await self._store.apply_all(left)
+            await self._partition.apply_all(left)
         self.applied.conflicts += len(told)
 
     def _as_of_now(
@@ -224,14 +222,14 @@ class Again:
         """The ledger has this hold already: it lasts as long as the fork promised. A refusal if it
         has ended there."""
         until = self._held_until.get(command.reservation_id, 0)
-        known = await self._store.reservation(command.reservation_id)
+        known = await self._partition.reads.reservation(command.reservation_id)
         if until <= now_ms or known is None:
             return outcomes.Unchanged()
         if known.status in ("released", "expired"):
             return outcomes.WrongStatus(known)
         if known.status != "held" or known.expires_at >= until:
             return outcomes.Unchanged()
-        return await self._store.apply(
+        return await self._partition.apply(
             Extend(
                 reservation_id=command.reservation_id,
                 ttl_ms=until - now_ms,
@@ -253,13 +251,13 @@ class Again:
 
     async def _outcomes(self, commands: Sequence[AnyCommand]) -> list[Outcome]:
         if not isinstance(commands[0], Count | Snapshot):
-            return await self._store.apply_all(commands)
+            return await self._partition.apply_all(commands)
         outcome: Outcome = Moved()
         for _ in range(_ROUNDS):
             (merged,) = await self._merging.merged([commands[0]])
             if isinstance(merged, str):
                 raise Unavailable(f"a count can't be merged: {merged}")
-            outcome = await self._store.apply(merged)
+            outcome = await self._partition.apply(merged)
             if not isinstance(outcome, Moved):
                 break
         return [outcome]

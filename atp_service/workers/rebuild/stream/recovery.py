@@ -18,7 +18,7 @@ from atp_service.facts import Facts
 from atp_service.ledger import Ledger, stream_checkpoints
 from atp_service.ledger.stream_checkpoints import Due, Mark
 from atp_service.store import Fenced
-from atp_service.store.epoch_guard import Sight
+from atp_service.store.epoch_guard import RedisHeader
 from atp_service.store.raw_partition import Site
 from atp_service.workers.rebuild.stream.replay import Reach, Replayed, acknowledged, last_of, replay
 from atp_service.workers.rebuild.stream.suspected_loss import Doubts, may_have_lost
@@ -55,7 +55,7 @@ class Events:
 
         Raises Away; and Unavailable or Fenced as the store does.
         """
-        before = await site.look()
+        before = await site.header()
         last = await last_of(self._client, self._stream)
         if last is None:
             return Reached(0, due, None, Replayed())
@@ -65,8 +65,8 @@ class Events:
         if after > last.seq:
             after = 0  # the stream was set back: its numbers are given again
         done = await replay(self._client, facts, self._stream, after=after, through=last.seq)
-        sight = await site.look()
-        gone = may_have_lost(before, sight) or done.seq > (sight.seq or 0)
+        header = await site.header()
+        gone = may_have_lost(before, header) or done.seq > (header.seq or 0)
         whole = not (done.waiting or gone)
         log.info(
             "events_replayed",
@@ -76,8 +76,8 @@ class Events:
             whole=whole,
             **structs.asdict(done),
         )
-        mark = self._mark(last, sight) if whole else None
-        return Reached(sight.epoch or 0, due, mark, done)
+        mark = self._mark(last, header) if whole else None
+        return Reached(header.epoch or 0, due, mark, done)
 
     async def acknowledged(self, ledger: Ledger, site: Site, doubts: Doubts) -> Reached | None:
         """What is acknowledged, beside the Redis that has it; None where it can't be said now.
@@ -89,9 +89,9 @@ class Events:
         if reach is None:
             return None
         position = await ledger.position(self._partition)
-        sight = await site.look()
+        header = await site.header()
         try:
-            await site.compare(sight, position)
+            await site.compare(header, position)
         except Fenced as fence:
             # Or, while we looked, entries were recorded and let go of.
             moved = position != await ledger.position(self._partition)
@@ -100,8 +100,8 @@ class Events:
             raise
         if position is None:
             return None
-        await doubts.weigh(position, sight)
-        return Reached(sight.epoch or 0, None, self._mark(reach, sight), Replayed())
+        await doubts.weigh(position, header)
+        return Reached(header.epoch or 0, None, self._mark(reach, header), Replayed())
 
     async def note(self, connection: AsyncConnection[Any], reached: Reached) -> bool:
         """Note how far the stream is, if the ledger has all that came of it by now."""
@@ -113,5 +113,5 @@ class Events:
             connection, self._partition, reached.mark, reached.due, reached.done.events
         )
 
-    def _mark(self, reach: Reach, sight: Sight) -> Mark:
-        return Mark(self._stream, reach.created_at, reach.seq, sight.seq or 0, sight.digest)
+    def _mark(self, reach: Reach, header: RedisHeader) -> Mark:
+        return Mark(self._stream, reach.created_at, reach.seq, header.seq or 0, header.digest)

@@ -8,12 +8,12 @@ keeps until the event stream is replayed; a restart in good order is one too, an
 import structlog
 
 from atp_service.ledger import Ledger, Position
-from atp_service.store.epoch_guard import Sight
+from atp_service.store.epoch_guard import RedisHeader
 
 log = structlog.get_logger()
 
 
-def may_have_lost(before: Sight, after: Sight) -> bool:
+def may_have_lost(before: RedisHeader, after: RedisHeader) -> bool:
     """Whether anything may have gone from one look at Redis to the next."""
     if (before.run_id, before.history, before.epoch) != (after.run_id, after.history, after.epoch):
         return True
@@ -28,17 +28,17 @@ class Doubts:
     def __init__(self, ledger: Ledger, partition: int) -> None:
         self._ledger = ledger
         self._partition = partition
-        self._last: Sight | None = None
+        self._last: RedisHeader | None = None
 
-    async def weigh(self, position: Position, sight: Sight) -> None:
+    async def weigh(self, position: Position, header: RedisHeader) -> None:
         """Tell the ledger where there is a doubt. Of a Redis that continues it, looked at after the
         position was read. Raises the ledger's Unavailable."""
         before = self._last
-        if sight.run_id != position.run_id:
-            await self._ledger.open(position.epoch, sight.run_id, self._partition)
+        if header.run_id != position.run_id:
+            await self._ledger.open(self._partition, position.epoch, header.run_id)
         # In another epoch it has been rebuilt, which is followed by a replay of its own.
-        elif before and before.epoch == sight.epoch and may_have_lost(before, sight):
-            log.warning("redis_doubted", seq_before=before.seq, seq=sight.seq)
+        elif before and before.epoch == header.epoch and may_have_lost(before, header):
+            log.warning("redis_doubted", seq_before=before.seq, seq=header.seq)
             await self._ledger.doubt(self._partition)
         # Not before it has been told: else it would be forgotten with the ledger away.
-        self._last = sight
+        self._last = header
