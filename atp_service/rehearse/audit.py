@@ -121,16 +121,12 @@ def _lost(history: History, ledger: LedgerFold) -> Iterator[Finding]:
 def _missing(call: Call, reservation: FoldedReservation) -> str:
     """What the ledger lacks of an answered promise, in words; empty if nothing."""
     now = reservation.now
-    if call.kind == "hold":
-        short = _asked(call) - reservation.first
-        return f"{dict(short)} missing from the hold" if short else ""
-    if call.kind == "change":
-        behind = now.generation < call.generation
-        return f"generation {call.generation} answered, {now.generation} recorded" * behind
-    if now.order_id != f"{call.reference}-order":
+    if call.kind == "change" and now.generation < call.generation:
+        return f"generation {call.generation} answered, {now.generation} recorded"
+    if call.kind == "confirm" and now.order_id != f"{call.reference}-order":
         return f"answered as confirmed, recorded as {now.status}"
-    short = _asked(call) - units_of(now)
-    return f"{dict(short)} missing from the order" if short else ""
+    short = _asked(call) - _recorded(call, reservation)
+    return f"{dict(short)} missing" if short else ""
 
 
 def _doubled(history: History, ledger: LedgerFold) -> Iterator[Finding]:
@@ -141,23 +137,24 @@ def _doubled(history: History, ledger: LedgerFold) -> Iterator[Finding]:
         (call.reference, _ENTRY_OF[call.kind]) for call in history.calls if call.kind in _ENTRY_OF
     }
     for call in history.calls:
-        reservation = ledger.reservations.get(call.reference)
-        if reservation is not None and call.accepted and (extra := _extra(call, reservation)):
-            yield f"{call.kind} of {call.reference}: {dict(extra)} too many", extra.total()
+        if call.accepted and (reservation := ledger.reservations.get(call.reference)):
+            extra = _recorded(call, reservation) - _asked(call)
+            if extra:
+                yield f"{call.kind} of {call.reference}: {dict(extra)} too many", extra.total()
     for reservation_id, reservation in ledger.reservations.items():
         for kind in _ENTRY_OF.values():
             # Repeats and retries are one effect, however often they were sent.
-            times = reservation.effects[kind] - ((reservation_id, kind) in asked)
+            effects = reservation.effects[kind]
+            times = effects - ((reservation_id, kind) in asked)
             if times > 0:
-                effects = reservation.effects[kind]
                 yield f"{kind} of {reservation_id} took effect {effects} times", times
 
 
-def _extra(call: Call, reservation: FoldedReservation) -> Counter[str]:
-    """Units beyond those asked for."""
+def _recorded(call: Call, reservation: FoldedReservation) -> Counter[str]:
+    """The units that the ledger has for a hold or a confirm; of other calls those asked for."""
     if call.kind == "hold":
-        return reservation.first - _asked(call)
-    return units_of(reservation.now) - _asked(call) if call.kind == "confirm" else Counter()
+        return reservation.first
+    return units_of(reservation.now) if call.kind == "confirm" else _asked(call)
 
 
 def _unaccounted(history: History, ledger: LedgerFold, projections: Projections) -> list[Finding]:

@@ -26,7 +26,7 @@ from msgspec import Struct
 
 from atp_service.processes.child import die_with_parent
 from atp_service.rehearse.calls import click_request, encode, fact_request, rfc3339
-from atp_service.rehearse.history import FACTS, Call, CallKind, History, Second
+from atp_service.rehearse.history import FACTS, Call, CallKind, History
 from atp_service.rehearse.http_client import Address
 from atp_service.rehearse.journey import Ask, Cart, CartLine, journey
 from atp_service.rehearse.nats_client import TAKEN, Bus
@@ -99,7 +99,7 @@ class Generator:
         self._bus: Bus | None = None
         self._operations = Operations(plan.names, self._chance)
         self._calls: list[Call] = []
-        self._seconds: list[Second] = []
+        self._cpu_shares: list[float] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
         self._arrived = 0
@@ -141,7 +141,7 @@ class Generator:
             hold_seconds=self._scenario.buyer.hold_seconds,
             received=plan.received,
             calls=self._calls,
-            seconds=self._seconds,
+            cpu_shares=self._cpu_shares,
         )
 
     def _start(self, visit: Coroutine[Any, Any, None]) -> None:
@@ -250,9 +250,7 @@ class Generator:
         while True:
             cpu, at = time.process_time(), self._service.now()
             await asyncio.sleep(_REPORT_EVERY_SECONDS)
-            seconds = self._service.now() - at
-            share = (time.process_time() - cpu) / seconds
-            self._seconds.append(Second(at=at + seconds, cpu_share=share))
+            self._cpu_shares.append((time.process_time() - cpu) / (self._service.now() - at))
             self._report(clock_at)
 
     def _report(self, clock_at: float, *, done: bool = False) -> None:

@@ -46,16 +46,10 @@ class Call(Struct, array_like=True, kw_only=True, frozen=True):
         return self.answered - self.due
 
 
-class Second(Struct, array_like=True, frozen=True, kw_only=True):
-    """The generator's own share of a core, over half a second that ended `at`."""
-
-    at: float
-    cpu_share: float
-
-
 class History(Struct, kw_only=True):
     """A whole run. `started_at` is Unix time, `clock_at` the same moment on the machine's monotonic
-    clock, `received` the units per SKU that the shop was stocked with."""
+    clock, `received` the units per SKU that the shop was stocked with, `cpu_shares` the generator's
+    share of a core in each half of a second."""
 
     names: RunNames
     started_at: float
@@ -63,4 +57,4 @@ class History(Struct, kw_only=True):
     hold_seconds: int
     received: dict[str, int]
     calls: list[Call] = []
-    seconds: list[Second] = []
+    cpu_shares: list[float] = []

@@ -147,10 +147,9 @@ class Connection(Responses):
 
 
 class Connections:
-    """Connections to one service, at most `most`; `opened` counts them all."""
+    """Connections to one service, at most `most`."""
 
     def __init__(self, address: Address, most: int = MOST_CONNECTIONS) -> None:
-        self.opened = 0
         self._address = address
         self._room = asyncio.Semaphore(most)
         self._idle: list[Connection] = []
@@ -189,5 +188,4 @@ class Connections:
                 )
         except (OSError, TimeoutError):
             raise Unanswered("refused") from None
-        self.opened += 1
         return connection

@@ -25,17 +25,9 @@ from atp_service.rehearse.run_names import RunNames
 LevelKey = tuple[str, str]  # SKU, location
 Figures = tuple[int, int, int]  # on_hand, reserved, allocated
 Finding = tuple[str, int]  # a sentence, and the units or effects that it is about
+Row = tuple[int, bytes, bytes, bytes]  # an entry's seq, command, head and images
 
 _FIGURES = ("on_hand", "reserved", "allocated")
-
-
-class Row(Struct, frozen=True, array_like=True):
-    """An entry, as its row in the ledger has it."""
-
-    seq: int
-    command: bytes
-    head: bytes
-    images: bytes
 
 
 class FoldedLevel(Struct):
@@ -87,16 +79,16 @@ class LedgerFold(Struct, kw_only=True):
 def fold(rows: Iterable[Row], names: RunNames) -> LedgerFold:
     """The entries of one run, added up; entries of others are skipped."""
     folded = LedgerFold()
-    for row in rows:
-        images = decode_images(row.images)
-        command = decode_fields(row.command)
+    for seq, command_bytes, head_bytes, images_bytes in rows:
+        images = decode_images(images_bytes)
+        command = decode_fields(command_bytes)
         ours = command.source in (names.till, names.warehouse)
         if ours or any(names.are_in(name[1:]) for name, _ in images):
             folded.entries += 1
-            head = decode_head(row.head)
+            head = decode_head(head_bytes)
             if ours and head.kind != "park" and command.source and command.event_id:
                 folded.events[command.source, command.event_id] += 1
-            _apply(folded, row.seq, head, images, command.reservation_id)
+            _apply(folded, seq, head, images, command.reservation_id)
     return folded
 
 

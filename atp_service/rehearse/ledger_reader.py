@@ -100,8 +100,7 @@ def _entries(connection: Connection[Any], after: dict[int, int]) -> Iterator[Row
                 """,
                 (partition, after.get(partition, 0)),
             )
-            for row in cursor:
-                yield Row(*row)
+            yield from cursor
 
 
 def _projections(connection: Connection[Any], names: RunNames) -> Projections:

@@ -304,7 +304,7 @@ def _bad_ending(call: Call) -> str | None:
 
 
 def _effort(history: History) -> Effort:
-    busiest = sorted(second.cpu_share for second in history.seconds)
+    busiest = sorted(history.cpu_shares)
     late = sorted(call.woken - call.due for call in history.calls)
     queued = sorted(call.sent - call.woken for call in history.calls if call.sent)
     return Effort(

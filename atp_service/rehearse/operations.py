@@ -21,7 +21,7 @@ _SHIPMENTS = 0.5
 _REPORTED_TWICE = 0.1
 
 
-class Fact(Struct, frozen=True, kw_only=True):
+class Fact(Struct, frozen=True):
     """One fact; `copies` of it are sent at once, all with the same id."""
 
     kind: FactKind
@@ -30,19 +30,14 @@ class Fact(Struct, frozen=True, kw_only=True):
     sku: str
     location: str
     quantity: int
+    copies: int
     order_id: str | None = None
-    copies: int = 1
 
     def event(self, time: str) -> dict[str, Any]:
         """The CloudEvent that reports it."""
-        data: dict[str, Any] = {
-            "sku": self.sku,
-            "location": self.location,
-            "quantity": self.quantity,
-        }
-        if self.order_id is not None:
-            data |= {"order_id": self.order_id, "shipment_id": self.event_id}
-        return event(self.source, self.event_id, self.kind, time, data)
+        data = {"sku": self.sku, "location": self.location, "quantity": self.quantity}
+        order = {"order_id": self.order_id, "shipment_id": self.event_id} if self.order_id else {}
+        return event(self.source, self.event_id, self.kind, time, data | order)
 
 
 class Operations:
@@ -67,24 +62,11 @@ class Operations:
         number = f"{self._name}-{self._number}"
         copies = 2 if chance.random() < _REPORTED_TWICE else 1
         if self._to_ship and chance.random() < _SHIPMENTS:
-            order, sku, quantity = self._to_ship.popleft()
-            return Fact(
-                kind="shipment",
-                source=names.warehouse,
-                event_id=f"shipment-{number}",
-                sku=sku,
-                location=names.shop,
-                quantity=quantity,
-                order_id=order,
-                copies=copies,
-            )
-        delivery = chance.random() < _DELIVERIES
-        return Fact(
-            kind="receipt" if delivery else "sale",
-            source=names.till,
-            event_id=f"till-{number}",
-            sku=chance.choice(names.everyday),
-            location=names.store,
-            quantity=chance.randint(5, 20) if delivery else chance.randint(1, 3),
-            copies=copies,
-        )
+            order, sku, units = self._to_ship.popleft()
+            shipment = f"shipment-{number}"
+            shop, feed = names.shop, names.warehouse
+            return Fact("shipment", feed, shipment, sku, shop, units, copies, order)
+        kind: FactKind = "receipt" if chance.random() < _DELIVERIES else "sale"
+        sku = chance.choice(names.everyday)
+        units = chance.randint(5, 20) if kind == "receipt" else chance.randint(1, 3)
+        return Fact(kind, names.till, f"till-{number}", sku, names.store, units, copies)

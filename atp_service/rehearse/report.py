@@ -26,21 +26,17 @@ pre {{ font: 13px/1.25 monospace; overflow-x: auto; }} svg {{ max-width: 100%; h
 <pre>{tables}</pre>
 {svg}
 <h2>How this was measured</h2>
-<p>Arrivals are open loop: the moment of every buyer was computed before the first one came, and no
-answer moves it. Latency counts from the moment a call was due, not from when it could be sent. A
-service that stalls can therefore neither slow the load down nor hide its stall behind it: there is
-no coordinated omission. Within a visit, a click is due once the answer before it has come and the
-buyer has thought. After a timeout, a reset or a 5xx a call is retried with the same id, and its
-latency runs on until the definite answer.</p>
-<p><i>browse</i> are answers on availability, <i>accepted</i> are holds, changes and confirms
-answered 2xx, <i>refused</i> those answered 409. <i>facts</i> are the stock events of the
-operations: shipments over HTTP until they are applied, and tills over NATS, if its address is
-known, until the stream has them. Calls during a fault are a phase of their own.</p>
-<p>The audit reads the ledger's entries one by one and follows every level and reservation from
-image to image. Beside that it adds up the buyers' own records. The service's word does not count,
-except for its numbers in Redis at the end: they must equal the ledger's at the same version.</p>
-<p>The service decides which buyer is first, not the moment a buyer was due. Abandoned carts lapse,
-and a later buyer may win their units though earlier buyers were refused.</p>
+<p>The moment of every arrival was computed before the first buyer came, and no answer moves it.
+Latency counts from the moment a call was due: a stall can neither slow the load down nor hide
+behind it. After a timeout, a reset or a 5xx a call is retried with the same id, and its latency
+runs on until the definite answer.</p>
+<p><i>browse</i> are answers on availability; <i>accepted</i> are holds, changes and confirms
+answered 2xx, <i>refused</i> those answered 409. <i>facts</i> are stock events: over HTTP until they
+are applied, over NATS until the stream has them. Calls during a fault are a phase of their own.</p>
+<p>The audit follows every level and reservation through the ledger's entries, and adds up the
+buyers' own records. The service's word does not count, except for Redis at the end: its figures
+must equal the ledger's at the same version.</p>
+<p>Abandoned carts lapse: a later buyer may win units that earlier buyers were refused.</p>
 </html>
 """
 

@@ -14,7 +14,7 @@ from atp_service.ledger import Batch, lease
 from atp_service.rehearse.audit import Audit, audit
 from atp_service.rehearse.history import Call, CallKind, History
 from atp_service.rehearse.journey import CartLine
-from atp_service.rehearse.ledger_fold import Finding, Row, fold
+from atp_service.rehearse.ledger_fold import Finding, fold
 from atp_service.rehearse.ledger_reader import LedgerReader, Projections
 from atp_service.rehearse.run_names import RunNames
 from tests.ledger.forged_rows import NOON, Writer
@@ -108,7 +108,7 @@ class Sale:
 
     def audited_unrecorded(self) -> Audit:
         """For entries that no real ledger would take in: only the entries are read."""
-        rows = [Row(e.seq, e.command, e.head, _images(e.images)) for e in self.entries]
+        rows = [(e.seq, e.command, e.head, _images(e.images)) for e in self.entries]
         folded = fold(rows, NAMES)
         levels = {key: level.figures for key, level in folded.levels.items()}
         projections = Projections(

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from atp_service.rehearse.history import Call, History, Second
+from atp_service.rehearse.history import Call, History
 from atp_service.rehearse.measures import (
     FAULT,
     FaultWindow,
@@ -28,7 +28,7 @@ def measured(*calls: Call, window: FaultWindow | None = None, cpu_share: float =
         hold_seconds=900,
         received={SKU: 2},
         calls=list(calls),
-        seconds=[Second(at=1.0, cpu_share=cpu_share)],
+        cpu_shares=[cpu_share],
     )
     return measure(SCENARIO, history, window)
 
