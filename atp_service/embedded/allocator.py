@@ -1,5 +1,5 @@
-"""The allocator Valkey runs on. Its makers build it with jemalloc; the wheel is built with libc's,
-and there a script spends a third of its time. So it gets mimalloc, from a wheel of its own.
+"""The allocator of Valkey. Its makers build it with jemalloc; the wheel uses that of libc, in which
+a script spends a third of its time. So it gets mimalloc, from a wheel of its own.
 """
 
 import os
@@ -13,8 +13,8 @@ _SEPARATORS = frozenset(" :")  # the loader ends a name at either
 
 @cache
 def mimalloc() -> str | None:
-    """The path of mimalloc's shared library; None where the wheel isn't made for the system, or
-    the loader couldn't be told the path."""
+    """The path of mimalloc's shared library; None if there is no wheel for this system, or the
+    loader cannot read the path."""
     try:
         files = metadata.files("cmeel-mimalloc")
     except metadata.PackageNotFoundError:
@@ -24,7 +24,7 @@ def mimalloc() -> str | None:
 
 
 def environment() -> Mapping[str, str]:
-    """What a server is started with. What somebody has chosen to preload stays as it is."""
+    """The variables of a server; a preload that the user chose stays."""
     found = mimalloc()
     if found is None or _PRELOAD in os.environ:
         return os.environ

@@ -26,7 +26,7 @@ class Program:
 
 @dataclass(frozen=True)
 class Wanted:
-    """A program to look for."""
+    """A program to look for, and the settings and package that provide it."""
 
     name: str
     setting: str

@@ -1,4 +1,4 @@
-"""Asking our own processes. The standard library's client, as every import delays the start."""
+"""GET from our own processes, with the standard library: every import delays the start."""
 
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
@@ -7,7 +7,7 @@ _PATIENCE_SECONDS = 0.5
 
 
 def fetch(url: str, *, accept: str = "*/*", refusals: bool = False) -> bytes | None:
-    """The body of a good answer, or of a refusal too where asked for; None for no answer."""
+    """The body of a 2xx, with `refusals` of any response; None if none comes in half a second."""
     try:
         with urlopen(Request(url, headers={"accept": accept}), timeout=_PATIENCE_SECONDS) as answer:
             body: bytes = answer.read()

@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 
 from atp_service.embedded import binaries
-from atp_service.embedded.orphans import end_leftovers
+from atp_service.embedded.orphans import end_orphans
 from atp_service.processes.child import Child
 
 WANTED = binaries.Wanted(
@@ -30,16 +30,16 @@ class Nats:
 
     @property
     def url(self) -> str:
-        """Known once it is ready: the port is the system's choice."""
+        """The address; LookupError before the server is ready, as the system chooses the port."""
         address = self._address()
         if address is None:
-            raise LookupError("nats-server has not said yet where it listens")
+            raise LookupError("nats-server has not written its port yet")
         return f"nats://{address}"
 
     def start(self) -> Child:
         self._folder.mkdir(parents=True, exist_ok=True)
-        end_leftovers(self._folder)
-        # What a killed server left here would be read as the new one's port.
+        end_orphans(self._folder)
+        # The file of a killed server would be read as the new one's port.
         shutil.rmtree(self._ports, ignore_errors=True)
         self._ports.mkdir()
         command: list[str | Path] = [
@@ -50,7 +50,7 @@ class Nats:
         return Child("nats", command, log=self._log, folder=self._folder)
 
     def ready(self) -> bool:
-        """Whether it greets: it does when its streams are recovered."""
+        """True once it greets, which is after it has recovered its streams."""
         address = self._address()
         if address is None:
             return False
@@ -60,7 +60,7 @@ class Nats:
                 greeted = connection.recv(5) == b"INFO "
         except OSError:
             return False
-        # Should it have to be started again, its clients look for it where it was.
+        # After a restart its clients look for it on the same port.
         self._port = int(port)
         return greeted
 

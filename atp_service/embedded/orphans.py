@@ -1,7 +1,7 @@
-"""Servers that a killed supervisor left: gone before the next one opens the same files.
+"""Servers that a killed supervisor left: they end before the next one opens the same files.
 
-They got their signal when it died, but may take a moment to go. Servers run with their data folder
-as working folder, which is how they are known: a number in a pid file may be anybody's by now.
+They got a signal when it died, but may take a moment to end. Their working folder, which is their
+data folder, identifies them: the number in a pid file may belong to another process by now.
 """
 
 import os
@@ -12,8 +12,8 @@ from pathlib import Path
 _PATIENCE_SECONDS = 10.0
 
 
-def end_leftovers(folder: Path) -> None:
-    """Wait until no process works in `folder`; the lock on the data is ours, so none should."""
+def end_orphans(folder: Path) -> None:
+    """Wait until no process works in `folder`, and kill those that stay; we hold its lock."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while left := _working_in(folder):
         if time.monotonic() > deadline:
@@ -32,6 +32,6 @@ def _working_in(folder: Path) -> list[int]:
             if str((process / "cwd").readlink()) == where:
                 found.append(int(process.name))
         except OSError:
-            # It has gone meanwhile, or belongs to somebody else.
+            # It has ended meanwhile, or belongs to another user.
             continue
     return found

@@ -1,14 +1,15 @@
-"""What `atp up` shows: a panel with live counters on a terminal, plain lines elsewhere."""
+"""The display of `atp up`: the addresses, then live counters: a panel on a terminal, else lines."""
 
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlencode
 
 import msgspec
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
@@ -34,7 +35,10 @@ _BORDERS = {"ready": "green", "degraded": "yellow", "away": "red"}
 
 
 class View:
-    """Told what happens, shows it; asks the processes for their numbers by itself."""
+    """Shows the steps of a start, the addresses, and the numbers that it reads from the processes.
+
+    Addresses are plain lines, which a narrow terminal wraps and a user can copy.
+    """
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -42,10 +46,9 @@ class View:
         self._every = _ON_TERMINAL_SECONDS if console.is_terminal else _IN_LINES_SECONDS
         self._due = 0.0
         self._last: tuple[float, Counters] | None = None
-        self._about: list[tuple[str, str]] = []
-        self._to_try = ""
         self._sku_known = False
         self._metrics: tuple[str, ...] = ()
+        self._since = ""
 
     def __enter__(self) -> Self:
         return self
@@ -54,13 +57,14 @@ class View:
         self._live.stop()
 
     def step(self, name: str) -> None:
-        """The next part of the start begins."""
+        """Show that the next part of the start begins: a key of `_STEPS`."""
         self._console.print(Text(f"· {_STEPS[name]}", style="dim"))
 
     def running(self, instance: Instance, data: Path) -> None:
-        """All of it runs."""
+        """Show that all parts run, and their addresses."""
         self._metrics = (instance.url, instance.worker_metrics_url)
-        self._about = [
+        self._since = f"since {datetime.now(UTC):%H:%M:%S} UTC"
+        for name, value in (
             ("API", instance.url),
             ("its page", f"{instance.url}/schema"),
             ("metrics", " and ".join(f"{url}/metrics" for url in self._metrics)),
@@ -68,16 +72,14 @@ class View:
             ("NATS", instance.nats_url),
             ("Postgres", instance.database_url),
             ("data, logs", str(data)),
-        ]
+            ("try", f"curl -s {instance.url}/health/ready"),
+        ):
+            self._print(f"{name}: {value}")
         if self._console.is_terminal:
             self._live.start()
-        else:
-            for name, value in self._about:
-                self._print(f"{name}: {value}")
-        self._try_out(f"curl -s {instance.url}/health/ready")
 
-    def look(self, kept: Sequence[RestartingChild]) -> None:
-        """Show the numbers, if it is time to."""
+    def look(self, children: Sequence[RestartingChild]) -> None:
+        """Show the numbers, if it is time to. Called every so often."""
         now = time.monotonic()
         if now < self._due:
             return
@@ -92,45 +94,46 @@ class View:
             rate = max(0.0, (counters.requests - before.requests) / (now - then))
         if counters:
             self._last = (now, counters)
-        told = [("state", state.words), *_told(counters, rate, kept)]
+        rows = [("state", state.words), *_rows(counters, rate, children)]
         if self._console.is_terminal:
-            self._live.update(self._panel(state, told), refresh=True)
+            self._live.update(self._panel(state, rows), refresh=True)
         else:
-            self._print(" · ".join(f"{name}: {value}" for name, value in told))
+            shown = " · ".join(f"{name}: {value}" for name, value in rows)
+            self._print(f"{shown} · {self._since}")
 
     def _name_a_sku(self) -> None:
-        """A line to try is best about something that is there, which may take a moment."""
+        """Show a line to try, about a SKU; until there is one may take a moment."""
         body = fetch(f"{self._metrics[0]}/v1/skus?limit=1")
         with suppress(msgspec.DecodeError, LookupError, TypeError):
             query = urlencode({"sku": msgspec.json.decode(body or b"")["items"][0]["sku"]})
             self._sku_known = True
-            self._try_out(f"curl -s '{self._metrics[0]}/v1/availability?{query}'")
-
-    def _try_out(self, line: str) -> None:
-        self._to_try = line
-        if not self._console.is_terminal:
-            self._print(f"try: {line}")
+            self._print(f"try: curl -s '{self._metrics[0]}/v1/availability?{query}'")
 
     def _print(self, line: str) -> None:
         self._console.print(line, soft_wrap=True, markup=False, highlight=False)
 
-    def _panel(self, state: State, told: Sequence[tuple[str, str]]) -> Panel:
+    def _panel(self, state: State, rows: Sequence[tuple[str, str]]) -> Panel:
+        table = Table.grid(padding=(0, 2))
+        table.add_column(style="bold", no_wrap=True)
+        table.add_column(overflow="fold")
+        for name, value in rows:
+            table.add_row(name, Text(value))
         return Panel(
-            Group(_rows([*self._about, ("try", self._to_try)]), Text(), _rows(told)),
-            title="ATP Service",
+            table,
+            title=f"ATP Service, {self._since}",
             subtitle="Ctrl-C stops all of it",
             border_style=_BORDERS[state.kind],
             expand=False,
         )
 
 
-def _told(
-    counters: Counters | None, requests_per_second: float, kept: Sequence[RestartingChild]
+def _rows(
+    counters: Counters | None, requests_per_second: float, children: Sequence[RestartingChild]
 ) -> list[tuple[str, str]]:
-    restarted = [f"{one.child.name} ({one.restarts}×)" for one in kept if one.restarts]
-    again = [("restarted", ", ".join(restarted))] if restarted else []
+    restarted = [f"{one.child.name} ({one.restarts}×)" for one in children if one.restarts]
+    restarts = [("restarted", ", ".join(restarted))] if restarted else []
     if counters is None:
-        return [("counters", "not to be had at the moment"), *again]
+        return [("counters", "unavailable at the moment"), *restarts]
     ended = (
         f"{counters.confirmed:,} confirmed, {counters.released:,} released, "
         f"{counters.expired:,} expired"
@@ -145,14 +148,5 @@ def _told(
         ("of them", ended),
         ("stock events", events),
         ("ledger", f"{counters.recorded:,} entries recorded"),
-        *again,
+        *restarts,
     ]
-
-
-def _rows(pairs: Sequence[tuple[str, str]]) -> Table:
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in pairs:
-        table.add_row(name, Text(value))
-    return table

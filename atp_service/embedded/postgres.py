@@ -15,7 +15,7 @@ from psycopg import sql
 
 from atp_service.embedded import binaries
 from atp_service.embedded.errors import CannotStart
-from atp_service.embedded.orphans import end_leftovers
+from atp_service.embedded.orphans import end_orphans
 from atp_service.embedded.privileges import Unprivileged
 from atp_service.processes.child import Child
 
@@ -29,7 +29,7 @@ WANTED = binaries.Wanted(
 OWNER = "atp_owner"
 SERVICE = "atp"
 DATABASE = "atp"
-# Whoever reaches the socket is the user who started us: its folder is closed to all others.
+# Only the user who started us reaches the socket: its folder is closed to all others.
 _ACCESS = "local all all trust\n"
 
 
@@ -54,9 +54,9 @@ class Postgres:
         self._folder.parent.mkdir(parents=True, exist_ok=True)
         if not (self._folder / "PG_VERSION").exists():
             self._initialise(user)
-        end_leftovers(self._folder)
+        end_orphans(self._folder)
         user.own(self._folder)
-        # Nobody works in the folder, so these are a killed server's, whoever has its number now.
+        # No process works in the folder, so these files are a killed server's.
         (self._folder / "postmaster.pid").unlink(missing_ok=True)
         for socket in self._sockets.glob(".s.PGSQL.*"):
             socket.unlink()
@@ -86,13 +86,13 @@ class Postgres:
             folder=self._folder,
             # Fast: connections are ended and everything is written.
             stopped_by=signal.SIGINT,
-            # Killed outright it would leave its backends to find out by themselves; on SIGQUIT it
-            # takes them along, and the next start recovers as after any crash.
+            # SIGKILL would leave its backends alive for a while. On SIGQUIT it ends them too, and
+            # the next start recovers as after any crash.
             orphaned_by=signal.SIGQUIT,
         )
 
     def ready(self) -> bool:
-        """Whether it lets us in; by then the two roles and the database are there."""
+        """True once it accepts connections; the two roles and the database then exist."""
         try:
             with psycopg.connect(
                 self.url("postgres", "postgres"), autocommit=True, connect_timeout=2
@@ -103,7 +103,7 @@ class Postgres:
         return True
 
     def _initialise(self, user: Unprivileged) -> None:
-        # Made beside and moved in whole: a start that was cut off here begins again.
+        # Made beside and moved in whole: a start that breaks off here can be repeated.
         unfinished = self._folder.with_suffix(".unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(mode=0o700)
@@ -137,7 +137,7 @@ def _set_up(connection: psycopg.Connection) -> None:
 def create_database(
     connection: psycopg.Connection, database: str, template: str = "template0"
 ) -> None:
-    """An empty database (or a copy of `template`) that the owner owns and the service may use."""
+    """Create an empty database, or a copy of `template`, that the service may use."""
     name = sql.Identifier(database)
     connection.execute(
         sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}").format(

@@ -1,8 +1,8 @@
-"""PostgreSQL refuses to run as root, so where we are root it runs as nobody.
+"""PostgreSQL refuses to run as root; if we are root it runs as the user `nobody`.
 
-Best in a user namespace, where our files still count as its own. Where those are refused (many
-containers), as the real `nobody`, who is let past file permissions: the program and the data may
-lie in root's home.
+Best in a user namespace, in which our files still count as its own. Many containers refuse those.
+There it runs as the real `nobody`, and file permissions do not stop it: the program and the data
+may lie in root's home.
 """
 
 import os
@@ -20,7 +20,7 @@ _NAMESPACE = ("unshare", "--user", "--map-user=65534", "--map-group=65534", "--"
 
 @dataclass(frozen=True)
 class Unprivileged:
-    """How a program is started so that it isn't root, and who owns its files then."""
+    """A way to start a program without root, and the owner of its files."""
 
     kind: str
     owner: int
@@ -28,6 +28,7 @@ class Unprivileged:
 
     @classmethod
     def find(cls) -> "Unprivileged":
+        """The first way that works on this machine. Raises CannotStart if none does."""
         if os.geteuid() != 0:
             return cls("ourselves", os.geteuid(), os.getegid())
         namespace = cls("namespace", 0, 0)
@@ -42,7 +43,7 @@ class Unprivileged:
         )
 
     def prefix(self, orphaned_by: signal.Signals) -> list[str]:
-        """What to put before a command; changing user forgets the signal, so it is set here too."""
+        """The words before a command; a change of user clears the signal, so they set it."""
         match self.kind:
             case "namespace":
                 return list(_NAMESPACE)
@@ -58,14 +59,14 @@ class Unprivileged:
                 return []
 
     def own(self, folder: Path) -> None:
-        """Hand `folder` over, if it was somebody else's: the server insists on owning its data."""
+        """Make `folder` the program's own, if it is not: the server insists on owning its data."""
         if folder.stat().st_uid == self.owner:
             return
         for path in (folder, *folder.rglob("*")):
             os.chown(path, self.owner, self.group, follow_symlinks=False)
 
     def works(self) -> bool:
-        """Whether this machine lets us."""
+        """True if this machine allows it."""
         prefix = self.prefix(signal.SIGKILL)
         if shutil.which(prefix[0]) is None:
             return False

@@ -1,4 +1,4 @@
-"""Whether the instance can promise, as the API itself says, in words for the panel."""
+"""The instance's readiness to promise, as the API reports it, in words for the panel."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -20,7 +20,7 @@ class _Ready(Struct, frozen=True):
 
 
 class State(Struct, frozen=True):
-    """`ready`: it promises, and nothing is amiss; `degraded`: it promises; `away`: it doesn't."""
+    """`ready`: it promises; `degraded`: it promises, with warnings; `away`: it does not."""
 
     kind: Literal["ready", "degraded", "away"]
     words: str
@@ -30,21 +30,21 @@ def read_state(url: str) -> State:
     """The state of the API at `url`."""
     body = fetch(f"{url}/health/ready", refusals=True)
     if body is None:
-        return State("away", "the API doesn't answer")
+        return State("away", "the API does not answer")
     try:
-        told = msgspec.json.decode(body, type=_Ready)
+        report = msgspec.json.decode(body, type=_Ready)
     except msgspec.DecodeError:
-        return State("away", "the API can't say")
-    troubles = "; ".join(_troubles(told.dependencies))
-    if not told.ready:
+        return State("away", "the API's answer can't be read")
+    troubles = "; ".join(_troubles(report.dependencies))
+    if not report.ready:
         return State("away", f"NOT READY: {troubles}")
     return State("degraded", f"ready, but {troubles}") if troubles else State("ready", "ready")
 
 
 def _troubles(dependencies: dict[str, _Dependency]) -> Iterator[str]:
     for name, dependency in dependencies.items():
-        said = ", ".join(dependency.warnings)
+        warnings = ", ".join(dependency.warnings)
         if dependency.state != "up":
-            yield f"{name} is {dependency.state}{': ' * bool(said)}{said}"
-        elif said:
-            yield f"{name} warns: {said}"
+            yield f"{name} is {dependency.state}{': ' * bool(warnings)}{warnings}"
+        elif warnings:
+            yield f"{name} warns: {warnings}"

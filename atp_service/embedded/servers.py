@@ -20,7 +20,7 @@ _START_SECONDS = 30.0
 
 
 class Server(Protocol):
-    """What all three have in common."""
+    """The parts that all three have in common."""
 
     def start(self) -> Child: ...
     def ready(self) -> bool: ...
@@ -28,20 +28,23 @@ class Server(Protocol):
 
 @contextmanager
 def running(servers: Sequence[Server]) -> Iterator[list[RestartingChild]]:
-    """The servers, ready; stopped in reverse when left, in whatever way."""
+    """The servers, ready; stopped in reverse order in the end. Raises CannotStart."""
     with ExitStack() as stack:
         started = []
         for server in servers:
-            kept = RestartingChild(server.start)
-            stack.callback(kept.stop)
-            started.append(kept)
-        for server, kept in zip(servers, started, strict=True):
-            _wait(server, kept.child)
+            child = RestartingChild(server.start)
+            stack.callback(child.stop)
+            started.append(child)
+        for server, child in zip(servers, started, strict=True):
+            _wait(server, child.child)
         yield started
 
 
 def socket_folder(data: Path) -> Path:
-    """A folder for sockets that only we may enter, with a path that is short enough."""
+    """A folder for sockets that only we may enter, with a path that is short enough.
+
+    Raises CannotStart if it belongs to another user.
+    """
     folder = data.resolve() / "run"
     if len(os.fsencode(folder)) > _SOCKET_FOLDER_BYTES:
         name = hashlib.sha256(os.fsencode(data.resolve())).hexdigest()[:12]
@@ -49,7 +52,7 @@ def socket_folder(data: Path) -> Path:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-        raise CannotStart(f"{folder} belongs to somebody else", "set ATP_DATA to a shorter path")
+        raise CannotStart(f"{folder} belongs to another user", "set ATP_DATA to a shorter path")
     folder.chmod(0o700)
     return folder
 

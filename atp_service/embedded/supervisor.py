@@ -1,4 +1,4 @@
-"""The whole on one machine: servers, worker, API and demo, kept running until told to stop."""
+"""The whole service on one machine: servers, worker, API and demo, kept running until stopped."""
 
 import os
 import signal
@@ -35,16 +35,16 @@ _REACH_SECONDS = 3.0
 
 
 def up(settings: Settings, view: View, *, demo: bool) -> None:
-    """Run everything until told to stop. Raises CannotStart."""
+    """Run everything until a signal stops it. Raises CannotStart."""
     data = settings.folder
-    with _until_told(), only_one(data), ExitStack() as stack:
+    with _until_stopped(), only_one(data), ExitStack() as stack:
         _check_reached("redis_url", settings.redis_url, 6379)
         _check_reached("nats_url", settings.nats_url, 4222)
         redis, nats, postgres = _servers(settings)
         ours = [server for server in (redis, nats, postgres) if not isinstance(server, str)]
         view.step("servers")
-        # Left in the opposite order: whoever asks stops before whoever answers.
-        kept = list(stack.enter_context(running(ours)))
+        # Stopped in the opposite order: a client before its server.
+        children = list(stack.enter_context(running(ours)))
         view.step("migrations")
         database_url = postgres if isinstance(postgres, str) else postgres.url(SERVICE)
         owner_url = database_url if isinstance(postgres, str) else postgres.url(OWNER)
@@ -59,7 +59,7 @@ def up(settings: Settings, view: View, *, demo: bool) -> None:
             nats_url=nats if isinstance(nats, str) else nats.url,
             database_url=database_url,
             migration_url=settings.migration_url or owner_url,
-            # Where the database is ours, so is the master data: it may grow by itself.
+            # With a database of ours the master data is ours too: it may grow by itself.
             auto_create=not isinstance(postgres, str)
             if settings.auto_create is None
             else settings.auto_create,
@@ -71,35 +71,35 @@ def up(settings: Settings, view: View, *, demo: bool) -> None:
             view.step(command)
             process = RestartingChild(partial(_start, command, data, environment))
             stack.callback(process.stop)
-            kept.append(process)
+            children.append(process)
             if command == "serve":
                 _wait(instance.url, process)
         stack.enter_context(announced(data, instance))
         view.running(instance, data)
         while True:
-            for process in kept:
+            for process in children:
                 process.look()
-            view.look(kept)
+            view.look(children)
             time.sleep(_LOOK_EVERY_SECONDS)
 
 
-class _Told(BaseException):
-    """We were told to stop: like KeyboardInterrupt it comes from outside, at any moment."""
+class _Stopped(BaseException):
+    """A signal to stop came: like KeyboardInterrupt, at any moment."""
 
 
 @contextmanager
-def _until_told() -> Iterator[None]:
-    """Ends quietly at Ctrl-C or SIGTERM; once stopping, a second one changes nothing."""
+def _until_stopped() -> Iterator[None]:
+    """End quietly at Ctrl-C or SIGTERM; a second one changes nothing."""
 
-    def told(*_: object) -> None:
+    def stop(*_: object) -> None:
         for number in stoppers:
             signal.signal(number, signal.SIG_IGN)
-        raise _Told
+        raise _Stopped
 
     stoppers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, told) for number in stoppers}
+    before = {number: signal.signal(number, stop) for number in stoppers}
     try:
-        with suppress(_Told):
+        with suppress(_Stopped):
             yield
     finally:
         for number, handler in before.items():
@@ -107,7 +107,7 @@ def _until_told() -> Iterator[None]:
 
 
 def _servers(settings: Settings) -> tuple[str | Valkey, str | Nats, str | Postgres]:
-    """Each an address where the settings name one, and a server of ours where they don't."""
+    """For each server its address, if a setting names one; else a server of ours."""
     data = settings.folder
     sockets = socket_folder(data)
     return (
@@ -118,10 +118,10 @@ def _servers(settings: Settings) -> tuple[str | Valkey, str | Nats, str | Postgr
 
 
 def _check_reached(setting: str, url: str | None, default_port: int) -> None:
-    """Refuse to start on a named server that isn't there; the database is tried by migrating it."""
+    """Raise CannotStart if a named server is away; migrating it tries the database."""
     if url is None:
         return
-    # Several servers of a NATS cluster are named with commas: the first stands for all.
+    # The servers of a NATS cluster are separated by commas: the first stands for all.
     address = urlsplit(url.partition(",")[0])
     try:
         if address.scheme == "unix":
@@ -142,16 +142,16 @@ def _path(setting: str | None) -> Path | None:
 
 
 def _http(host: str, port: int, setting: str) -> str:
-    """The address to serve on; 0 becomes a port that is free now."""
+    """The URL to serve on; port 0 becomes a free one. Raises CannotStart if the port is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
-        # As the server will: a connection of the last run that lingers is not in the way.
+        # As the server does: old connections that linger do not block the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
             raise CannotStart(
-                f"port {port} of {host} is taken or can't be had: {error.strerror}",
+                f"port {port} of {host} is taken or unavailable: {error.strerror}",
                 f"set {variable(setting)} to another port, or to 0 for any that is free",
             ) from None
         shown = f"[{host}]" if ":" in host else host
@@ -173,7 +173,7 @@ def _migrate(instance: Instance) -> None:
 
 
 def _environment(settings: Settings, instance: Instance) -> Mapping[str, str]:
-    """What our own processes are told: all that was decided here, so that they decide nothing."""
+    """The variables of our own processes: all that was decided here, so they decide nothing."""
     decided = {
         "data": str(settings.folder),
         "port": instance.url.rpartition(":")[2],

