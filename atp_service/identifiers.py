@@ -37,6 +37,9 @@ Quantity = Annotated[
     int, Meta(ge=1, le=1_000_000_000, description="units, in the SKU's base unit", examples=[2])
 ]
 
+Owner = Literal["stores", "ecommerce", "fulfilment", "finance", "integration"]  # of exceptions
+SnapshotPolicy = Literal["correct", "review", "report"]  # for a difference beyond the tolerance
+
 # Why a line may not be promised; the script has the order in which reasons win. `unasked`: master
 # data is away, so that the SKU and location are known only if they have a level.
 Refusal = Literal[

@@ -14,13 +14,11 @@ from zoneinfo import available_timezones
 
 from msgspec import Meta, Struct
 
-from atp_service.identifiers import Id, LocationId, Quantity, Text
+from atp_service.identifiers import Id, LocationId, Owner, Quantity, SnapshotPolicy, Text
 
 LocationKind = Literal["store", "dc", "3pl", "supplier", "in_transit"]
 LocationStatus = Literal["active", "inactive", "closed"]
 FeedKind = Literal["pos", "wms", "erp", "oms", "ecom", "3pl"]
-SnapshotPolicy = Literal["correct", "review", "report"]
-Owner = Literal["stores", "ecommerce", "fulfilment", "finance", "integration"]
 SafetyUnits = Annotated[int, Meta(ge=0, le=1_000_000_000, description="units withheld from sale")]
 Complaint = tuple[str, str]
 

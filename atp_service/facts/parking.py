@@ -10,13 +10,8 @@ from typing import Final
 
 from atp_service.facts.canonical_events import Unfit, is_id, tidy
 from atp_service.inventory.commands import Park
+from atp_service.inventory.notices import owner_of
 
-# Who can mend it, where that isn't the feed's owner.
-OWNERS: Final = {
-    "unknown-sku": "ecommerce",
-    "unknown-unit": "ecommerce",
-    "unknown-location": "fulfilment",
-}
 BASE64_MARK: Final = "base64:"
 
 
@@ -29,7 +24,7 @@ def park(unfit: Unfit, payload: bytes, *, arrival_id: str, now_ms: int, feed_own
         occurred_at_ms=now_ms if unfit.occurred_at_ms is None else unfit.occurred_at_ms,
         traceparent=unfit.traceparent,
         reason=unfit.reason,
-        owner=OWNERS.get(unfit.reason, feed_owner),
+        owner=owner_of(unfit.reason, feed_owner),
         subject=unfit.subject,
         detail=unfit.detail,
         payload=as_text(payload),

@@ -13,12 +13,12 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from atp_service.identifiers import SnapshotPolicy
 from atp_service.inventory.reservations import Order, Reservation
 from atp_service.inventory.stock import StockLevel
 
 NoPickReason = Literal["not_in_stock", "mismatch", "damaged", "display_worn"]
 Disposition = Literal["restock", "damaged", "quality_control", "in_transit", "to_dc"]
-SnapshotPolicy = Literal["correct", "review", "report"]
 
 
 def _tag(name: str) -> str:

@@ -38,9 +38,7 @@ Images = Sequence[tuple[ImageName, Image]]
 class Notice(Struct, array_like=True, frozen=True):
     """Something a person should look at: opened, or settled by itself."""
 
-    # negative-stock, negative-state, transfer-difference, already-fulfilled, snapshot-difference,
-    # drift
-    kind: str
+    kind: str  # of notices.OWNERS
     sku: str
     location: str
     reference: str  # the document, state or order; empty where there is none

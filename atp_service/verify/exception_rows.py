@@ -13,6 +13,7 @@ from psycopg import Connection
 
 from atp_service.inventory.commands import Park
 from atp_service.inventory.journal import DecodedEntry
+from atp_service.inventory.notices import DRIFT
 from atp_service.ledger.write.batch import what_differed
 from atp_service.ledger.write.exceptions import Key, detail_of, key_of_notice, key_of_park
 from atp_service.verify.findings import Findings
@@ -43,7 +44,7 @@ class Noticed:
         for notices, opens in ((head.opened, True), (head.settled, False)):
             for notice in notices:
                 key = _kept_key(key_of_notice(notice))
-                is_drift = opens and notice.kind == "drift"
+                is_drift = opens and notice.kind == DRIFT
                 detail = _kept(what_differed(reading.entry)) if is_drift else ""
                 self.told.append(Told(key, opens, seq, head.at_ms, notice.units, detail))
 

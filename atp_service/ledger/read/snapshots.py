@@ -5,16 +5,15 @@ Every function may raise `Unavailable`.
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 from psycopg.rows import class_row
 
+from atp_service.identifiers import SnapshotPolicy
 from atp_service.ledger.ledger import Ledger
 
 PATIENCE_SECONDS = 60.0  # a location may have 100,000 levels
-
-Policy = Literal["correct", "review", "report"]
 
 
 class Part(NamedTuple):
@@ -50,7 +49,7 @@ class DifferingLine(Struct, frozen=True, kw_only=True):
     location: str
     believed: int
     difference: int
-    policy: Policy
+    policy: SnapshotPolicy
 
 
 async def compared(ledger: Ledger, source: str, parts: Sequence[Part]) -> Comparison:

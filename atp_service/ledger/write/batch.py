@@ -25,6 +25,7 @@ from atp_service.inventory.journal import (
     decode_head,
     encode_images,
 )
+from atp_service.inventory.notices import DRIFT
 from atp_service.inventory.reservations import Reservation, Standing, decode_reservation
 from atp_service.inventory.stock import StockLevel, decode_level
 from atp_service.ledger.position import Forked, Position
@@ -276,7 +277,7 @@ class Batch:
         elif head.kind == "snapshot":
             self._compare_snapshot(seq, head, entry.command)
         for notice in head.opened:
-            detail = what_differed(entry) if notice.kind == "drift" else ""
+            detail = what_differed(entry) if notice.kind == DRIFT else ""
             self._cases.open(notice, detail, seq, head.at_ms)
         for notice in head.settled:
             self._cases.settle(notice, seq, head.at_ms)

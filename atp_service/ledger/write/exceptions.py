@@ -4,16 +4,9 @@ from msgspec import Struct
 
 from atp_service.inventory.commands import Park
 from atp_service.inventory.journal import Notice
+from atp_service.inventory.notices import owner_of
 from atp_service.postgres.binary import bigint, text, timestamp
 
-_OWNERS = {
-    "negative-stock": "stores",
-    "negative-state": "stores",
-    "transfer-difference": "fulfilment",
-    "already-fulfilled": "fulfilment",
-    "snapshot-difference": "finance",
-    "drift": "integration",
-}
 DETAIL_CHARACTERS = 2000
 _REFERENCE_CHARACTERS = 200  # a reference is part of an index's key, and those are bounded
 
@@ -90,6 +83,5 @@ def detail_of(park: Park) -> str:
 
 def key_of_notice(notice: Notice) -> Key:
     """The exception that a notice opens, counts or settles."""
-    owner = _OWNERS.get(notice.kind, "integration")
     reference = notice.reference[:_REFERENCE_CHARACTERS]
-    return notice.kind, owner, notice.sku, notice.location, reference
+    return notice.kind, owner_of(notice.kind), notice.sku, notice.location, reference

@@ -8,12 +8,11 @@ import msgspec
 from atp_service.inventory import outcomes
 from atp_service.inventory.commands import AnyCommand, Park, decode_command
 from atp_service.inventory.journal import ORDER, RESERVATION, DecodedEntry
+from atp_service.inventory.notices import FORK_CONFLICT, owner_of
 from atp_service.inventory.outcomes import Outcome
 from atp_service.ledger.rebuilds import ForkEntry, Missing
 
 SOURCE: Final = "atp/rebuild"
-REASON: Final = "fork-conflict"
-OWNER: Final = "ecommerce"
 
 _DETAIL_CHARACTERS: Final = 1_000
 
@@ -77,8 +76,8 @@ def _park(
         source=SOURCE,
         event_id=event_id,
         occurred_at_ms=now_ms,
-        reason=REASON,
-        owner=OWNER,
+        reason=FORK_CONFLICT,
+        owner=owner_of(FORK_CONFLICT),
         subject=subject,
         detail=detail[:_DETAIL_CHARACTERS],
         payload=payload,
