@@ -227,7 +227,7 @@ class Catalog:
         Unavailable."""
         for shelf in self._shelves.values():
             unseen, last = set(shelf.records), ""  # what is learnt meanwhile is newer than a page
-            while rows := await self._run(_select_page(shelf.table), {"after": last}):
+            while rows := await self._postgres.rows(_select_page(shelf.table), {"after": last}):
                 self._learn(shelf, _decoded(shelf, rows))
                 unseen.difference_update(key for key, _ in rows)
                 last = rows[-1][0]
@@ -261,7 +261,7 @@ class Catalog:
                 await self._write_unwritten()
 
     async def _refresh(self, shelf: Shelf[R], keys: Sequence[str]) -> None:
-        rows = await self._run(_select(shelf.table), {"ids": list(keys)})
+        rows = await self._postgres.rows(_select(shelf.table), {"ids": list(keys)})
         for key in set(keys).difference((found for found, _ in rows), shelf.unwritten):
             self._forget(shelf, key)
         self._learn(shelf, _decoded(shelf, rows))
@@ -291,7 +291,7 @@ class Catalog:
         for shelf in self._shelves.values():
             while shelf.unwritten:
                 records = dict(shelf.unwritten)
-                await self._run(
+                await self._postgres.rows(
                     _insert_feeds() if shelf is self._feeds else _insert(shelf.table),
                     {
                         "ids": list(records),
@@ -317,11 +317,6 @@ class Catalog:
     def _forget(self, shelf: Shelf[R], key: str) -> None:
         shelf.records.pop(key, None)
         self._feeds_of_location = None
-
-    async def _run(self, query: sql.Composed, values: dict[str, Any]) -> list[tuple[Any, ...]]:
-        async with self._postgres.connection() as connection:
-            cursor = await connection.execute(query, values)
-            return await cursor.fetchall() if cursor.description else []
 
 
 def _decoded(shelf: Shelf[R], rows: Sequence[tuple[str, str]]) -> dict[str, R]:

@@ -1,7 +1,6 @@
 """The ledger, read by the rest of the service. Every method may raise `Unavailable`."""
 
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any, Final
 
@@ -18,7 +17,7 @@ from atp_service.ledger.stream_checkpoints import recorded_through
 from atp_service.ledger.wait.answers import Answered
 from atp_service.ledger.wait.position import Recorded
 from atp_service.postgres import Unavailable
-from atp_service.postgres.pool import PATIENCE_SECONDS, ImpatientPool
+from atp_service.postgres.pool import ImpatientPool
 
 COUNTING_SECONDS = 60.0  # a file may have millions of rows
 
@@ -70,6 +69,9 @@ class Ledger:
 
     def __init__(self, pool: AsyncConnectionPool[AsyncConnection[Any]]) -> None:
         self._postgres = ImpatientPool(pool)
+        # For the questions that the modules of `read/` ask.
+        self.connection = self._postgres.connection
+        self.rows = self._postgres.rows
         self._recorded = Recorded(self._postgres.url)
         self._answered = Answered(self.connection)
 
@@ -326,12 +328,6 @@ class Ledger:
                 asdict(entry),
             )
             return await cursor.fetchone() is not None
-
-    def connection(
-        self, seconds: float = PATIENCE_SECONDS
-    ) -> AbstractAsyncContextManager[AsyncConnection[Any]]:
-        """A connection for `seconds`; its changes are committed at the end of the block."""
-        return self._postgres.connection(seconds)
 
 
 def _missing(entry: EntryRef) -> NotRecorded:

@@ -189,21 +189,16 @@ async def asked_before(ledger: Ledger, keyed: Keyed) -> Reconciliation | None:
 
 async def waiting(ledger: Ledger) -> int:
     """How many runs nobody has taken up yet."""
-    async with ledger.connection() as connection:
-        cursor = await connection.execute(
-            "SELECT count(*) FROM reconciliations WHERE status = 'requested'"
-        )
-        row = await cursor.fetchone()
-    return row[0] if row else 0
+    query = "SELECT count(*) FROM reconciliations WHERE status = 'requested'"
+    return int((await ledger.rows(query))[0][0])
 
 
 async def unknown(ledger: Ledger, scope: Scope) -> Scope:
     """What of the scope nobody knows: neither master data nor a level has it."""
-    async with ledger.connection() as connection:
-        skus = await connection.execute(_UNKNOWN_SKUS, {"asked": scope.skus})
-        strange_skus = {sku for (sku,) in await skus.fetchall()}
-        locations = await connection.execute(_UNKNOWN_LOCATIONS, {"asked": scope.locations})
-        strange_locations = {location for (location,) in await locations.fetchall()}
+    skus = await ledger.rows(_UNKNOWN_SKUS, {"asked": scope.skus})
+    locations = await ledger.rows(_UNKNOWN_LOCATIONS, {"asked": scope.locations})
+    strange_skus = {sku for (sku,) in skus}
+    strange_locations = {location for (location,) in locations}
     return Scope(
         skus=[sku for sku in scope.skus if sku in strange_skus],
         locations=[location for location in scope.locations if location in strange_locations],
@@ -212,42 +207,34 @@ async def unknown(ledger: Ledger, scope: Scope) -> Scope:
 
 async def page(ledger: Ledger, *, before: int | None, limit: int) -> list[Reconciliation]:
     """Runs, the newest first, of those with ids below `before`."""
-    async with ledger.connection() as connection:
-        cursor = await connection.execute(_PAGE, {"before": before, "limit": limit})
-        return [_reconciliation(row) for row in await cursor.fetchall()]
+    rows = await ledger.rows(_PAGE, {"before": before, "limit": limit})
+    return [_reconciliation(row) for row in rows]
 
 
 async def get(ledger: Ledger, run_id: int) -> Reconciliation | None:
     """The run; None where there is none of this id."""
-    async with ledger.connection() as connection:
-        cursor = await connection.execute(_ONE, {"id": run_id})
-        row = await cursor.fetchone()
-    return None if row is None else _reconciliation(row)
+    rows = await ledger.rows(_ONE, {"id": run_id})
+    return _reconciliation(rows[0]) if rows else None
 
 
 async def any_to_do(ledger: Ledger) -> bool:
     """Whether a run waits to be taken, or was left running."""
-    async with ledger.connection() as connection:
-        cursor = await connection.execute(
-            "SELECT FROM reconciliations WHERE status IN ('requested', 'running') LIMIT 1"
-        )
-        return await cursor.fetchone() is not None
+    query = "SELECT FROM reconciliations WHERE status IN ('requested', 'running') LIMIT 1"
+    return bool(await ledger.rows(query))
 
 
 async def seconds_since_whole(ledger: Ledger) -> float | None:
     """How long ago a run without a scope was last asked for; None if never."""
-    async with ledger.connection() as connection:
-        cursor = await connection.execute(
-            """
-            SELECT extract(epoch FROM clock_timestamp() - requested_at)::float
-            FROM reconciliations
-            WHERE scope = '{"skus": [], "locations": []}'
-            ORDER BY id DESC
-            LIMIT 1
-            """
-        )
-        row = await cursor.fetchone()
-    return None if row is None else float(row[0])
+    rows = await ledger.rows(
+        """
+        SELECT extract(epoch FROM clock_timestamp() - requested_at)::float
+        FROM reconciliations
+        WHERE scope = '{"skus": [], "locations": []}'
+        ORDER BY id DESC
+        LIMIT 1
+        """
+    )
+    return float(rows[0][0]) if rows else None
 
 
 class Lease:

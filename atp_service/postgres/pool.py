@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 from psycopg import AsyncConnection, OperationalError
+from psycopg.abc import Params, QueryNoTemplate
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from atp_service.postgres.unavailable import Unavailable, unavailable_when_away
@@ -50,6 +51,18 @@ class ImpatientPool:
             except PoolTimeout:
                 self._suspect()
                 raise
+
+    async def rows(
+        self,
+        query: QueryNoTemplate,
+        values: Params | None = None,
+        *,
+        seconds: float = PATIENCE_SECONDS,
+    ) -> list[Any]:
+        """The rows of one statement, as tuples; its changes are committed. Raises Unavailable."""
+        async with self.connection(seconds) as connection:
+            cursor = await connection.execute(query, values)
+            return [] if cursor.description is None else await cursor.fetchall()
 
     @asynccontextmanager
     async def _connection(self, seconds: float) -> AsyncIterator[AsyncConnection[Any]]:

@@ -118,73 +118,72 @@ async def left_out(ledger: Ledger, source: str, part: Part, *, after: str, limit
 
     As in `deltas_after`, nothing happened later than it was entered.
     """
-    async with ledger.connection(PATIENCE_SECONDS) as connection:
-        cursor = await connection.execute(
-            """
-            SELECT levels.sku
-            FROM levels
-            CROSS JOIN LATERAL (
-                SELECT coalesce(sum(on_hand_delta), 0) AS units
-                FROM movements
-                WHERE movements.sku = levels.sku
-                  AND movements.location = levels.location
-                  AND occurred_at > to_timestamp(%(at_ms)s / 1000.0)
-                  AND movements.at > to_timestamp(%(at_ms)s / 1000.0)
-                  AND on_hand_delta <> 0
-            ) AS later
-            WHERE levels.location = %(location)s
-              AND levels.sku > %(after)s
-              AND levels.on_hand <> later.units
-              AND NOT EXISTS (
-                  SELECT
-                  FROM snapshot_lines
-                  WHERE source = %(source)s
-                    AND snapshot_lines.location = levels.location
-                    AND taken_at = to_timestamp(%(at_ms)s / 1000.0)
-                    AND snapshot_lines.sku = levels.sku
-              )
-            ORDER BY levels.sku
-            LIMIT %(limit)s
-            """,
-            {
-                "source": source,
-                "location": part.location,
-                "at_ms": part.taken_at_ms,
-                "after": after,
-                "limit": limit,
-            },
-        )
-        return [sku for (sku,) in await cursor.fetchall()]
+    rows = await ledger.rows(
+        """
+        SELECT levels.sku
+        FROM levels
+        CROSS JOIN LATERAL (
+            SELECT coalesce(sum(on_hand_delta), 0) AS units
+            FROM movements
+            WHERE movements.sku = levels.sku
+              AND movements.location = levels.location
+              AND occurred_at > to_timestamp(%(at_ms)s / 1000.0)
+              AND movements.at > to_timestamp(%(at_ms)s / 1000.0)
+              AND on_hand_delta <> 0
+        ) AS later
+        WHERE levels.location = %(location)s
+          AND levels.sku > %(after)s
+          AND levels.on_hand <> later.units
+          AND NOT EXISTS (
+              SELECT
+              FROM snapshot_lines
+              WHERE source = %(source)s
+                AND snapshot_lines.location = levels.location
+                AND taken_at = to_timestamp(%(at_ms)s / 1000.0)
+                AND snapshot_lines.sku = levels.sku
+          )
+        ORDER BY levels.sku
+        LIMIT %(limit)s
+        """,
+        {
+            "source": source,
+            "location": part.location,
+            "at_ms": part.taken_at_ms,
+            "after": after,
+            "limit": limit,
+        },
+        seconds=PATIENCE_SECONDS,
+    )
+    return [sku for (sku,) in rows]
 
 
 async def statuses_of(ledger: Ledger, source: str, ids: Sequence[str]) -> dict[str, str]:
     """What became of the source's events with these ids; those the ledger has."""
-    async with ledger.connection() as connection:
-        cursor = await connection.execute(
-            """
-            SELECT event_id, status
-            FROM events
-            WHERE source = %(source)s AND event_id = ANY(%(ids)s)
-            """,
-            {"source": source, "ids": list(ids)},
-        )
-        return dict(await cursor.fetchall())
+    rows = await ledger.rows(
+        """
+        SELECT event_id, status
+        FROM events
+        WHERE source = %(source)s AND event_id = ANY(%(ids)s)
+        """,
+        {"source": source, "ids": list(ids)},
+    )
+    return dict(rows)
 
 
 async def parked_of(ledger: Ledger, source: str, event_type: str, since_ms: int) -> list[bytes]:
     """Messages of the type that the source sent since then, and that could not be applied."""
-    async with ledger.connection(PATIENCE_SECONDS) as connection:
-        cursor = await connection.execute(
-            """
-            SELECT payload
-            FROM parked
-            WHERE source = %(source)s
-              AND at >= to_timestamp(%(since_ms)s / 1000.0)
-              AND position(convert_to(%(event_type)s, 'UTF8') IN payload) > 0
-            """,
-            {"source": source, "event_type": event_type, "since_ms": since_ms},
-        )
-        return [payload for (payload,) in await cursor.fetchall()]
+    rows = await ledger.rows(
+        """
+        SELECT payload
+        FROM parked
+        WHERE source = %(source)s
+          AND at >= to_timestamp(%(since_ms)s / 1000.0)
+          AND position(convert_to(%(event_type)s, 'UTF8') IN payload) > 0
+        """,
+        {"source": source, "event_type": event_type, "since_ms": since_ms},
+        seconds=PATIENCE_SECONDS,
+    )
+    return [payload for (payload,) in rows]
 
 
 def _columns(parts: Sequence[Part]) -> dict[str, list[Any]]:
