@@ -1,4 +1,4 @@
-"""Proving the ledger: every entry follows, and everything else follows from the entries."""
+"""Verification of the ledger: each entry follows from those before, and all else from entries."""
 
 from atp_service.verify.progress import Progress
 from atp_service.verify.run import Verification

@@ -45,13 +45,13 @@ class _Table(NamedTuple):
     source: sql.Composable
 
 
-def movements(partition: int, reading: DecodedEntry) -> Sequence[bytes]:
+def movements(partition: int, decoded: DecodedEntry) -> Sequence[bytes]:
     """The entry's movements, as binary COPY writes them."""
-    head, command = reading.head, reading.command
+    head, command = decoded.head, decoded.command
     occurred_at_ms = command.occurred_at_ms if isinstance(command, Fact) else 0
-    deltas, seq = head.on_hand_deltas, reading.entry.seq
+    deltas, seq = head.on_hand_deltas, decoded.entry.seq
     rows = []
-    for place, (name, level) in enumerate(reading.levels.items()):
+    for place, (name, level) in enumerate(decoded.levels.items()):
         delta = deltas[place] if place < len(deltas) else 0
         rows.append(
             movement_row(
@@ -61,37 +61,37 @@ def movements(partition: int, reading: DecodedEntry) -> Sequence[bytes]:
     return rows
 
 
-def events(partition: int, reading: DecodedEntry) -> Sequence[bytes]:
+def events(partition: int, decoded: DecodedEntry) -> Sequence[bytes]:
     """The entry's event, as binary COPY writes it."""
-    command = reading.command
+    command = decoded.command
     if not isinstance(command, Fact):
         return ()
-    level = next(reversed(reading.levels.values()), None)
-    status = became(decode_fields(reading.entry.command), reading.head, level)
-    return (event_row(partition, reading.entry.seq, command.source, command.event_id, status),)
+    level = next(reversed(decoded.levels.values()), None)
+    status = became(decode_fields(decoded.entry.command), decoded.head, level)
+    return (event_row(partition, decoded.entry.seq, command.source, command.event_id, status),)
 
 
-def traces(partition: int, reading: DecodedEntry) -> Sequence[bytes]:
+def traces(partition: int, decoded: DecodedEntry) -> Sequence[bytes]:
     """The entry's traces, as binary COPY writes them."""
-    refs = {*reading.reservations, *reading.orders}
-    refs |= {reservation.order_id for reservation in reading.reservations.values()}
-    return trace_rows(partition, reading.entry.seq, decode_fields(reading.entry.command), refs)
+    refs = {*decoded.reservations, *decoded.orders}
+    refs |= {reservation.order_id for reservation in decoded.reservations.values()}
+    return trace_rows(partition, decoded.entry.seq, decode_fields(decoded.entry.command), refs)
 
 
-def snapshot_lines(partition: int, reading: DecodedEntry) -> Sequence[bytes]:
+def snapshot_lines(partition: int, decoded: DecodedEntry) -> Sequence[bytes]:
     """The line of a snapshot that the entry has compared."""
-    command = reading.command
+    command = decoded.command
     if not isinstance(command, Snapshot):
         return ()
-    return (_row(snapshot_line_values(partition, reading.entry.seq, reading.head, command)),)
+    return (_row(snapshot_line_values(partition, decoded.entry.seq, decoded.head, command)),)
 
 
-def parked(partition: int, reading: DecodedEntry) -> Sequence[bytes]:
+def parked(partition: int, decoded: DecodedEntry) -> Sequence[bytes]:
     """The message that the entry has put aside."""
-    command = reading.command
+    command = decoded.command
     if not isinstance(command, Park):
         return ()
-    return (_row(parked_values(partition, reading.entry.seq, reading.head, command)),)
+    return (_row(parked_values(partition, decoded.entry.seq, decoded.head, command)),)
 
 
 def _row(values: Values) -> bytes:
@@ -149,30 +149,30 @@ _TABLES = (
 )
 
 
-class Appended:
-    """The rows that the entries of a range must have, added up.
+class AppendedRows:
+    """The rows that entries must have. Their hashes are added up from time to time.
 
-    They are put into `rows`, a list for each table, and added up from time to time.
+    The entry `after` is the last before those that are looked at.
     """
 
-    def __init__(self, partition: int, after: int) -> None:
+    def __init__(self, partition: int) -> None:
         self._partition = partition
-        self._after = after
+        self.after = 0
         self._sums = [0] * len(_TABLES)
-        self.rows: list[list[bytes]] = [[] for _ in _TABLES]
+        self._rows: list[list[bytes]] = [[] for _ in _TABLES]
 
-    def add(self, reading: DecodedEntry, findings: Findings) -> None:
-        seq = reading.entry.seq
+    def add(self, decoded: DecodedEntry, findings: Findings) -> None:
+        seq = decoded.entry.seq
         try:
-            found = [table.rows(self._partition, reading) for table in _TABLES]
+            found = [table.rows(self._partition, decoded) for table in _TABLES]
         except UNREADABLE as fault:
-            findings.add("images", f"{called(reading)}: can't be told as rows ({fault})", seq)
+            findings.add("images", f"{called(decoded)}: can't be told as rows ({fault})", seq)
             return
-        for rows, more in zip(self.rows, found, strict=True):
+        for rows, more in zip(self._rows, found, strict=True):
             rows += more
 
     def sum_up(self) -> None:
-        for place, rows in enumerate(self.rows):
+        for place, rows in enumerate(self._rows):
             self._sums[place] += sum(map(hash, rows))
             rows.clear()
 
@@ -182,7 +182,7 @@ class Appended:
         compared = 0
         for table, right in zip(_TABLES, self._sums, strict=True):
             there = 0
-            for block in self._blocks(connection, table, through):
+            for block in self._blocks(connection, table, self.after, through):
                 compared += len(block)
                 there += sum(map(hash, block))
             if there != right:
@@ -194,29 +194,26 @@ class Appended:
     ) -> None:
         """Find the buckets that differ."""
         rest: Counter[int] = Counter()
-        for entry in raw_entries.entries(connection, self._partition, self._after, through):
+        for entry in raw_entries.entries(connection, self._partition, self.after, through):
             with suppress(*UNREADABLE):  # it is a finding already
                 for row in table.rows(self._partition, read(entry)):
-                    rest[self._bucket(entry.seq)] += hash(row)
-        for block in self._blocks(connection, table, through):
+                    rest[entry.seq >> _BUCKET_BITS] += hash(row)
+        for block in self._blocks(connection, table, self.after, through):
             for row in block:
-                rest[self._bucket(seq_of(row))] -= hash(row)
+                rest[seq_of(row) >> _BUCKET_BITS] -= hash(row)
         for bucket in sorted(bucket for bucket, sum_of in rest.items() if sum_of):
-            first = self._after + (bucket << _BUCKET_BITS)
-            last = min(through, first + (1 << _BUCKET_BITS) - 1)
-            self._name(connection, table, first - 1, last, findings)
-
-    def _bucket(self, seq: int) -> int:
-        return (seq - self._after) >> _BUCKET_BITS
+            before = max(self.after, (bucket << _BUCKET_BITS) - 1)
+            last = min(through, ((bucket + 1) << _BUCKET_BITS) - 1)
+            self._name(connection, table, before, last, findings)
 
     def _blocks(
-        self, connection: Connection, table: _Table, through: int, after: int | None = None
+        self, connection: Connection, table: _Table, after: int, through: int
     ) -> Iterator[list[bytes]]:
         query = sql.SQL("SELECT {} FROM {} WHERE partition = {} AND seq > {} AND seq <= {}").format(
             sql.SQL(", ").join(map(sql.Identifier, table.columns)),
             table.source,
             self._partition,
-            self._after if after is None else after,
+            after,
             through,
         )
         return raw_entries.blocks(connection, query)
@@ -230,7 +227,7 @@ class Appended:
             with suppress(*UNREADABLE):  # it is a finding already
                 right.update(table.rows(self._partition, read(entry)))
         there: Counter[bytes] = Counter()
-        for block in self._blocks(connection, table, through, after):
+        for block in self._blocks(connection, table, after, through):
             there.update(block)
         missing = sorted((right - there).elements(), key=seq_of)
         strange = sorted((there - right).elements(), key=seq_of)

@@ -1,4 +1,4 @@
-"""An entry, decoded as far as verifying needs it, and how it is called when it is named."""
+"""Decoded entries: how one is read from its row, and how it is called in a finding."""
 
 import struct
 from typing import Final
@@ -21,9 +21,11 @@ from atp_service.inventory.journal import (
 from atp_service.inventory.stock import level_field, split_field
 from atp_service.ledger.read.raw_entries import Row
 
-# What is met in an entry that the script can't have written: values that are none (msgspec's errors
-# are ValueErrors), numbers that no column has room for.
+# The errors of an entry that the script can't have written: values that can't be decoded (msgspec's
+# errors are ValueErrors), numbers that no column has room for.
 UNREADABLE: Final = (ValueError, struct.error)
+
+_REPAIRS = frozenset(("repair_level", "repair_reservation", "repair_order"))
 
 
 def read(row: Row) -> DecodedEntry:
@@ -31,9 +33,9 @@ def read(row: Row) -> DecodedEntry:
     return decode_entry(row.entry(), decode_command(row.command))
 
 
-def called(reading: DecodedEntry) -> str:
+def called(decoded: DecodedEntry) -> str:
     """`entry 123 (sale pos/store-1 042-0001)`."""
-    return f"entry {reading.seq} ({reading.head.kind} {_whose(reading.command)})"
+    return f"entry {decoded.seq} ({decoded.head.kind} {_whose(decoded.command)})"
 
 
 def subject(name: str) -> str:
@@ -44,9 +46,11 @@ def subject(name: str) -> str:
     return f"{'reservation' if kind == RESERVATION else 'order'} {key}"
 
 
-def repaired_by(command: AnyCommand | None) -> str | None:
-    """The name of the image that the command repairs, if it does."""
-    match command:
+def repaired_by(decoded: DecodedEntry) -> str | None:
+    """The name of the image that the entry's command repairs; None if it is no repair."""
+    if decoded.head.kind not in _REPAIRS:
+        return None
+    match decoded.command:
         case RepairLevel(sku=sku, location=location):
             return LEVEL + level_field(sku, location)
         case RepairReservation(reservation_id=key):

@@ -12,21 +12,21 @@ from atp_service.verify.decoded_entry import subject
 Difference = tuple[str, str]  # the name of an image, "" where it is none; and the words
 
 
-def differences(reading: DecodedEntry, made: ModelEntry | str) -> list[Difference]:
+def differences(decoded: DecodedEntry, made: ModelEntry | str) -> list[Difference]:
     """What the entry says, and what the model makes of its command."""
     if isinstance(made, str):
-        names = [name for name, _ in reading.entry.images]
+        names = [name for name, _ in decoded.entry.images]
         return [
             (name, f"{subject(name)} is changed, but the command {made}") for name in names
         ] or [("", f"the command {made}")]
     found: list[Difference] = []
     for what, told, right in (
-        ("l", reading.levels, made.levels),
-        ("r", reading.reservations, made.reservations),
-        ("o", reading.orders, made.orders),
+        ("l", decoded.levels, made.levels),
+        ("r", decoded.reservations, made.reservations),
+        ("o", decoded.orders, made.orders),
     ):
         found += _of_images(what, told, right)
-    head = reading.head
+    head = decoded.head
     for name in ("kind", "on_hand_deltas", "opened", "settled", "noted"):
         told, right = getattr(head, name), getattr(made, name)
         if told != right:

@@ -1,113 +1,118 @@
-"""A range of a partition's entries, walked one by one: each checked, judged, folded."""
+"""The walk over a partition's entries, in order: each is checked, judged and folded."""
 
 from collections.abc import Callable
-from typing import Protocol
+from contextlib import suppress
+from typing import Any, Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 from psycopg import Connection
 
 from atp_service.inventory.journal import DecodedEntry
 from atp_service.ledger.read import raw_entries
-from atp_service.verify.append_only_tables import Appended
-from atp_service.verify.decoded_entry import called, repaired_by
-from atp_service.verify.exception_rows import Noticed
+from atp_service.verify.append_only_tables import AppendedRows
+from atp_service.verify.decoded_entry import called, read, repaired_by
+from atp_service.verify.exception_rows import ExceptionSteps
 from atp_service.verify.findings import Check, Findings
-from atp_service.verify.folded_state import State
-from atp_service.verify.hash_chain import Links
-from atp_service.verify.reexecution import Machine
-from atp_service.verify.transitions import Steps
+from atp_service.verify.folded_state import FoldedState
+from atp_service.verify.hash_chain import HashChain
+from atp_service.verify.reexecution import Reexecution
+from atp_service.verify.transitions import Transitions
 
-Tell = Callable[[int], None]  # how many entries more have been walked
-
-
-class Range(Struct, frozen=True, kw_only=True):
-    """The entries with after < seq <= through. `execute` asks for their commands, once more."""
-
-    database_url: str
-    partition: int
-    after: int
-    through: int
-    window_ms: int
-    execute: bool
+OnProgress = Callable[[int], None]  # how many entries more have been walked
 
 
 class Judge(Protocol):
-    """Says in what an entry does not follow from the state before it."""
+    """Names how an entry does not follow from the state before it."""
 
     check: Check
+    expected: dict[str, Any]  # by name: images that did not follow, as they should have been
 
-    def differences(self, reading: DecodedEntry) -> list[tuple[str, str]]: ...
+    def differences(self, decoded: DecodedEntry) -> list[tuple[str, str]]:
+        """Names of images ("" if it is none) and words; the state stays as it is."""
+        ...
 
 
-class Walk:
-    """Walks on from the range's beginning, as far as it is told each time."""
+class Faults(Struct):
+    """The last faults of a walk: later entries may follow from what should have been, too."""
 
-    def __init__(self, span: Range) -> None:
-        self.span = span
+    chain: HashChain
+    expected: dict[str, Any]
+
+
+class EntryWalk:
+    """One partition's walk, from its first entry on; it can be continued at any time.
+
+    `repairs` has, by an image's name, the seq of the entry that repaired it last.
+    """
+
+    def __init__(
+        self, partition: int, window_ms: int, earlier: raw_entries.Earlier, *, execute: bool
+    ) -> None:
+        self.partition = partition
         self.findings = Findings()
         self.entries = 0
-        self.state = State(span.partition, span.window_ms)
-        self.links = Links()
-        self.drift: dict[str, int] = {}
+        self.state = FoldedState(partition, window_ms)
+        self.chain = HashChain()
         self.repairs: dict[str, int] = {}
-        self.noticed = Noticed()
-        self.appended = Appended(span.partition, span.after)
-        self._earlier = raw_entries.Earlier(span.database_url, span.partition)
+        self.exception_steps = ExceptionSteps()
+        self.appended = AppendedRows(partition)
         self._judge: Judge = (
-            Machine(self.state, self._earlier) if span.execute else Steps(self.state)
+            Reexecution(self.state, earlier) if execute else Transitions(self.state)
         )
 
-    def begin(self, connection: Connection) -> None:
-        """Take over what the entries before the range came to: others look at how."""
-        span = self.span
-        if span.after:
-            self.state.begin_after(
-                raw_entries.images_through(connection, span.partition, span.after)
-            )
-            self.links = links_at(connection, span.partition, span.after)
+    def skip(self, connection: Connection, through: int) -> None:
+        """Fold the entries up to the seq `through` without checking them. Raises Unavailable."""
+        for row in raw_entries.entries(connection, self.partition, self.chain.seq, through):
+            with suppress(ValueError):
+                self._fold(read(row))
+            self.chain.go_on_from(row)
+        self.appended.after = self.chain.seq
 
-    def go_on(self, connection: Connection, through: int, tell: Tell) -> None:
-        """Walk the entries that follow, through the one named."""
-        span = self.span
-        for lines in raw_entries.entry_lines(connection, span.partition, self.links.seq, through):
+    def faults(self) -> Faults:
+        return Faults(replace(self.chain), dict(self._judge.expected))
+
+    def go_on(
+        self,
+        connection: Connection,
+        through: int,
+        on_progress: OnProgress,
+        faults: Faults | None = None,
+    ) -> None:
+        """Walk the entries that follow, up to the seq `through`. Raises Unavailable.
+
+        `faults` are those of another walk that has checked the entries this one has skipped.
+        """
+        if faults is not None:
+            self.chain, self._judge.expected = faults.chain, faults.expected
+        blocks = raw_entries.entry_lines(connection, self.partition, self.chain.seq, through)
+        for lines in blocks:
             for line in lines:
                 self.take(raw_entries.row_of(line))
             self.appended.sum_up()
-            tell(len(lines))
-
-    def close(self) -> None:
-        self._earlier.close()
+            on_progress(len(lines))
 
     def take(self, row: raw_entries.Row) -> None:
-        """The next entry."""
+        """The next entry. What does not hold becomes a finding."""
         self.entries += 1
-        seq, reading = row.seq, self.links.take(row, self.findings)
-        if reading is None:
+        decoded = self.chain.take(row, self.findings)
+        if decoded is None:
             return
-        differences = self._judge.differences(reading)
+        differences = self._judge.differences(decoded)
         if differences:
             names = tuple(name for name, _ in differences if name)
             words = "; ".join(words for _, words in differences)
-            self.findings.add(self._judge.check, f"{called(reading)}: {words}", seq, names)
-        self.appended.add(reading, self.findings)
-        self.noticed.add(reading)
-        repaired = repaired_by(reading.command)
+            self.findings.add(self._judge.check, f"{called(decoded)}: {words}", row.seq, names)
+        self.appended.add(decoded, self.findings)
+        self._fold(decoded)
+
+    def compare_appended(self, connection: Connection) -> int:
+        """Compare the tables that entries only append to; how many rows there are."""
+        return self.appended.compare(connection, self.chain.seq, self.findings)
+
+    def _fold(self, decoded: DecodedEntry) -> None:
+        self.exception_steps.add(decoded)
+        repaired = repaired_by(decoded)
         if repaired is not None:
-            self.repairs[repaired] = seq
-        self._note_drift(reading)
-        self.state.adopt(reading)
-
-    def _note_drift(self, reading: DecodedEntry) -> None:
-        """By how much the entry's levels are not what the ones before and its deltas come to."""
-        deltas = iter(reading.head.on_hand_deltas)
-        for name, level in reading.levels.items():
-            before = self.state.partition.levels.get(name)
-            drift = level.on_hand - (before.on_hand if before else 0) - next(deltas, 0)
-            if drift:
-                self.drift[name] = self.drift.get(name, 0) + drift
-
-
-def links_at(connection: Connection, partition: int, seq: int) -> Links:
-    """What the entry after `seq` has to continue."""
-    row = raw_entries.last_entry(connection, partition, seq)
-    return Links() if row is None else Links(row.seq, row.epoch, row.at, row.chain, row.digest)
+            self.repairs[repaired] = decoded.entry.seq
+        self.state.adopt(decoded)

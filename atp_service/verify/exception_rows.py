@@ -19,8 +19,8 @@ from atp_service.ledger.write.exceptions import Key, detail_of, key_of_notice, k
 from atp_service.verify.findings import Findings
 
 
-class Told(Struct, frozen=True, array_like=True):
-    """An entry opens an exception, or says that it is over."""
+class ExceptionStep(Struct, frozen=True, array_like=True):
+    """An entry opens an exception, or settles it."""
 
     key: Key
     opens: bool
@@ -30,23 +30,25 @@ class Told(Struct, frozen=True, array_like=True):
     detail: str
 
 
-class Noticed:
-    """What the entries of a range have told, in order."""
+class ExceptionSteps:
+    """The steps of a walk's entries, in order."""
 
     def __init__(self) -> None:
-        self.told: list[Told] = []
+        self.steps: list[ExceptionStep] = []
 
-    def add(self, reading: DecodedEntry) -> None:
-        seq, head, command = reading.entry.seq, reading.head, reading.command
+    def add(self, decoded: DecodedEntry) -> None:
+        seq, head, command = decoded.entry.seq, decoded.head, decoded.command
         if isinstance(command, Park):
             key, detail = key_of_park(command), _kept(detail_of(command))
-            self.told.append(Told(_kept_key(key), True, seq, head.at_ms, None, detail))
+            self.steps.append(ExceptionStep(_kept_key(key), True, seq, head.at_ms, None, detail))
+        if not (head.opened or head.settled):
+            return
         for notices, opens in ((head.opened, True), (head.settled, False)):
             for notice in notices:
                 key = _kept_key(key_of_notice(notice))
                 is_drift = opens and notice.kind == DRIFT
-                detail = _kept(what_differed(reading.entry)) if is_drift else ""
-                self.told.append(Told(key, opens, seq, head.at_ms, notice.units, detail))
+                detail = _kept(what_differed(decoded.entry)) if is_drift else ""
+                self.steps.append(ExceptionStep(key, opens, seq, head.at_ms, notice.units, detail))
 
 
 class _Row(NamedTuple):
@@ -74,10 +76,12 @@ ORDER BY first_seq
 """
 
 
-def compare(connection: Connection, partition: int, told: list[Told], findings: Findings) -> int:
-    """How many rows there are; those that can't have come of what was told become findings."""
-    of_key: dict[Key, list[Told]] = {}
-    for one in told:
+def compare(
+    connection: Connection, partition: int, steps: list[ExceptionStep], findings: Findings
+) -> int:
+    """How many rows there are; those that can't have come of the steps become findings."""
+    of_key: dict[Key, list[ExceptionStep]] = {}
+    for one in steps:
         of_key.setdefault(one.key, []).append(one)
     rows: dict[Key, list[_Row]] = {}
     compared = 0
@@ -101,15 +105,15 @@ def _kept_key(key: Key) -> Key:
     return kind, owner, sku, location, reference
 
 
-def _wrong(told: list[Told], rows: list[_Row]) -> list[tuple[int | None, str]]:
+def _wrong(steps: list[ExceptionStep], rows: list[_Row]) -> list[tuple[int | None, str]]:
     """What does not fit, and the entry to look at."""
     found: list[tuple[int | None, str]] = []
-    first = next((one.seq for one in told if one.opens), None)
+    first = next((one.seq for one in steps if one.opens), None)
     if first is not None and (not rows or rows[0].first_seq > first):
         found.append((first, "has no row"))
     for row, following in zip_longest(rows, rows[1:]):
         end = None if following is None else following.first_seq
-        mine = [one for one in told if row.first_seq <= one.seq and (end is None or one.seq < end)]
+        mine = [one for one in steps if row.first_seq <= one.seq and (end is None or one.seq < end)]
         opened = [one for one in mine if one.opens]
         if not opened or opened[0].seq != row.first_seq:
             found.append((None, "follows from no entry"))
@@ -121,8 +125,8 @@ def _wrong(told: list[Told], rows: list[_Row]) -> list[tuple[int | None, str]]:
     return found
 
 
-def _columns(row: _Row, mine: list[Told], opened: list[Told]) -> list[str]:
-    """Which columns can't have come of what was told."""
+def _columns(row: _Row, mine: list[ExceptionStep], opened: list[ExceptionStep]) -> list[str]:
+    """Which columns can't have come of the steps."""
     last = [one for one in mine if one.seq >= opened[-1].seq]
     over = [one for one in last if not one.opens]
     status = "settled" if over and not mine[-1].opens else "open"

@@ -1,4 +1,4 @@
-"""What does not hold: each thing once, with the entry to look at, in words."""
+"""Findings: each thing that does not hold once, in words, with the entry to look at."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -6,7 +6,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-FINDINGS_KEPT = 1_000  # of a run; more are counted
+_LISTED = 1_000  # of a run; more are counted
 
 Check = Literal[
     "chain",
@@ -30,8 +30,8 @@ Check = Literal[
 class Finding(Struct, frozen=True, kw_only=True):
     """One thing that does not hold.
 
-    `seq` is the entry it was seen at. `subjects` are names of images (`l…`, `r…`, `o…`); an entry
-    that has repaired all of them since is `repaired_by`.
+    `seq` is the entry to look at. `subjects` are names of images (`l…`, `r…`, `o…`). `repaired_by`
+    is the seq of a later entry that has repaired all of them.
     """
 
     check: Check
@@ -42,32 +42,33 @@ class Finding(Struct, frozen=True, kw_only=True):
 
 
 class Findings(Struct):
-    """Findings in the order in which they were made; the first many are kept."""
+    """Findings in the order in which they were made: the `first` 1,000, and how many of each
+    check."""
 
-    kept: list[Finding] = []
+    first: list[Finding] = []
     counts: dict[Check, int] = {}
 
     def add(
         self, check: Check, detail: str, seq: int | None = None, subjects: tuple[str, ...] = ()
     ) -> None:
         self.counts[check] = self.counts.get(check, 0) + 1
-        if len(self.kept) < FINDINGS_KEPT:
-            self.kept.append(Finding(check=check, detail=detail, seq=seq, subjects=subjects))
+        if len(self.first) < _LISTED:
+            self.first.append(Finding(check=check, detail=detail, seq=seq, subjects=subjects))
 
-    def take(self, others: "Findings") -> None:
-        """Those of somebody who looked elsewhere."""
+    def extend(self, others: "Findings") -> None:
+        """Add the findings of another part of the run."""
         for check, count in others.counts.items():
             self.counts[check] = self.counts.get(check, 0) + count
-        self.kept = (self.kept + others.kept)[:FINDINGS_KEPT]
+        self.first = (self.first + others.first)[:_LISTED]
 
     def mark_repaired(self, repairs: Mapping[str, int]) -> None:
-        """`repairs` says of each image's name which entry repaired it last."""
-        self.kept = [_repaired(finding, repairs) for finding in self.kept]
+        """`repairs` has the seq of the last repair by an image's name."""
+        self.first = [_repaired(finding, repairs) for finding in self.first]
 
     @property
     def standing(self) -> int:
         """How many have not been repaired."""
-        repaired = sum(finding.repaired_by is not None for finding in self.kept)
+        repaired = sum(finding.repaired_by is not None for finding in self.first)
         return sum(self.counts.values()) - repaired
 
 

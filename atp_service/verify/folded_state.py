@@ -1,13 +1,10 @@
 """The state that entries fold to: the model's partition, and beside it the images as they lie."""
 
-from collections.abc import Iterable, Mapping
 from typing import Any
 
-from atp_service.inventory.journal import LEVEL, ORDER, RESERVATION, DecodedEntry, decode_images
+from atp_service.inventory.journal import DecodedEntry
 from atp_service.inventory.model import Partition
-from atp_service.inventory.reservations import Order, Reservation, decode_order, decode_reservation
-from atp_service.inventory.stock import decode_level
-from atp_service.postgres.binary import millis
+from atp_service.inventory.reservations import Order, Reservation
 
 LONGEST_WINDOW_MS = 31 * 86_400_000  # what may be set for how long closed things are remembered
 
@@ -37,7 +34,7 @@ class Forgetful(dict[str, Any]):
             super().__setitem__(name, before)
 
 
-class State:
+class FoldedState:
     """`images` has the last image of everything that ever was, with its entry's seq.
 
     `earlier` keeps the images before the last, from when it is asked for.
@@ -52,65 +49,33 @@ class State:
         self.partition.orders = Forgetful(self._changes)
         self.images: dict[str, tuple[int, bytes]] = {}
         self.earlier: dict[str, list[tuple[int, bytes]]] | None = None
+        self.drift: dict[str, int] = {}
         self.early_until: dict[str, int] = {}
         self.at_ms = 0
         self._forget_at_size = 100_000
 
-    def begin_after(self, earlier: Iterable[tuple[int, int, bytes]]) -> None:
-        """Take over what earlier entries came to, without looking at how. `seq, at, images`."""
-        images, early_until, at_ms = dict[str, tuple[int, bytes]](), dict[str, int](), 0
-        for seq, at, packed in earlier:
-            at_ms = millis(at)
-            for name, image in decode_images(packed):
-                if image is None:
-                    continue
-                images[name] = (seq, image)
-                if name[0] == ORDER:
-                    until = at_ms + self.partition.window_ms
-                    note_order(early_until, name[1:], decode_order(image), until)
-        self.take_over(images, early_until, at_ms)
-
-    def take_over(
-        self,
-        images: Mapping[str, tuple[int, bytes]],
-        early_until: Mapping[str, int],
-        at_ms: int,
-    ) -> None:
-        """Go on from images that others came to by entries until then."""
-        self.images.update(images)
-        self.early_until.update(early_until)
-        self.at_ms = max(self.at_ms, at_ms)
-        partition = self.partition
-        for name, (_, image) in images.items():
-            kind, key = name[0], name[1:]
-            if kind == LEVEL:
-                partition.levels[key] = decode_level(image)
-            elif kind == RESERVATION:
-                reservation = decode_reservation(image)
-                if not self._is_long_closed(reservation):
-                    partition.reservations[key] = reservation
-            else:
-                order = partition.orders[key] = decode_order(image)
-                if order.reservations:
-                    self.early_until.pop(key, None)
-        self.let_be()
-
-    def adopt(self, reading: DecodedEntry) -> None:
+    def adopt(self, decoded: DecodedEntry) -> None:
         """The entry's images are what is there now, whether they follow or not."""
-        seq, partition, images = reading.entry.seq, self.partition, self.images
-        self.at_ms = reading.head.at_ms
+        seq, partition, images = decoded.entry.seq, self.partition, self.images
+        self.at_ms = decoded.head.at_ms
         if self.earlier is not None:
-            for name in images.keys() & {name for name, _ in reading.entry.images}:
+            for name in images.keys() & {name for name, _ in decoded.entry.images}:
                 self.earlier.setdefault(name, []).append(images[name])
-        for name, image in reading.entry.images:
+        deltas = iter(decoded.head.on_hand_deltas)
+        for key, level in decoded.levels.items():
+            before = partition.levels.get(key)
+            drift = level.on_hand - (before.on_hand if before else 0) - next(deltas, 0)
+            if drift:
+                self.drift[key] = self.drift.get(key, 0) + drift
+        for name, image in decoded.entry.images:
             if image is not None:
                 images[name] = (seq, image)
-        partition.levels.update(reading.levels)
-        if reading.reservations:
-            partition.reservations.update(reading.reservations)
-        if reading.orders:
-            partition.orders.update(reading.orders)
-            for order_id, order in reading.orders.items():
+        partition.levels.update(decoded.levels)
+        if decoded.reservations:
+            partition.reservations.update(decoded.reservations)
+        if decoded.orders:
+            partition.orders.update(decoded.orders)
+            for order_id, order in decoded.orders.items():
                 until = self.at_ms + partition.window_ms
                 note_order(self.early_until, order_id, order, until)
         self._changes.clear()

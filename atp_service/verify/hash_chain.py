@@ -14,8 +14,9 @@ from atp_service.verify.findings import Findings
 _BEGINNING = -(2**63)  # of Postgres's time
 
 
-class Links(Struct):
-    """What the next entry has to continue. A fault is told once: what follows goes on from it."""
+class HashChain(Struct):
+    """What the next entry has to continue. A fault is found once: the next entry is held against
+    what the faulty one would have been, too."""
 
     seq: int = 0
     epoch: int = 0
@@ -28,9 +29,9 @@ class Links(Struct):
 
     def take(self, row: Row, findings: Findings) -> DecodedEntry | None:
         """The next entry; None if it can't be read. What does not hold becomes a finding."""
-        seq, reading, wrong = row.seq, None, []
+        seq, decoded, wrong = row.seq, None, []
         try:
-            reading = read(row)
+            decoded = read(row)
         except ValueError as fault:
             wrong.append(f"can't be read ({fault})")
         missing = self.gap(row)
@@ -38,11 +39,11 @@ class Links(Struct):
             findings.add("chain", missing, min(seq, self.seq + 1))
             self.go_on_from(row)
         else:
-            wrong += self.follow(row, reading)
+            wrong += self.follow(row, decoded)
         if wrong:
-            name = called(reading) if reading else f"entry {seq}"
+            name = called(decoded) if decoded else f"entry {seq}"
             findings.add("chain", f"{name}: {', '.join(wrong)}", seq)
-        return reading
+        return decoded
 
     def gap(self, row: Row) -> str | None:
         """What is missing before the entry."""
@@ -58,38 +59,38 @@ class Links(Struct):
             else f"entries {first}–{row.seq - 1} are missing"
         )
 
-    def follow(self, row: Row, reading: DecodedEntry | None) -> list[str]:
+    def follow(self, row: Row, decoded: DecodedEntry | None) -> list[str]:
         """In what the entry does not continue the one before; nothing if it does."""
         chain = sha256(self.chain + row.hashed).digest()
-        digest = reading.entry.digest_after(self.digest.decode()) if reading else None
+        digest = decoded.entry.digest_after(self.digest.decode()) if decoded else None
         if (
-            reading is not None
+            decoded is not None
             and chain == row.chain
-            and digest == reading.entry.digest
-            and self.epoch <= row.epoch == reading.head.epoch
-            and self.at <= row.at == micros(reading.head.at_ms)
-            and row.kind == reading.head.kind.encode()
+            and digest == decoded.entry.digest
+            and self.epoch <= row.epoch == decoded.head.epoch
+            and self.at <= row.at == micros(decoded.head.at_ms)
+            and row.kind == decoded.head.kind.encode()
         ):
             self.go_on_from(row)
             return []
-        wrong = self._wrong(row, reading, chain, digest)
+        wrong = self._wrong(row, decoded, chain, digest)
         self.go_on_from(row)
         self.other_chain = chain if chain != row.chain else None
-        self.other_digest = digest if reading and digest != reading.entry.digest else None
+        self.other_digest = digest if decoded and digest != decoded.entry.digest else None
         return wrong
 
     def _wrong(
-        self, row: Row, reading: DecodedEntry | None, chain: bytes, digest: str | None
+        self, row: Row, decoded: DecodedEntry | None, chain: bytes, digest: str | None
     ) -> list[str]:
         wrong = []
         if chain != row.chain and not self._holds_otherwise(row):
             wrong.append("its row is not the one that was chained")
-        if reading is not None:
-            if digest != reading.entry.digest and not self._digest_holds_otherwise(reading):
+        if decoded is not None:
+            if digest != decoded.entry.digest and not self._digest_holds_otherwise(decoded):
                 wrong.append("its digest does not follow")
-            head = reading.head
-            told = (head.epoch, micros(head.at_ms), head.kind.encode())
-            if told != (row.epoch, row.at, row.kind):
+            head = decoded.head
+            columns = (head.epoch, micros(head.at_ms), head.kind.encode())
+            if columns != (row.epoch, row.at, row.kind):
                 wrong.append("its columns are not what its head says")
         if row.epoch < self.epoch:
             wrong.append(f"its epoch {row.epoch} is before {self.epoch}")
@@ -106,9 +107,9 @@ class Links(Struct):
         other = self.other_chain
         return other is not None and sha256(other + row.hashed).digest() == row.chain
 
-    def _digest_holds_otherwise(self, reading: DecodedEntry) -> bool:
+    def _digest_holds_otherwise(self, decoded: DecodedEntry) -> bool:
         other = self.other_digest
-        return other is not None and reading.entry.digest_after(other) == reading.entry.digest
+        return other is not None and decoded.entry.digest_after(other) == decoded.entry.digest
 
     def ends_at(self, position: Position) -> list[str]:
         """In what the ledger's position is not its last entry."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain as chained
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import msgspec
 from psycopg import Connection, sql
@@ -20,10 +20,7 @@ from atp_service.postgres.binary import as_json, values_of
 from atp_service.verify.decoded_entry import UNREADABLE, subject
 from atp_service.verify.findings import Check, Findings
 
-T = TypeVar("T")
-
 _NO_EXTRAS = Extras()
-_FIRST, _LAST = -(2**63), 2**63 - 1
 _decode = msgspec.json.Decoder().decode
 
 
@@ -56,51 +53,37 @@ _RESERVATIONS = _Table(
     (4,),
 )
 _ORDERS = _Table("orders", "o", ("partition", "seq", "order_id", "document"), (2,))
+_TABLES = (_LEVELS, _RESERVATIONS, _ORDERS)
 
 
 Images = Mapping[str, tuple[int, bytes]]
 
 
-class Rows(NamedTuple):
-    """Rows whose last entry has after < seq <= through; None is without an end."""
-
-    partition: int
-    after: int | None
-    through: int | None
-
-
-def compare_levels(
+def compare(
     connection: Connection,
     partition: int,
     images: Images,
     drift: Mapping[str, int],
     findings: Findings,
 ) -> int:
-    """How many rows there are; those that differ from the images become findings.
+    """How many rows there are; those that differ from the last images become findings.
 
-    `drift` is what each level's on_hand has beyond the sum of its deltas.
+    `images` has each image with its entry's seq, by name. `drift` is by how much each level's
+    on_hand is more than the sum of its deltas.
     """
-    return _compare(connection, _LEVELS, Rows(partition, None, None), images, drift, findings)
-
-
-def compare_promises(connection: Connection, span: Rows, images: Images, findings: Findings) -> int:
-    """The same of reservations and orders whose last entry is in a range."""
-    return sum(
-        _compare(connection, table, span, images, {}, findings)
-        for table in (_RESERVATIONS, _ORDERS)
-    )
+    return sum(_compare(connection, table, partition, images, drift, findings) for table in _TABLES)
 
 
 def _compare(
     connection: Connection,
     table: _Table,
-    span: Rows,
+    partition: int,
     images: Images,
     drift: Mapping[str, int],
     findings: Findings,
 ) -> int:
-    """Rows are added up, and only where the sums differ looked at one by one. Without the jsonb:
-    Postgres writes it in its own way."""
+    """Hashes of rows are added up; only if the sums differ, rows are looked at one by one. The
+    jsonb is left out: Postgres writes it in its own way."""
     names = [name for name in images if name[0] == table.prefix]
     columns, compared, rest = table.columns, 0, 0
     if table is _LEVELS:
@@ -108,7 +91,7 @@ def _compare(
         columns = columns[:left_out] + columns[left_out + 1 :]
     for name in names:
         try:
-            values = _right(span.partition, name, images, drift)
+            values = _right(partition, name, images, drift)
         except UNREADABLE as fault:
             words = f"{subject(name)} can't be a row ({fault})"
             findings.add(table.check, words, images[name][0], (name,))
@@ -116,11 +99,11 @@ def _compare(
         if table is _LEVELS:
             values = values[:left_out] + values[left_out + 1 :]
         rest += hash(b"".join(values))
-    for block in _blocks(connection, table, columns, span):
+    for block in _blocks(connection, table, columns, partition):
         compared += len(block)
         rest -= sum([hash(row[2:]) for row in block])
-    if rest or (table is _LEVELS and not _have_extras(connection, span.partition, images)):
-        _name(connection, table, span, images, drift, set(names), findings)
+    if rest or (table is _LEVELS and not _have_extras(connection, partition, images)):
+        _name(connection, table, partition, images, drift, set(names), findings)
     return compared
 
 
@@ -146,14 +129,14 @@ def _have_extras(connection: Connection, partition: int, images: Images) -> bool
 def _name(
     connection: Connection,
     table: _Table,
-    span: Rows,
+    partition: int,
     images: Images,
     drift: Mapping[str, int],
     unseen: set[str],
     findings: Findings,
 ) -> None:
     """Say which rows differ."""
-    for row in chained.from_iterable(_blocks(connection, table, table.columns, span)):
+    for row in chained.from_iterable(_blocks(connection, table, table.columns, partition)):
         values = values_of(row)
         name = table.prefix + SEPARATOR.join(
             values[place][4:].decode(errors="replace") for place in table.names
@@ -163,7 +146,7 @@ def _name(
             continue
         unseen.discard(name)
         try:
-            right = _right(span.partition, name, images, drift)
+            right = _right(partition, name, images, drift)
         except UNREADABLE:
             continue  # it is a finding already
         columns = _differing(table, values, right)
@@ -178,14 +161,10 @@ def _name(
 
 
 def _blocks(
-    connection: Connection, table: _Table, columns: Sequence[str], span: Rows
+    connection: Connection, table: _Table, columns: Sequence[str], partition: int
 ) -> Iterator[list[bytes]]:
-    query = sql.SQL("SELECT {} FROM {} WHERE partition = {} AND seq > {} AND seq <= {}").format(
-        sql.SQL(", ").join(map(sql.Identifier, columns)),
-        sql.Identifier(table.check),
-        span.partition,
-        _FIRST if span.after is None else span.after,
-        _LAST if span.through is None else span.through,
+    query = sql.SQL("SELECT {} FROM {} WHERE partition = {}").format(
+        sql.SQL(", ").join(map(sql.Identifier, columns)), sql.Identifier(table.check), partition
     )
     return raw_entries.blocks(connection, query)
 

@@ -18,7 +18,7 @@ from atp_service.store import Partition
 from atp_service.store.scan import Moment
 from atp_service.verify.decoded_entry import subject
 from atp_service.verify.differences import members
-from atp_service.verify.entry_walk import Walk
+from atp_service.verify.entry_walk import EntryWalk
 from atp_service.verify.findings import Findings
 
 _AT_ONCE = 1_000
@@ -34,7 +34,7 @@ _decode_locations = msgspec.msgpack.Decoder(list[str]).decode
 _DECODERS = {"l": decode_level, "r": decode_reservation, "o": decode_order}
 
 
-class Comparison:
+class RedisComparison:
     """One partition's Redis beside its walk.
 
     Names are those of images (`l…`, `r…`, `o…`); `s<sku>` is a SKU's list of locations, and
@@ -42,13 +42,14 @@ class Comparison:
     """
 
     def __init__(
-        self, walk: Walk, connection: Connection, partition: Partition, ledger: Ledger
+        self, walk: EntryWalk, connection: Connection, partition: Partition, ledger: Ledger
     ) -> None:
         self._walk = walk
         self._state = walk.state
         self._connection = connection
         self._redis = partition.walk()
         self._ledger = ledger
+        self._state.earlier = {}
 
     async def run(self, findings: Findings) -> int:
         """How many values Redis has; those that differ become findings.
@@ -155,7 +156,7 @@ class Comparison:
 
     async def _walk_to(self, moment: Moment) -> None:
         """The fold as of the moment, or later: earlier images are kept."""
-        if moment.seq > self._walk.links.seq:
+        if moment.seq > self._walk.chain.seq:
             await self._ledger.wait_for(moment.entry, _PATIENCE_SECONDS)
             self._walk.go_on(self._connection, moment.seq, lambda _: None)
 

@@ -29,7 +29,7 @@ from atp_service.inventory.stock import level_field
 from atp_service.ledger.read.raw_entries import Earlier
 from atp_service.verify.differences import differences
 from atp_service.verify.findings import Check
-from atp_service.verify.folded_state import LONGEST_WINDOW_MS, State
+from atp_service.verify.folded_state import LONGEST_WINDOW_MS, FoldedState
 
 _Pasts = Generator[None, None, None]
 
@@ -48,74 +48,74 @@ class _Trial(Batch):
         raise _Appended(entry)
 
 
-class Machine:
+class Reexecution:
     """Re-executes commands on the state that entries have folded to so far."""
 
     check: Check = "model"
 
-    def __init__(self, state: State, earlier: Earlier) -> None:
+    def __init__(self, state: FoldedState, earlier: Earlier) -> None:
         self._state = state
         self._earlier = earlier
         self._trial = _Trial(state.partition, 0, False)
         self._trial.due = []  # what was reaped has entries of its own
         # By the names of images that do not follow: what they should have been.
-        self._otherwise: dict[str, Any] = {}
+        self.expected: dict[str, Any] = {}
 
-    def differences(self, reading: DecodedEntry) -> list[tuple[str, str]]:
+    def differences(self, decoded: DecodedEntry) -> list[tuple[str, str]]:
         """How the entry differs from what its command comes to: names of images, and words.
 
         Nothing if it follows. The state is as before.
         """
-        made = self._execute(reading)
-        follows = _follows(reading, made)
+        made = self._execute(decoded)
+        follows = _follows(decoded, made)
         if not follows:
-            with closing(self._other_pasts(reading)) as pasts:
+            with closing(self._other_pasts(decoded)) as pasts:
                 for _ in pasts:
-                    follows = _follows(reading, self._execute(reading))
+                    follows = _follows(decoded, self._execute(decoded))
                     self._state.put_back()
                     if follows:
                         break
-        if self._otherwise:
-            for name, _ in reading.entry.images:
-                self._otherwise.pop(name, None)
+        if self.expected:
+            for name, _ in decoded.entry.images:
+                self.expected.pop(name, None)
         if follows:
             return []
         if isinstance(made, ModelEntry):
             for what, images in (("l", made.levels), ("r", made.reservations), ("o", made.orders)):
-                self._otherwise |= {f"{what}{key}": image for key, image in images.items()}
-        return differences(reading, made)
+                self.expected |= {f"{what}{key}": image for key, image in images.items()}
+        return differences(decoded, made)
 
-    def _execute(self, reading: DecodedEntry) -> ModelEntry | str:
+    def _execute(self, decoded: DecodedEntry) -> ModelEntry | str:
         """The entry that the command leaves; why it leaves none, where it doesn't."""
         trial = self._trial
-        trial.now = reading.head.at_ms
-        trial.partition.seq = reading.entry.seq - 1
+        trial.now = decoded.head.at_ms
+        trial.partition.seq = decoded.entry.seq - 1
         trial.begin()
         try:
-            outcome = HANDLERS[reading.head.kind](trial, reading.command)
+            outcome = HANDLERS[decoded.head.kind](trial, decoded.command)
         except _Appended as appended:
             return appended.entry
         except Exception as fault:  # whatever was made of the entry: it is told
             return f"can't be executed: {fault!r}"
         return f"leaves no entry: {type(outcome).__name__.lower()}"
 
-    def _other_pasts(self, reading: DecodedEntry) -> _Pasts:
+    def _other_pasts(self, decoded: DecodedEntry) -> _Pasts:
         """The state, as it may have been too; each is undone by whoever asks for the next."""
         state, partition = self._state, self._state.partition
         state.put_back()
-        if self._otherwise:
+        if self.expected:
             # An entry that was changed later does not change what came after it.
             self._undo_fault()
             yield
-        if reading.orders:
-            if self._forget_as_shown(reading):
+        if decoded.orders:
+            if self._forget_as_shown(decoded):
                 yield
-            if self._forget_early(reading):
+            if self._forget_early(decoded):
                 yield
-        if isinstance(reading.command, RepairLevel | RepairReservation | RepairOrder):
-            yield from self._damaged(reading.command)
-        if isinstance(reading.command, Fulfil) and reading.command.shipment_id:
-            partition.seen = self._shipped(reading, reading.command)
+        if isinstance(decoded.command, RepairLevel | RepairReservation | RepairOrder):
+            yield from self._damaged(decoded.command)
+        if isinstance(decoded.command, Fulfil) and decoded.command.shipment_id:
+            partition.seen = self._shipped(decoded, decoded.command)
             try:
                 if partition.seen:
                     yield
@@ -136,14 +136,14 @@ class Machine:
             "r": partition.reservations,
             "o": partition.orders,
         }
-        for name, image in self._otherwise.items():
+        for name, image in self.expected.items():
             kept[name[0]][name[1:]] = image
 
-    def _forget_as_shown(self, reading: DecodedEntry) -> bool:
+    def _forget_as_shown(self, decoded: DecodedEntry) -> bool:
         """An order no longer names reservations that were forgotten."""
-        state, now = self._state, reading.head.at_ms
+        state, now = self._state, decoded.head.at_ms
         changed = False
-        for order_id, shown in reading.orders.items():
+        for order_id, shown in decoded.orders.items():
             known = state.partition.orders.get(order_id)
             if known is None:
                 continue
@@ -157,12 +157,12 @@ class Machine:
                 changed = True
         return changed
 
-    def _forget_early(self, reading: DecodedEntry) -> bool:
+    def _forget_early(self, decoded: DecodedEntry) -> bool:
         """An order that was sold for and never confirmed is forgotten in the end."""
-        state, now = self._state, reading.head.at_ms
+        state, now = self._state, decoded.head.at_ms
         over = [
             order_id
-            for order_id in reading.orders
+            for order_id in decoded.orders
             if state.early_until.get(order_id, now + 1) <= now
             and order_id in state.partition.orders
         ]
@@ -200,12 +200,12 @@ class Machine:
             partition.locations.clear()
             partition.deadlines.clear()
 
-    def _shipped(self, reading: DecodedEntry, command: Fulfil) -> set[str]:
+    def _shipped(self, decoded: DecodedEntry, command: Fulfil) -> set[str]:
         """The lines that earlier entries have sent with the same shipment: they don't go again."""
         reservation = self._state.partition.reservations.get(command.reservation_id)
         shipment_id = command.shipment_id or ""
         seen = set()
-        for packed in self._earlier(shipment_id, reading.entry.seq):
+        for packed in self._earlier(shipment_id, decoded.entry.seq):
             other = decode_command(packed)
             for line in reservation.lines if reservation else ():
                 origin = command.location or line.location
@@ -225,21 +225,21 @@ class Machine:
         return seen
 
 
-def _follows(reading: DecodedEntry, made: ModelEntry | str) -> bool:
+def _follows(decoded: DecodedEntry, made: ModelEntry | str) -> bool:
     if isinstance(made, str):
         return False
-    head = reading.head
+    head = decoded.head
     return (
-        made.levels == reading.levels
-        and made.reservations == reading.reservations
-        and made.orders == reading.orders
+        made.levels == decoded.levels
+        and made.reservations == decoded.reservations
+        and made.orders == decoded.orders
         and made.on_hand_deltas == head.on_hand_deltas
         and made.opened == head.opened
         and made.settled == head.settled
         and made.noted == head.noted
         and made.kind == head.kind
         # The deltas stand in the order of the levels.
-        and (len(made.levels) < 2 or list(made.levels) == list(reading.levels))
+        and (len(made.levels) < 2 or list(made.levels) == list(decoded.levels))
     )
 
 

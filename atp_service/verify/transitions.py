@@ -1,21 +1,17 @@
-"""From one image of a thing to the next: what an entry must keep to, whatever its command was.
+"""From one image of a thing to the next: the rules that hold for every command.
 
-A level's version rises by one, and its on_hand by what the entry says it moved; a reservation goes
-from status to status as carts do. Whether the command asked for just that is not looked at here:
-see machine.py.
+A level's version rises by one, and its on_hand by the entry's delta. A reservation goes from status
+to status as carts do. Whether the command asked for just that is the question of `reexecution.py`.
 """
 
-from typing import Protocol
-
-from msgspec import Struct
-
-from atp_service.inventory.journal import DecodedEntry, Head
-from atp_service.inventory.reservations import Status
+from atp_service.inventory.journal import DecodedEntry
+from atp_service.inventory.reservations import Reservation, Status
+from atp_service.inventory.stock import StockLevel
 from atp_service.verify.decoded_entry import subject
 from atp_service.verify.findings import Check
-from atp_service.verify.folded_state import State
+from atp_service.verify.folded_state import FoldedState
 
-OPEN = frozenset[Status](("held", "confirmed"))
+_OPEN = frozenset[Status](("held", "confirmed"))
 
 # From status to status, within a generation or into the next one.
 _WITHIN: dict[Status, tuple[Status, ...]] = {
@@ -25,133 +21,106 @@ _WITHIN: dict[Status, tuple[Status, ...]] = {
     "fulfilled": ("fulfilled",),
     "released": (),
 }
-LEGAL = frozenset(
+_LEGAL = frozenset(
     [(before, after, 0) for before, afters in _WITHIN.items() for after in afters]
     + [("held", "held", 1), ("expired", "held", 1)]
 )
+_NO_LEVEL = StockLevel()
 
 
-class Counted(Protocol):
-    """What of a level is looked at."""
+class Transitions:
+    """Judges entries by their images alone.
 
-    @property
-    def on_hand(self) -> int: ...
-    @property
-    def version(self) -> int: ...
-    @property
-    def moves(self) -> int: ...
-    @property
-    def updated_at(self) -> int: ...
-
-
-class Promised(Protocol):
-    """What of a reservation is looked at."""
-
-    @property
-    def status(self) -> Status: ...
-    @property
-    def generation(self) -> int: ...
-
-
-class Before(Struct, frozen=True, gc=False):
-    """A level that the entries came to, or would have."""
-
-    on_hand: int = 0
-    version: int = 0
-    moves: int = 0
-    updated_at: int = 0
-
-
-NOTHING = Before()
-OTHER_DELTAS = "its deltas are not of its levels"
-
-
-def other_deltas(head: Head, levels: int) -> bool:
-    """Whether an entry's deltas are not one for each level."""
-    return len(head.on_hand_deltas) not in (0, levels)
-
-
-def level_step(before: Counted, level: Counted, delta: int, at_ms: int) -> str:
-    """In what the level does not go on from the one before; nothing if it does."""
-    wrong = []
-    for name, there, right in (
-        ("version", level.version, before.version + 1),
-        ("on_hand", level.on_hand, before.on_hand + delta),
-        ("updated_at", level.updated_at, at_ms),
-    ):
-        if there != right:
-            wrong.append(f"{name} {there}, should be {right}")
-    if level.moves < before.moves + bool(delta):
-        wrong.append(f"moves {level.moves}, after {before.moves}")
-    return "; ".join(wrong)
-
-
-def reservation_step(before: Promised | None, now: Promised) -> str:
-    """In what the reservation does not go on from the one before; nothing if it does.
-
-    A closed one may have been forgotten, and its id be used anew.
+    If an entry was changed later, only that entry is at fault: the next ones were made from the
+    image that was there. So a level that does not follow is remembered as it should have been.
     """
-    is_new = now.status == "held" and now.generation == 1
-    if before is None:
-        return "" if is_new else f"{now.status} in generation {now.generation} from the start"
-    if (before.status, now.status, now.generation - before.generation) in LEGAL:
-        return ""
-    if is_new and before.status not in OPEN:
-        return ""
-    return (
-        f"{now.status} in generation {now.generation},"
-        f" after {before.status} in generation {before.generation}"
-    )
-
-
-class Levels:
-    """Levels from entry to entry. Of an entry that was changed later only it is at fault: what
-    came after it was made from what there was.
-    """
-
-    def __init__(self) -> None:
-        self._otherwise: dict[str, Before] = {}
-
-    def fault(
-        self, name: str, before: Counted, level: Counted, delta: int, at_ms: int, *, repair: bool
-    ) -> str:
-        """In words, in what the level does not go on from the one before; a repair need not."""
-        wrong = level_step(before, level, delta, at_ms)
-        otherwise = self._otherwise.pop(name, None)
-        if not wrong or repair:
-            return ""
-        if otherwise is not None and not level_step(otherwise, level, delta, at_ms):
-            return ""
-        moves = before.moves + bool(delta)
-        self._otherwise[name] = Before(before.on_hand + delta, before.version + 1, moves, at_ms)
-        return wrong
-
-
-class Steps:
-    """Judges entries by their images alone."""
 
     check: Check = "images"
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: FoldedState) -> None:
         self._state = state
-        self._levels = Levels()
+        self.expected: dict[str, StockLevel] = {}
 
-    def differences(self, reading: DecodedEntry) -> list[tuple[str, str]]:
-        """How the entry's images do not go on from those before: their names, and words."""
-        head, partition, found = reading.head, self._state.partition, []
-        deltas = iter(head.on_hand_deltas)
-        repair = head.kind == "repair_level"
-        for key, level in reading.levels.items():
-            name, delta = f"l{key}", next(deltas, 0)
-            before: Counted = partition.levels.get(key) or NOTHING
-            wrong = self._levels.fault(name, before, level, delta, head.at_ms, repair=repair)
-            if wrong:
-                found.append((name, f"{subject(name)} {wrong}"))
-        for key, reservation in reading.reservations.items():
-            known = partition.reservations.get(key)
-            wrong = reservation_step(known, reservation)
+    def differences(self, decoded: DecodedEntry) -> list[tuple[str, str]]:
+        """How the entry's images do not follow from those before: their names, and words."""
+        head, found = decoded.head, list[tuple[str, str]]()
+        deltas, at_ms = head.on_hand_deltas, head.at_ms
+        if deltas and len(deltas) != len(decoded.levels):
+            found.append(("", "it has more or fewer deltas than levels"))
+        levels = self._state.partition.levels
+        next_delta = iter(deltas)
+        for key, level in decoded.levels.items():
+            delta, before = next(next_delta, 0), levels.get(key) or _NO_LEVEL
+            if not _follows(before, level, delta, at_ms):
+                repair = head.kind == "repair_level"
+                wrong = self._level_fault(key, before, level, delta, at_ms, repair=repair)
+                if wrong:
+                    found.append((f"l{key}", f"{subject(f'l{key}')} {wrong}"))
+            elif self.expected:
+                self.expected.pop(key, None)
+        for key, reservation in decoded.reservations.items():
+            wrong = _reservation_fault(self._state.partition.reservations.get(key), reservation)
             if wrong and head.kind != "repair_reservation":
                 found.append((f"r{key}", f"{subject(f'r{key}')} {wrong}"))
-        if other_deltas(head, len(reading.levels)):
-            found.append(("", OTHER_DELTAS))
+            if reservation.seq != decoded.entry.seq:
+                words = f"has seq {reservation.seq}, should be {decoded.entry.seq}"
+                found.append((f"r{key}", f"{subject(f'r{key}')} {words}"))
         return found
+
+    def _level_fault(
+        self,
+        key: str,
+        before: StockLevel,
+        level: StockLevel,
+        delta: int,
+        at_ms: int,
+        *,
+        repair: bool,
+    ) -> str:
+        """How the level does not follow, in words; a repair need not follow."""
+        expected = self.expected.pop(key, None)
+        if repair or (expected is not None and _follows(expected, level, delta, at_ms)):
+            return ""
+        right = StockLevel(
+            on_hand=before.on_hand + delta,
+            version=before.version + 1,
+            moves=before.moves + bool(delta),
+            updated_at=at_ms,
+        )
+        self.expected[key] = right
+        wrong = [
+            f"{name} {getattr(level, name)}, should be {getattr(right, name)}"
+            for name in ("version", "on_hand", "updated_at")
+            if getattr(level, name) != getattr(right, name)
+        ]
+        if level.moves < right.moves:
+            wrong.append(f"moves {level.moves}, after {before.moves}")
+        return "; ".join(wrong)
+
+
+def _follows(before: StockLevel, level: StockLevel, delta: int, at_ms: int) -> bool:
+    """Whether a level is the next after the one before."""
+    return (
+        level.version == before.version + 1
+        and level.on_hand == before.on_hand + delta
+        and level.updated_at == at_ms
+        and level.moves >= before.moves + (delta != 0)
+    )
+
+
+def _reservation_fault(before: Reservation | None, now: Reservation) -> str:
+    """How the reservation does not follow from the one before, in words; "" if it does.
+
+    A closed one may have been forgotten, and its id be used once more.
+    """
+    if before is not None:
+        step = (before.status, now.status, now.generation - before.generation)
+        if step in _LEGAL:
+            return ""
+    is_new = now.status == "held" and now.generation == 1
+    if is_new and (before is None or before.status not in _OPEN):
+        return ""
+    here = f"{now.status} in generation {now.generation}"
+    if before is None:
+        return f"{here} from the start"
+    return f"{here}, after {before.status} in generation {before.generation}"

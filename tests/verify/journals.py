@@ -5,17 +5,14 @@ from hashlib import sha256
 from typing import Any
 
 import msgspec
-from msgspec import structs
 from redis import Redis
 
 from atp_service.inventory.journal import Entry, decode_fields, entry_from_stream
 from atp_service.ledger import Batch, Position
 from atp_service.ledger.position import GENESIS
 from atp_service.ledger.read.raw_entries import Row, row_of
-from atp_service.verify.entry_walk import Range, Walk
-from atp_service.verify.fast_fold import Fold
-from atp_service.verify.findings import Finding, Findings
-from atp_service.verify.reexecution import Machine
+from atp_service.verify.entry_walk import EntryWalk
+from atp_service.verify.findings import Finding
 from tests.inventory.agreement import KEYS, WINDOW_MS
 
 EPOCH = 1
@@ -62,56 +59,27 @@ def rechained(lines: Sequence[bytes]) -> list[bytes]:
     return made
 
 
-def span(after: int = 0, *, execute: bool = False) -> Range:
-    return Range(
-        database_url="",
-        partition=0,
-        after=after,
-        through=0,
-        window_ms=WINDOW_MS,
-        execute=execute,
-    )
-
-
-def folded(entries: Sequence[Entry], middle: int) -> list[Finding]:
-    """What the fold finds in two ranges, of which the second begins after `middle` entries."""
-    return folded_lines(recorded(entries).entries, middle)
-
-
-def folded_lines(lines: Sequence[bytes], middle: int) -> list[Finding]:
-    """The same of rows as they lie in Postgres."""
-    first, later = Fold(span()), Fold(span(max(1, middle)))
-    first.take(lines[:middle])
-    later.links = structs.replace(first.links)
-    later.take(lines[middle:])
-    first.join(later.firsts)
-    findings = Findings()
-    for fold in (first, later):
-        findings.take(fold.findings)
-    findings.mark_repaired(first.repairs | later.repairs)
-    return findings.kept
-
-
-def taken_without_a_closer_look(entries: Sequence[Entry]) -> int:
-    """How many entries the fold finds sound at its first look, the quick one."""
-    return Fold(span())._take_sound(recorded(entries).entries)
-
-
 def stepped(taken: Sequence[Row]) -> list[Finding]:
     """What the walk by images alone finds in rows."""
-    walk = Walk(span())
-    for row in taken:
-        walk.take(row)
-    walk.findings.mark_repaired(walk.repairs)
-    return walk.findings.kept
+    return _found(EntryWalk(0, WINDOW_MS, _earlier_of(taken), execute=False), taken)
 
 
 def walked(taken: Sequence[Row]) -> list[Finding]:
     """What executing every command finds in rows alone."""
-    walk = Walk(span(execute=True))
+    return _found(EntryWalk(0, WINDOW_MS, _earlier_of(taken), execute=True), taken)
+
+
+def _found(walk: EntryWalk, taken: Sequence[Row]) -> list[Finding]:
+    for row in taken:
+        walk.take(row)
+    walk.findings.mark_repaired(walk.repairs)
+    return walk.findings.first
+
+
+def _earlier_of(taken: Sequence[Row]) -> Any:
+    """What verify asks the ledger for; there is none here."""
 
     def earlier(shipment_id: str, before: int) -> list[bytes]:
-        """What verify asks the ledger for; there is none here."""
         told = [(row.seq, row.command) for row in taken]
         return [
             command
@@ -119,9 +87,4 @@ def walked(taken: Sequence[Row]) -> list[Finding]:
             if seq < before and decode_fields(command).shipment_id == shipment_id
         ]
 
-    assert isinstance(walk._judge, Machine)
-    walk._judge._earlier = earlier  # type: ignore[assignment]  # a look-up, as the other is
-    for row in taken:
-        walk.take(row)
-    walk.findings.mark_repaired(walk.repairs)
-    return walk.findings.kept
+    return earlier

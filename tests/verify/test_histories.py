@@ -14,18 +14,16 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from atp_service.inventory.journal import Image, decode_head
+from atp_service.ledger.read.raw_entries import row_of
 from tests.inventory.agreement import Step, play, script_in_hand
 from tests.inventory.histories import histories
 from tests.verify.journals import (
     chained_anew,
-    folded,
-    folded_lines,
     journal,
     rechained,
     recorded,
     rows,
     stepped,
-    taken_without_a_closer_look,
     walked,
 )
 
@@ -45,16 +43,13 @@ def test_every_history_of_the_script_verifies(unsynced_redis: Redis, history: li
 @settings(
     max_examples=HISTORIES, deadline=None, suppress_health_check=list(HealthCheck), database=None
 )
-@given(history=histories, data=st.data())
+@given(history=histories)
 def test_every_history_of_the_script_goes_on_from_image_to_image(
-    unsynced_redis: Redis, history: list[Step], data: st.DataObject
+    unsynced_redis: Redis, history: list[Step]
 ) -> None:
-    """The fold knows nothing of commands; wherever its ranges meet, it finds nothing."""
+    """Transitions know nothing of commands."""
     play(unsynced_redis, script_in_hand(), history)
-    entries = journal(unsynced_redis)
-    assert stepped(rows(entries)) == []
-    assert taken_without_a_closer_look(entries) == len(entries)
-    assert folded(entries, data.draw(st.integers(0, len(entries)))) == []
+    assert stepped(rows(journal(unsynced_redis))) == []
 
 
 @settings(
@@ -77,11 +72,11 @@ def test_a_level_told_otherwise_does_not_go_on_though_its_chain_was_made_anew(
     name, image = images[i]
     images[i] = (name, told_otherwise(name, image, data.draw(st.sampled_from((0, 3)))))
     forged = chained_anew(entries, at, {"images": images})
-    for found in (stepped(rows(forged)), folded(forged, data.draw(st.integers(0, len(entries))))):
-        assert found
-        assert found[0].check == "images"
-        assert found[0].seq == entries[at].seq
-        assert name in found[0].subjects
+    found = stepped(rows(forged))
+    assert found
+    assert found[0].check == "images"
+    assert found[0].seq == entries[at].seq
+    assert name in found[0].subjects
 
 
 @settings(
@@ -107,11 +102,11 @@ def test_a_reservation_that_skips_a_generation_is_found_though_its_chain_was_mad
     value[1] += 2
     images[i] = (name, msgspec.msgpack.encode(value))
     forged = chained_anew(entries, at, {"images": images})
-    for found in (stepped(rows(forged)), folded(forged, data.draw(st.integers(0, len(entries))))):
-        assert found
-        assert found[0].check == "images"
-        assert found[0].seq == entries[at].seq
-        assert name in found[0].subjects
+    found = stepped(rows(forged))
+    assert found
+    assert found[0].check == "images"
+    assert found[0].seq == entries[at].seq
+    assert name in found[0].subjects
 
 
 @settings(
@@ -136,7 +131,7 @@ def test_a_history_told_otherwise_is_found_though_its_chain_was_made_anew(
     assert name in found[0].subjects
 
 
-# Where a row has its numbers and its kind: see ledger/chain.py.
+# Where a row has its numbers and its kind: see ledger/read/raw_entries.py.
 _EPOCH, _AT, _KIND = 33, 44, 50
 _DIGEST = -37
 
@@ -159,7 +154,7 @@ def test_a_column_told_otherwise_is_found_though_the_chain_was_made_anew(
     changed = bytearray(lines[at])
     changed[place] ^= 1
     forged = rechained([*lines[:at], bytes(changed), *lines[at + 1 :]])
-    found = folded_lines(forged, data.draw(st.integers(0, len(lines))))
+    found = stepped([row_of(line) for line in forged])
     assert entries[at].seq in {finding.seq for finding in found}
 
 
@@ -176,7 +171,7 @@ def test_an_entry_that_was_taken_out_is_found_though_the_chain_was_made_anew(
     lines = recorded(entries).entries
     at = data.draw(st.integers(0, len(lines) - 2))
     forged = rechained([*lines[:at], *lines[at + 1 :]])
-    found = folded_lines(forged, data.draw(st.integers(0, len(forged))))
+    found = stepped([row_of(line) for line in forged])
     assert entries[at].seq in {finding.seq for finding in found}
 
 

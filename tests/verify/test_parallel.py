@@ -1,4 +1,4 @@
-"""The process that verifies the later entries."""
+"""The second process, which walks the first entries."""
 
 import asyncio
 import signal
@@ -13,18 +13,16 @@ from tests.workers.record.trade import until
 BESIDE_ITS_PARENT = """
 import multiprocessing, sys, time
 from atp_service.ledger.read import raw_entries
+from atp_service.verify.entry_walk import EntryWalk
+from atp_service.verify.parallel import second_process
 from atp_service.verify.progress import Progress
-from atp_service.verify.parallel import apart
-from atp_service.verify.entry_walk import Range
 
 url = sys.argv[1]
-with apart(Progress()) as other, raw_entries.connect(url) as connection:
+with second_process(Progress()) as second, raw_entries.connect(url) as connection:
     snapshot = raw_entries.export_snapshot(connection)
-    whole = Range(
-        database_url=url, partition=0, after=1, through=2**63 - 1, window_ms=1, execute=False
-    )
-    other.walk(whole, snapshot)
-    other.walked()
+    walk = EntryWalk(0, 1, raw_entries.Earlier(url, 0), execute=False)
+    second.walk(url, snapshot, walk, 20)
+    second.result()
     print(multiprocessing.active_children()[0].pid, flush=True)
     time.sleep(600)
 """
