@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from msgspec import Struct
@@ -10,12 +11,13 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row
 from psycopg_pool import AsyncConnectionPool
 
+from atp_service.gatherer import Gatherer
 from atp_service.inventory.entry_ref import EntryRef
 from atp_service.inventory.reservations import Reservation, decode_reservation, encode_reservation
 from atp_service.ledger.position import GENESIS, NotRecorded, Position, read_position
 from atp_service.ledger.stream_checkpoints import recorded_through
-from atp_service.ledger.wait.answers import Answered
 from atp_service.ledger.wait.position import Recorded
+from atp_service.ledger.wait.recorded_images import AT_ONCE, recorded_images
 from atp_service.postgres import Unavailable
 from atp_service.postgres.pool import ImpatientPool
 
@@ -73,10 +75,12 @@ class Ledger:
         self.connection = self._postgres.connection
         self.rows = self._postgres.rows
         self._recorded = Recorded(self._postgres.url)
-        self._answered = Answered(self.connection)
+        self._images: Gatherer[tuple[EntryRef, bytes], bool] = Gatherer(
+            partial(recorded_images, self._postgres), at_once=AT_ONCE, unavailable=Unavailable
+        )
 
     async def close(self) -> None:
-        """Stop listening. The pool belongs to whoever made it."""
+        """Stop listening. The pool stays open: the caller of the constructor closes it."""
         await self._recorded.close()
 
     async def position(self, partition: int) -> Position | None:
@@ -86,41 +90,38 @@ class Ledger:
 
     async def begin(self, partition: int, epoch: int) -> bool:
         """Begin the partition in this epoch; False if it has begun before."""
-        async with self.connection() as connection:
-            cursor = await connection.execute(
-                """
-                INSERT INTO positions (partition, epoch, seq, digest, chain, run_id)
-                VALUES (%(partition)s, %(epoch)s, 0, '', %(genesis)s, '')
-                ON CONFLICT DO NOTHING
-                RETURNING partition
-                """,
-                {"partition": partition, "epoch": epoch, "genesis": GENESIS},
-            )
-            return await cursor.fetchone() is not None
+        rows = await self.rows(
+            """
+            INSERT INTO positions (partition, epoch, seq, digest, chain, run_id)
+            VALUES (%(partition)s, %(epoch)s, 0, '', %(genesis)s, '')
+            ON CONFLICT DO NOTHING
+            RETURNING partition
+            """,
+            {"partition": partition, "epoch": epoch, "genesis": GENESIS},
+        )
+        return bool(rows)
 
     async def open(self, partition: int, epoch: int, run_id: str) -> None:
         """Remember the Redis that the partition was opened with; a Redis may have been used before
         this ledger knew of it. Another one than was opened last is a doubt."""
-        async with self.connection() as connection:
-            await connection.execute(
-                """
-                INSERT INTO positions (partition, epoch, seq, digest, chain, run_id)
-                VALUES (%(partition)s, %(epoch)s, 0, '', %(genesis)s, %(run_id)s)
-                ON CONFLICT (partition) DO UPDATE
-                SET run_id = excluded.run_id,
-                    doubts = positions.doubts
-                        + (positions.run_id NOT IN ('', excluded.run_id))::integer
-                WHERE positions.epoch = excluded.epoch
-                """,
-                {"partition": partition, "epoch": epoch, "genesis": GENESIS, "run_id": run_id},
-            )
+        await self.rows(
+            """
+            INSERT INTO positions (partition, epoch, seq, digest, chain, run_id)
+            VALUES (%(partition)s, %(epoch)s, 0, '', %(genesis)s, %(run_id)s)
+            ON CONFLICT (partition) DO UPDATE
+            SET run_id = excluded.run_id,
+                doubts = positions.doubts
+                    + (positions.run_id NOT IN ('', excluded.run_id))::integer
+            WHERE positions.epoch = excluded.epoch
+            """,
+            {"partition": partition, "epoch": epoch, "genesis": GENESIS, "run_id": run_id},
+        )
 
     async def doubt(self, partition: int) -> None:
         """Redis may have lost what it had beyond the ledger: the event stream is replayed."""
-        async with self.connection() as connection:
-            await connection.execute(
-                "UPDATE positions SET doubts = doubts + 1 WHERE partition = %s", (partition,)
-            )
+        await self.rows(
+            "UPDATE positions SET doubts = doubts + 1 WHERE partition = %s", (partition,)
+        )
 
     async def recorded_through(self, stream: str, created_at: datetime) -> int:
         """The last event of the stream, made then, before which none can be missing in any
@@ -137,43 +138,42 @@ class Ledger:
 
     async def seen_events(self, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
         """Those of the events (source, id) that the ledger has, whatever became of them."""
-        async with self.connection() as connection:
-            cursor = await connection.execute(
-                """
-                SELECT source, event_id
-                FROM events
-                JOIN unnest(%(sources)s::text[], %(ids)s::text[]) AS asked (source, event_id)
-                    USING (event_id, source)
-                """,
-                {"sources": [key[0] for key in keys], "ids": [key[1] for key in keys]},
-            )
-            return set(await cursor.fetchall())
+        rows = await self.rows(
+            """
+            SELECT source, event_id
+            FROM events
+            JOIN unnest(%(sources)s::text[], %(ids)s::text[]) AS asked (source, event_id)
+                USING (event_id, source)
+            """,
+            {"sources": [key[0] for key in keys], "ids": [key[1] for key in keys]},
+        )
+        return set(rows)
 
     async def statuses_after(
         self, source: str, id_prefix: str, through: Mapping[int, int]
     ) -> dict[str, int]:
         """How many of a source's events whose ids begin so have each status; only of those
         recorded after the seqs of `through`, which are by partition."""
-        async with self.connection(COUNTING_SECONDS) as connection:
-            cursor = await connection.execute(
-                """
-                SELECT status, count(*)
-                FROM events
-                LEFT JOIN unnest(%(partitions)s::integer[], %(seqs)s::bigint[])
-                    AS before (partition, seq) USING (partition)
-                WHERE source = %(source)s
-                  AND event_id LIKE %(ids)s
-                  AND events.seq > coalesce(before.seq, 0)
-                GROUP BY status
-                """,
-                {
-                    "source": source,
-                    "ids": f"{id_prefix}%",
-                    "partitions": list(through),
-                    "seqs": list(through.values()),
-                },
-            )
-            return dict(await cursor.fetchall())
+        rows = await self.rows(
+            """
+            SELECT status, count(*)
+            FROM events
+            LEFT JOIN unnest(%(partitions)s::integer[], %(seqs)s::bigint[])
+                AS before (partition, seq) USING (partition)
+            WHERE source = %(source)s
+              AND event_id LIKE %(ids)s
+              AND events.seq > coalesce(before.seq, 0)
+            GROUP BY status
+            """,
+            {
+                "source": source,
+                "ids": f"{id_prefix}%",
+                "partitions": list(through),
+                "seqs": list(through.values()),
+            },
+            seconds=COUNTING_SECONDS,
+        )
+        return dict(rows)
 
     async def deltas_after(
         self, partition: int, asked: Sequence[tuple[str, str, int]]
@@ -186,50 +186,46 @@ class Ledger:
         knows one of the two times, so both are asked for, and not the earlier of them.
         """
         skus, locations, moments = zip(*asked, strict=True)
-        async with self.connection() as connection:
-            cursor = await connection.execute(
-                """
-                SELECT positions.seq, moved.units
-                FROM positions
-                CROSS JOIN unnest(%(skus)s::text[], %(locations)s::text[], %(moments)s::bigint[])
-                    WITH ORDINALITY AS asked (sku, location, at_ms, place)
-                CROSS JOIN LATERAL (
-                    SELECT coalesce(sum(on_hand_delta), 0)::bigint AS units
-                    FROM movements
-                    WHERE movements.sku = asked.sku
-                      AND movements.location = asked.location
-                      AND occurred_at > to_timestamp(asked.at_ms / 1000.0)
-                      AND movements.at > to_timestamp(asked.at_ms / 1000.0)
-                      AND on_hand_delta <> 0
-                ) AS moved
-                WHERE partition = %(partition)s
-                ORDER BY asked.place
-                """,
-                {
-                    "skus": list(skus),
-                    "locations": list(locations),
-                    "moments": list(moments),
-                    "partition": partition,
-                },
-            )
-            rows = await cursor.fetchall()
+        rows = await self.rows(
+            """
+            SELECT positions.seq, moved.units
+            FROM positions
+            CROSS JOIN unnest(%(skus)s::text[], %(locations)s::text[], %(moments)s::bigint[])
+                WITH ORDINALITY AS asked (sku, location, at_ms, place)
+            CROSS JOIN LATERAL (
+                SELECT coalesce(sum(on_hand_delta), 0)::bigint AS units
+                FROM movements
+                WHERE movements.sku = asked.sku
+                  AND movements.location = asked.location
+                  AND occurred_at > to_timestamp(asked.at_ms / 1000.0)
+                  AND movements.at > to_timestamp(asked.at_ms / 1000.0)
+                  AND on_hand_delta <> 0
+            ) AS moved
+            WHERE partition = %(partition)s
+            ORDER BY asked.place
+            """,
+            {
+                "skus": list(skus),
+                "locations": list(locations),
+                "moments": list(moments),
+                "partition": partition,
+            },
+        )
         if not rows:
             raise Unavailable(f"partition {partition} was never opened")
         return rows[0][0], [units for _, units in rows]
 
     async def reservation(self, reservation_id: str) -> Reservation | None:
         """The reservation as it was last recorded; None if the ledger has none of this id."""
-        async with self.connection() as connection:
-            cursor = await connection.execute(
-                """
-                SELECT document
-                FROM reservations
-                WHERE reservation_id = %(reservation_id)s
-                """,
-                {"reservation_id": reservation_id},
-            )
-            row = await cursor.fetchone()
-        return row and decode_reservation(row[0])
+        rows = await self.rows(
+            """
+            SELECT document
+            FROM reservations
+            WHERE reservation_id = %(reservation_id)s
+            """,
+            {"reservation_id": reservation_id},
+        )
+        return decode_reservation(rows[0][0]) if rows else None
 
     async def exceptions(
         self,
@@ -261,8 +257,7 @@ class Ledger:
 
     async def ping(self) -> None:
         """Return if Postgres answers."""
-        async with self.connection() as connection:
-            await connection.execute("SELECT")
+        await self.rows("SELECT")
 
     async def wait_for(self, entry: EntryRef, timeout: float) -> None:
         """Return once the ledger has the entry; at once if it is before the first.
@@ -282,7 +277,7 @@ class Ledger:
         """As `wait_for`, and the entry must be the one that left the reservation so: a Redis that
         was set back gives the same numbers to others. Raises NotRecorded otherwise."""
         await self._recorded.wait(entry, timeout)
-        if not await self._answered.ask(entry, encode_reservation(reservation)):
+        if not await self._images.ask((entry, encode_reservation(reservation))):
             raise _missing(entry)
 
     async def wait_for_events(
@@ -311,23 +306,21 @@ class Ledger:
         """Those that entries speak of."""
         if not refs:
             return set()
-        async with self.connection() as connection:
-            cursor = await connection.execute(
-                "SELECT DISTINCT ref FROM traces WHERE ref = ANY(%(refs)s)", {"refs": list(refs)}
-            )
-            return {row[0] for row in await cursor.fetchall()}
+        rows = await self.rows(
+            "SELECT DISTINCT ref FROM traces WHERE ref = ANY(%(refs)s)", {"refs": list(refs)}
+        )
+        return {row[0] for row in rows}
 
     async def _has_entry(self, entry: EntryRef) -> bool:
-        async with self.connection() as connection:
-            cursor = await connection.execute(
-                """
-                SELECT
-                FROM entries
-                WHERE partition = %(partition)s AND seq = %(seq)s AND epoch = %(epoch)s
-                """,
-                asdict(entry),
-            )
-            return await cursor.fetchone() is not None
+        rows = await self.rows(
+            """
+            SELECT
+            FROM entries
+            WHERE partition = %(partition)s AND seq = %(seq)s AND epoch = %(epoch)s
+            """,
+            asdict(entry),
+        )
+        return bool(rows)
 
 
 def _missing(entry: EntryRef) -> NotRecorded:

@@ -6,6 +6,7 @@ asks decides what may be asked again.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import islice
 from typing import Any
 
 from hiredis import pack_command
@@ -15,6 +16,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
+from atp_service.gatherer import Gatherer
 from atp_service.store.errors import Unavailable
 
 Request = tuple[Any, ...]
@@ -94,72 +96,36 @@ async def _ask(connection: AbstractConnection, requests: Sequence[Request]) -> l
 
 
 class Reader:
-    """Reads of many askers on one wire: while one round trip is under way, the next gathers."""
+    """Reads of many callers on one wire."""
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
-        self._waiting: list[tuple[Sequence[Request], asyncio.Future[list[Any]]]] = []
-        self._task: asyncio.Task[None] | None = None
+        self._gatherer: Gatherer[Sequence[Request], list[Any]] = Gatherer(
+            self._read_all, unavailable=Unavailable
+        )
 
     async def ask(self, *requests: Request) -> list[Any]:
-        answer: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
-        self._waiting.append((requests, answer))
-        if self._task is None:
-            self._task = asyncio.create_task(self._work())
-        replies = await answer
+        """The replies, in order. Raises Unavailable, also for an error reply."""
+        replies = await self._gatherer.ask(requests)
         for reply in replies:
             if isinstance(reply, ResponseError):
                 raise Unavailable(str(reply)) from reply
         return replies
 
-    async def _work(self) -> None:
-        try:
-            while self._waiting:
-                asked, self._waiting = self._waiting, []
-                together = [request for requests, _ in asked for request in requests]
-                try:
-                    replies = await self._read(together)
-                except BaseException as fault:
-                    if _has_hung(fault):
-                        # Nobody waits longer than for one answer, whenever they came.
-                        asked, self._waiting = [*asked, *self._waiting], []
-                    _fail(asked, fault)
-                    if not isinstance(fault, Exception):
-                        raise
-                    continue
-                place = 0
-                for requests, answer in asked:
-                    if not answer.done():
-                        answer.set_result(replies[place : place + len(requests)])
-                    place += len(requests)
-        finally:
-            self._task = None
+    async def _read_all(self, asked: Sequence[Sequence[Request]]) -> list[list[Any]]:
+        replies = iter(await self._read([request for requests in asked for request in requests]))
+        return [list(islice(replies, len(requests))) for requests in asked]
 
     async def _read(self, requests: Sequence[Request]) -> list[Any]:
-        """A connection that was idle while Redis restarted is found dead at once: reads may ask
-        twice. A Redis that hangs has been waited for."""
+        """The replies. A connection that was idle while Redis restarted is dead: reads may ask
+        twice. A Redis that hangs is not asked twice."""
         try:
             return await self._wire.exchange(requests)
         except Unavailable as fault:
-            if _has_hung(fault):
+            if isinstance(fault.__cause__, TimeoutError):
                 raise
             return await self._wire.exchange(requests)
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
+        self._gatherer.close()
         await self._wire.close()
-
-
-def _has_hung(fault: BaseException) -> bool:
-    return isinstance(fault.__cause__, TimeoutError)
-
-
-def _fail(
-    asked: Sequence[tuple[Sequence[Request], asyncio.Future[list[Any]]]], fault: BaseException
-) -> None:
-    for _, answer in asked:
-        if not answer.done():
-            answer.set_exception(
-                fault if isinstance(fault, Exception) else Unavailable("the service is stopping")
-            )
