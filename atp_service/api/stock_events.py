@@ -1,6 +1,5 @@
-"""Stock events over HTTP: the same as publishing them, and answered one by one."""
+"""Stock events over HTTP: as by NATS, with a result for each."""
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -78,25 +77,25 @@ class StockEvents:
             Arrival(payload, None, f"{call.request_id}/{place}", call.traceparent)
             for place, payload in enumerate(payloads)
         ]
-        told = await self._facts.apply(arrivals)
-        results = [_outcome(result) for result in told]
-        kept = [result.known_as for result in told if _leaves_an_entry(result)]
-        if self._durability == "ledger" and kept:
+        results = [result for each in await self._facts.apply(arrivals) for result in each]
+        recorded = [result for result in results if _leaves_an_entry(result)]
+        if self._durability == "ledger" and recorded:
             await self._ledger.wait_for_events(
                 await self._store.last_entries(),
-                kept,
+                [result.known_as for result in recorded],
                 _LEDGER_SECONDS,
-                shipments=_shipments(told, payloads),
+                shipments={r.known_as: r.shipment_id for r in recorded if r.shipment_id},
             )
+        outcomes = [_outcome(result) for result in results]
         if any(result.status == "waiting" for result in results):
             return problem(
                 "unavailable",
                 "Some events need the ledger, which is away or not there yet. Those with another"
                 " status than `waiting` are done; all of them may be sent again.",
                 retry_after=5,
-                results=results,
+                results=outcomes,
             )
-        return Answer(200, EventOutcomes(results))
+        return Answer(200, EventOutcomes(outcomes))
 
 
 def _payloads(body: bytes) -> list[bytes]:
@@ -107,42 +106,10 @@ def _payloads(body: bytes) -> list[bytes]:
     return [body]
 
 
-class _Shipped(Struct):
-    """What tells which shipment an event is about."""
-
-    shipment_id: str | None = None
-
-
-class _Event(Struct):
-    data: _Shipped
-
-
-_decode_shipped = msgspec.json.Decoder(_Event).decode
-
-
-def _shipments(
-    told: Sequence[EventResult], payloads: Sequence[bytes]
-) -> dict[tuple[str, str], str]:
-    """The shipments that the duplicates among the events tell of."""
-    return {
-        result.known_as: shipment
-        for result, payload in zip(told, payloads, strict=True)
-        if result.status == "duplicate" and (shipment := _shipment_in(payload))
-    }
-
-
-def _shipment_in(payload: bytes) -> str | None:
-    """None as well of what was parked because it can't be read so."""
-    try:
-        return _decode_shipped(payload).data.shipment_id
-    except (DecodeError, RecursionError):
-        return None
-
-
 def _leaves_an_entry(result: EventResult) -> bool:
     """A heartbeat is applied, and leaves none."""
     if result.status == "applied":
-        return result.seq > 0
+        return result.entry is not None and result.entry.seq > 0
     return result.status in ("duplicate", "absorbed", "parked")
 
 

@@ -1,6 +1,8 @@
-"""Where an event becomes commands, whether it came by HTTP, by NATS or from a file."""
+"""An event becomes commands, whether it came by HTTP, by NATS or from a file."""
 
-from atp_service.facts.apply import Arrival, EventResult, Facts, Status
-from atp_service.facts.arrival import arrival_of
+from atp_service.facts.apply import Facts
+from atp_service.facts.arrival import Arrival, arrival_of
+from atp_service.facts.snapshot_end import LINES_WAITING
+from atp_service.facts.work import EventResult, Status
 
-__all__ = ["Arrival", "EventResult", "Facts", "Status", "arrival_of"]
+__all__ = ["LINES_WAITING", "Arrival", "EventResult", "Facts", "Status", "arrival_of"]

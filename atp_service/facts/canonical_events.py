@@ -1,7 +1,8 @@
 """Stock events as feeds send them: CloudEvents 1.0 as JSON, decoded once into a struct per type.
 
-Bounds are those of the contract (api.md, "Stock events"). Members that nobody here knows are
-ignored, as CloudEvents asks.
+Bounds are those of the contract (api.md, "Stock events"). They differ from those of
+`identifiers.py` on purpose: an event is not refused but parked, so that the characters of an id are
+checked after it is decoded. Unknown members are ignored, as CloudEvents asks.
 """
 
 import re
@@ -22,13 +23,13 @@ Quantity = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 Level = Annotated[int, Meta(ge=0, le=1_000_000_000)]
 Difference = Annotated[int, Meta(ge=-1_000_000_000, le=1_000_000_000)]
 
-AHEAD_MS: Final = 300_000  # clocks differ; an event of later than this is wrong
+AHEAD_MS: Final = 300_000  # clocks differ; an event further ahead is wrong
 
 
 class Event(Struct, frozen=True, kw_only=True, tag_field="type"):
     """The envelope. `source` is the feed's id; (`source`, `id`) makes the event happen once.
 
-    Whatever stands for a traceparent stops no fact: what is none is None once the event is read.
+    A traceparent may be anything and stops no fact: one that is malformed is None after reading.
     """
 
     specversion: Literal["1.0"]
@@ -198,9 +199,9 @@ AnyEvent = StockEvent | Heartbeat
 
 
 class Unfit(Struct, frozen=True, kw_only=True):
-    """Why something can't be applied. `subject` is what to mend: one open exception for each.
+    """Why an event can't be applied. `subject` is the thing to mend: one open exception for each.
 
-    `occurred_at_ms` is None where it doesn't say when it happened, or says what can't be.
+    `occurred_at_ms` is None if the event has no time, or an impossible one.
     """
 
     reason: str
@@ -215,7 +216,7 @@ class Unfit(Struct, frozen=True, kw_only=True):
 def read_event(payload: bytes) -> AnyEvent | Unfit:
     """The event, or why it is none: malformed, invalid or unknown-type.
 
-    What is `malformed` isn't a CloudEvent at all, and has no source and id to be known by.
+    A `malformed` payload is no CloudEvent at all: it has no source and id to be known by.
     """
     try:
         event = _decode(payload)
@@ -230,22 +231,22 @@ def read_event(payload: bytes) -> AnyEvent | Unfit:
 
 
 def names_sent(payload: bytes) -> tuple[str | None, str | None]:
-    """Its source and its id as they were sent; None for what is not even a text."""
+    """The source and id of an event as they were sent; None for one that is no text."""
     try:
-        told = _decode_names(payload)
+        names = _decode_names(payload)
     except _UNREADABLE:
         return None, None
-    source, id_ = (text if isinstance(text, str) else None for text in (told.source, told.id))
+    source, id_ = (text if isinstance(text, str) else None for text in (names.source, names.id))
     return source, id_
 
 
 def eta_in_utc(eta: str) -> str | None:
-    """A date as it is, a time in UTC, so that they compare as texts; None where it is neither."""
-    told = _eta(eta)
-    if told is None:
+    """A date as it is, a time in UTC, so that they compare as texts; None if it is neither."""
+    parts = _eta(eta)
+    if parts is None:
         return None
     try:
-        if told["time"] is None:
+        if parts["time"] is None:
             return date.fromisoformat(eta).isoformat()
         moment = datetime.fromisoformat(eta).astimezone(UTC)
     except (ValueError, OverflowError):
@@ -295,8 +296,8 @@ _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _decode_names = msgspec.json.Decoder(_Names).decode
 _decode_dated = msgspec.json.Decoder(_Dated).decode
 _MISSING = re.compile(r"missing required field `(\w+)`")
-_forbidden = re.compile(r"[\x00-\x1f\x7f-\x9f{}]").search  # in any id, see catalog/words.py
-# RFC 3339; what Python takes for a date or a time is much more, and any character between the two.
+_forbidden = re.compile(r"[\x00-\x1f\x7f-\x9f{}]").search  # in any id, see identifiers.py
+# RFC 3339. Python takes much more for a date or a time, and any character between the two.
 _eta = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
     r"(?P<time>T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9]))?"
@@ -321,7 +322,7 @@ _IDS = {event: _ids_of(event) for event in _EVENTS}
 
 
 def _beyond_the_schema(event: AnyEvent) -> tuple[str, str] | None:
-    """The rules that a schema can't say: where they are broken, and how."""
+    """The place and kind of a fault that the structs above can't express; None without one."""
     if _forbidden("".join(filter(None, _IDS[type(event)](event)))):
         return _first_bad_id(event), "Expected no control characters, `{` or `}`"
     if not _is_set(event.time):
@@ -336,7 +337,7 @@ def _is_set(time: datetime) -> bool:
 
 
 def _time_in(payload: bytes) -> int | None:
-    """When it happened, where that much can be read."""
+    """When it happened, if that much can be read."""
     try:
         time = _decode_dated(payload).time
     except _UNREADABLE:
@@ -401,7 +402,7 @@ def _first_bad_id(event: AnyEvent) -> str:
 
 
 def _diagnose(payload: bytes, error: str) -> Unfit:
-    """Why the payload couldn't be read: the envelope alone tells whose event it is."""
+    """Why the payload can't be read. The envelope alone has its source and id."""
     try:
         envelope = _decode_envelope(payload)
     except _UNREADABLE as envelope_error:

@@ -1,8 +1,8 @@
-"""What was true at a moment is merged with what happened since: a count, a line of a snapshot.
+"""A count or a snapshot's line is merged with the on_hand changes that happened after it.
 
-Its command carries the sum of the on_hand deltas that happened after the moment, whenever they
-were told: from the ledger up to its position, from the journal beyond. The script accepts the sum
-as long as the level's counter of on_hand changes is still the one that was read with it.
+Its command carries the sum of those changes, whenever they arrived: from the ledger up to its
+position, from the journal beyond. The script accepts the sum as long as the level's counter of
+on_hand changes is still the one that was read with it.
 """
 
 from collections import defaultdict
@@ -28,7 +28,7 @@ Waits = Literal["ledger-away", "ledger-behind"]
 
 
 class Mergings:
-    """Merges what one call observes, each observation in the partition of its SKU."""
+    """Merges the counts and lines of one call, each in the partition of its SKU."""
 
     def __init__(self, store: Store, ledger: Ledger) -> None:
         self._store = store
@@ -44,11 +44,11 @@ class Mergings:
 
 
 class Merging:
-    """Merges what one call observes in a partition, as often as it takes.
+    """Merges the counts and lines of one call in a partition, as often as it takes.
 
-    The ledger may be far behind, and other facts of the call wait meanwhile: what the journal has
-    beyond it is read once, and then what has come since; and once the ledger is away or too far
-    behind, all that is left of the call waits.
+    The ledger may be far behind, and other facts of the call wait meanwhile. So the journal beyond
+    the ledger is read once, and then only its newer entries. Once the ledger is away or too far
+    behind, all later counts and lines of the call wait.
     """
 
     def __init__(
@@ -59,16 +59,16 @@ class Merging:
         self._tail = _Tail(partition, longest_tail)
         self._waits: Waits | None = None
 
-    async def merged(self, told: Sequence[Observed]) -> list[Observed | Waits]:
-        """The same in the same order, each with its deltas and the level's counter; or why it has
-        to wait for the ledger."""
-        # The counter first: whatever changes later than this makes the script say Moved.
-        levels = await self._partition.reads.levels([(one.sku, one.location) for one in told])
+    async def merged(self, observed: Sequence[Observed]) -> list[Observed | Waits]:
+        """The commands in the same order, each with its deltas and the level's counter; or why it
+        has to wait for the ledger. Raises the store's Unavailable or Fenced."""
+        # The counter first: a later change of on_hand then makes the outcome Moved.
+        levels = await self._partition.reads.levels([(one.sku, one.location) for one in observed])
         read = [
             msgspec.structs.replace(one, moves=level.moves if level is not None else 0)
-            for one, level in zip(told, levels, strict=True)
+            for one, level in zip(observed, levels, strict=True)
         ]
-        # Where on_hand has never changed there is nothing to add up, and nobody to ask.
+        # If on_hand has never changed there is nothing to add up, and no ledger to ask.
         moved = [one for one in read if one.moves]
         sums = await self._sums(moved) if moved else []
         if not isinstance(sums, list):
@@ -79,30 +79,30 @@ class Merging:
             for one in read
         ]
 
-    async def _sums(self, told: Sequence[Observed]) -> list[int] | Waits:
+    async def _sums(self, observed: Sequence[Observed]) -> list[int] | Waits:
         if self._waits is None:
             try:
-                return await self._deltas_after(told)
+                return await self._deltas_after(observed)
             except _Behind:
                 self._waits = "ledger-behind"
             except Unavailable:
                 self._waits = "ledger-away"
         return self._waits
 
-    async def _deltas_after(self, told: Sequence[Observed]) -> list[int]:
-        asked = [(one.sku, one.location, one.occurred_at_ms) for one in told]
+    async def _deltas_after(self, observed: Sequence[Observed]) -> list[int]:
+        asked = [(one.sku, one.location, one.occurred_at_ms) for one in observed]
         for _ in range(ATTEMPTS):
             seq, recorded = await self._ledger.deltas_after(self._partition.number, asked)
             if await self._tail.reaches_back_to(seq):
                 return [
                     units + self._tail.deltas_after(seq, one)
-                    for one, units in zip(told, recorded, strict=True)
+                    for one, units in zip(observed, recorded, strict=True)
                 ]
         raise Unavailable("the journal was trimmed while it was read")
 
 
 class _Behind(Exception):
-    """The ledger is so far behind that to read the rest would hold up others."""
+    """The ledger is so far behind that reading the rest would hold up other facts."""
 
 
 class _Delta(NamedTuple):
@@ -112,8 +112,8 @@ class _Delta(NamedTuple):
 
 
 class _Tail:
-    """What has changed on_hand in the entries that the ledger doesn't have yet: those of one epoch
-    after `_after`, up to `_through`."""
+    """The on_hand changes of entries that the ledger does not have yet: those of one epoch after
+    `_after`, up to `_through`."""
 
     def __init__(self, partition: Partition, longest: int) -> None:
         self._partition = partition
@@ -122,8 +122,8 @@ class _Tail:
         self._deltas: defaultdict[str, list[_Delta]] = defaultdict(list)
 
     async def reaches_back_to(self, seq: int) -> bool:
-        """Whether all is known that came after the entry; not where the recorder has let go of some
-        of it meanwhile. Raises _Behind."""
+        """Whether all entries after this one are read; not if the recorder has trimmed some of them
+        meanwhile. Raises _Behind."""
         last = await self._partition.reads.last_entry()
         if last.seq - seq > self._longest:
             raise _Behind
@@ -139,13 +139,12 @@ class _Tail:
             self._through = page[-1].seq
         return True
 
-    def deltas_after(self, seq: int, told: Observed) -> int:
-        """By how many units on_hand changed through what came after the entry, and happened after
-        what is told."""
+    def deltas_after(self, seq: int, observed: Observed) -> int:
+        """Units by which on_hand changed in later entries that happened after the observation."""
         return sum(
             delta.units
-            for delta in self._deltas.get(level_field(told.sku, told.location), ())
-            if delta.seq > seq and delta.happened_at_ms > told.occurred_at_ms
+            for delta in self._deltas.get(level_field(observed.sku, observed.location), ())
+            if delta.seq > seq and delta.happened_at_ms > observed.occurred_at_ms
         )
 
     def _take(self, entry: Entry) -> None:
@@ -153,7 +152,7 @@ class _Tail:
         if not head.on_hand_deltas:
             return
         # Nothing happened later than it was entered: a feed's clock may be ahead of ours.
-        told_at_ms = decode_fields(entry.command).occurred_at_ms or head.at_ms
-        happened_at_ms = min(told_at_ms, head.at_ms)
+        occurred_at_ms = decode_fields(entry.command).occurred_at_ms or head.at_ms
+        happened_at_ms = min(occurred_at_ms, head.at_ms)
         for name, units in zip(entry.keys(LEVEL), head.on_hand_deltas, strict=True):
             self._deltas[name].append(_Delta(entry.seq, happened_at_ms, units))

@@ -1,4 +1,4 @@
-"""What JetStream tells of a message with its delivery: where it stands on the stream, and when.
+"""A delivery of a message by JetStream: the message's place on the stream, and its time.
 
 A message's reply subject says so:
 $JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<deliveries>.<seq>.<seq>.<time>.<pending>[.<any>]
@@ -8,16 +8,20 @@ from msgspec import Struct
 
 
 class Delivery(Struct, frozen=True):
-    """`time` is in ns; `pending` are the messages that come after it."""
+    """`seq` is its place on the stream, `consumer_seq` the number of the delivery. `time` is in ns.
+    `pending` counts the messages that the consumer has after it.
+    """
 
     stream: str
     deliveries: int
     seq: int
+    consumer_seq: int
     time: str
     pending: int
 
 
 def delivery_of(reply: str) -> Delivery:
     tokens = reply.split(".")
-    told = tokens[2:] if len(tokens) == 9 else tokens[4:]
-    return Delivery(told[0], int(told[2]), int(told[3]), told[5], int(told[6]))
+    fields = tokens[2:] if len(tokens) == 9 else tokens[4:]
+    stream, _, deliveries, seq, consumer_seq, time, pending = fields[:7]
+    return Delivery(stream, int(deliveries), int(seq), int(consumer_seq), time, int(pending))

@@ -132,5 +132,5 @@ class Pull:
         status, words = headers.get("Status", ""), headers.get("Description", "")
         self._open.pop(message.subject, None)
         if status == NO_RESPONDERS or (status == CONFLICT and "deleted" in words.lower()):
-            self._gone = words or "there is no such consumer"
+            self._gone = words if status == CONFLICT else "there is no such consumer"
             self._something.set()

@@ -48,6 +48,24 @@ async def ensure_stream(jetstream: JetStreamContext) -> None:
         log.info("stream_created", stream=STREAM)
 
 
+async def acknowledged_through(jetstream: JetStreamContext, stream: str, consumer: str) -> int:
+    """The sequence up to which the consumer's workers have acknowledged every message.
+
+    A deleted message counts once a later one is acknowledged. Raises NotFoundError.
+    """
+    floor = (await jetstream.consumer_info(stream, consumer)).ack_floor
+    return floor.stream_seq if floor is not None else 0
+
+
+async def is_next(jetstream: JetStreamContext, stream: str, consumer: str, seq: int) -> bool:
+    """Whether every message of the stream before `seq` is acknowledged. Raises NotFoundError."""
+    floor = await acknowledged_through(jetstream, stream, consumer)
+    if floor >= seq - 1:
+        return True
+    unacknowledged = await jetstream.get_msg(stream, floor + 1, subject=">", next=True)
+    return (unacknowledged.seq or 0) >= seq
+
+
 async def ensure_consumer(jetstream: JetStreamContext) -> None:
     """Make the durable consumer if there is none."""
     try:

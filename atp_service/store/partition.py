@@ -12,6 +12,7 @@ from atp_service.store.door import Door
 from atp_service.store.epoch_guard import EpochGuard, Positions
 from atp_service.store.journal import Journal
 from atp_service.store.keys import keys_of
+from atp_service.store.open_lines import OpenLines
 from atp_service.store.raw_partition import Site
 from atp_service.store.reads import Reads
 from atp_service.store.scan import Walk
@@ -46,6 +47,7 @@ class Partition:
             window_ms=window_ms,
         )
         self.reads = Reads(Reader(self._wire("read")), self._wire("probe"), self.guard, self.keys)
+        self.open_lines = OpenLines(self.reads.unguarded, number)
         # Not guarded: what the journal has is recorded, whether or not Redis may promise.
         self.journal = Journal(
             self.reads.unguarded,

@@ -15,6 +15,7 @@ from atp_service.inventory.outcomes import Outcome, SpansPartitions
 from atp_service.inventory.reservations import Reservation
 from atp_service.inventory.stock import StockLevel
 from atp_service.store.epoch_guard import Positions
+from atp_service.store.open_lines import OpenLines
 from atp_service.store.partition import Partition
 from atp_service.store.reads import FeedSeen
 from atp_service.store.server_report import ServerReport
@@ -53,6 +54,10 @@ class Store:
 
     def _of(self, text: str) -> Partition:
         return self.partitions[crc32(text.encode()) % len(self.partitions)]
+
+    def open_lines_of(self, feed: str) -> OpenLines:
+        """The lines of the feed's snapshots that came by HTTP and are not applied yet."""
+        return self._of(feed).open_lines
 
     async def open(self, ledger: Positions) -> None:
         """Compare each partition with the ledger; raises the first fault once all are asked."""

@@ -10,7 +10,7 @@ from tests.facts.trade import Retailer, fresh_database, retailer
 
 @pytest.fixture
 def postgres(_postgres_server: Postgres) -> Postgres:
-    """The server, for tests that shut somebody out."""
+    """The server, for tests that cut clients off."""
     return _postgres_server
 
 

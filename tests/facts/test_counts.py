@@ -114,7 +114,7 @@ async def test_counts_and_sales_at_the_same_time_by_many_callers_agree(shop: Ret
 
 @pytest.fixture(params=["ledger", "journal"])
 async def known_to(request: pytest.FixtureRequest, shop: Retailer, ledger_url: str) -> Settle:
-    """Who knows what has happened by the time of the next count."""
+    """What has happened by the time of the next count is open."""
 
     async def settle() -> None:
         if request.param == "ledger":
@@ -125,7 +125,7 @@ async def known_to(request: pytest.FixtureRequest, shop: Retailer, ledger_url: s
 
 
 @pytest.mark.parametrize("ahead_ms", [1, 200_000, 290_000])
-async def test_a_count_by_a_clock_that_is_ahead_is_no_later_than_it_was_told(
+async def test_a_count_by_a_clock_that_is_ahead_is_no_later_than_its_arrival(
     shop: Retailer, known_to: Settle, ahead_ms: int
 ) -> None:
     await shop.tell(event("receipt", quantity=10, at_ms=now_ms() - MINUTE))
@@ -135,7 +135,7 @@ async def test_a_count_by_a_clock_that_is_ahead_is_no_later_than_it_was_told(
     assert await shop.on_hand() == 8
 
 
-async def test_a_sale_by_a_clock_that_is_ahead_is_no_later_than_it_was_told(
+async def test_a_sale_by_a_clock_that_is_ahead_is_no_later_than_its_arrival(
     shop: Retailer, known_to: Settle
 ) -> None:
     counted_before = now_ms() - 1
@@ -178,7 +178,7 @@ def on_hand_by_time(told: list[Told]) -> int:
 
 
 class Histories:
-    """A retailer who meets a new SKU for each history, while the recorder follows."""
+    """A retailer with a new SKU for each history, while the recorder follows."""
 
     def __init__(self, runner: asyncio.Runner, shop: Retailer) -> None:
         self._runner = runner

@@ -1,4 +1,4 @@
-"""Who isn't known yet: created on first sight where that is wanted, else looked for once more."""
+"""Unknown names are created on first sight if that is set, else looked for once more."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,7 +11,7 @@ from tests.facts.trade import DC, STORE, Retailer, event, retailer
 
 @pytest.fixture
 async def open_shop(redis_url: str, ledger_url: str) -> AsyncIterator[Retailer]:
-    """A retailer who takes everybody's word."""
+    """A retailer that creates every name on first sight."""
     async with retailer(redis_url, ledger_url, auto_create=True) as running:
         yield running
 

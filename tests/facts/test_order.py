@@ -31,7 +31,7 @@ async def test_a_receipt_may_come_before_its_purchase_order(shop: Retailer) -> N
     assert (await shop.on_hand(), await shop.incoming("PO-1")) == (30, 10)
 
 
-async def test_of_two_expectations_the_later_told_by_time_wins(shop: Retailer) -> None:
+async def test_of_two_expectations_the_later_by_time_wins(shop: Retailer) -> None:
     later = event("incoming", quantity=40, document="PO-1", at_ms=1_795_000_002_000 - 10**10)
     earlier = event("incoming", quantity=10, document="PO-1", at_ms=1_795_000_001_000 - 10**10)
     assert await shop.statuses(later) == ["applied"]
@@ -80,7 +80,7 @@ async def test_units_beyond_the_reservation_are_a_plain_sale(shop: Retailer, kin
     assert (level.on_hand, level.reserved, level.allocated) == (5, 0, 0)
 
 
-async def test_the_same_shipment_told_twice_ships_once(shop: Retailer) -> None:
+async def test_a_shipment_sent_twice_ships_once(shop: Retailer) -> None:
     await shop.tell(event("receipt", quantity=10))
     await held(shop, 3)
     await confirmed(shop)

@@ -206,7 +206,7 @@ async def test_a_payload_that_is_no_text_is_kept_in_base64_with_a_mark(
 async def test_the_same_malformed_message_delivered_again_is_parked_once(shop: Retailer) -> None:
     arrival = Arrival(b"hello", SUBJECT, "ATP_EVENTS/7/1")
     results = [*await shop.facts.apply([arrival]), *await shop.facts.apply([arrival])]
-    assert [result.status for result in results] == ["parked", "duplicate"]
+    assert [result.status for (result,) in results] == ["parked", "duplicate"]
 
 
 async def test_a_native_payload_waits_for_its_adapter(shop: Retailer, ledger_url: str) -> None:
@@ -258,7 +258,7 @@ EVERY_DAY = {
 
 
 @pytest.mark.parametrize("why", EVERY_DAY)
-async def test_what_cannot_be_applied_is_one_exception_though_it_comes_again_every_day(
+async def test_an_event_that_cannot_be_applied_is_one_exception_though_it_comes_every_day(
     shop: Retailer, ledger_url: str, why: str
 ) -> None:
     began_at = now_ms()

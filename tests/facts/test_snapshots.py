@@ -10,7 +10,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from atp_service.catalog import Feed, Sku
 from atp_service.embedded.postgres import Postgres
-from atp_service.facts import apply, snapshot_end
+from atp_service.facts import snapshot_end
 from atp_service.ledger import ExceptionRow
 from atp_service.ledger.read import snapshots
 from atp_service.ledger.read.snapshots import Comparison, Part
@@ -23,6 +23,7 @@ from tests.facts.trade import (
     away,
     event,
     now_ms,
+    retailer,
     turnstile,
     until,
 )
@@ -90,7 +91,7 @@ async def test_a_snapshot_is_compared_as_of_when_it_was_taken(
     assert (found.believed, found.difference, found.policy) == (9, -1, "correct")
 
 
-async def test_units_by_a_clock_that_is_ahead_were_there_when_they_were_told(
+async def test_units_by_a_clock_that_is_ahead_were_there_when_they_arrived(
     shop: Retailer, recording: None
 ) -> None:
     await believes(shop, "correct")
@@ -286,13 +287,11 @@ async def test_the_end_may_carry_a_line_of_its_own(
     assert await shop.statuses(end) == ["duplicate"]
 
 
-async def test_an_end_that_comes_again_changes_nothing(
-    shop: Retailer, ten: int, recording: None
-) -> None:
+async def test_a_repeated_end_changes_nothing(shop: Retailer, ten: int, recording: None) -> None:
     await believes(shop, "correct")
     end = final(ten)
     assert await shop.statuses(line(10, ten), end) == ["applied", "applied"]
-    await stocked(shop, ten, LATE=5)  # told after the end, of before the snapshot
+    await stocked(shop, ten, LATE=5)  # arrives after the end, happened before the snapshot
     assert await shop.statuses(end) == ["duplicate"]
     assert await shop.on_hand("LATE") == 5
 
@@ -301,7 +300,7 @@ async def test_an_end_waits_until_the_ledger_has_the_lines_before_it(
     shop: Retailer, ten: int, ledger_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await believes(shop, "correct")
-    monkeypatch.setattr(apply, "RECORDING_SECONDS", 0.05)
+    monkeypatch.setattr(snapshot_end, "RECORDING_SECONDS", 0.05)
     end = final(ten)
     assert await shop.statuses(line(10, ten), end) == ["applied", "waiting"]
     assert await shop.on_hand() == 10
@@ -351,7 +350,7 @@ async def test_an_end_with_much_left_out_goes_on_when_it_comes_again(
     await believes(shop, "correct")
     await stocked(shop, ten, A=5, B=6, C=7)
     monkeypatch.setattr(snapshot_end, "PAGE", 1)
-    monkeypatch.setattr(apply, "CLOSING_PAGES", 2)
+    monkeypatch.setattr(snapshot_end, "MOST_PAGES", 2)
     end = final(ten)
     (result,) = await shop.tell(end)
     assert (result.status, result.reason) == ("waiting", "closing")
@@ -389,6 +388,34 @@ async def test_an_end_does_not_overtake_lines_that_were_put_off(
     assert await shop.on_hand() == 10
     assert await shop.statuses(told, end) == ["applied", "applied"]
     assert await shop.on_hand() == 10
+
+
+async def test_an_end_does_not_overtake_lines_that_another_process_put_off(
+    shop: Retailer, ten: int, recording: None, postgres: Postgres, redis_url: str, ledger_url: str
+) -> None:
+    await believes(shop, "correct")
+    told, end = line(10, ten), final(ten)
+    async with retailer(redis_url, ledger_url) as other:
+        await believes(other, "correct")
+        with away(postgres, ledger_url):
+            assert await other.statuses(told) == ["waiting"]
+
+        async def postgres_is_back() -> bool:
+            (result,) = await shop.tell(end)
+            return (result.status, result.reason) == ("waiting", "lines-waiting")
+
+        await until(postgres_is_back)
+    assert await shop.statuses(told, end) == ["applied", "applied"]
+    assert await shop.on_hand() == 10
+
+
+async def test_an_end_does_not_overtake_lines_of_its_call_that_wait(
+    shop: Retailer, ten: int, recording: None, postgres: Postgres, ledger_url: str
+) -> None:
+    await believes(shop, "correct")
+    with away(postgres, ledger_url):
+        results = await shop.tell(line(10, ten), final(ten), subject="atp.events.erp.stock")
+    assert [result.reason for result in results] == ["ledger-away", "lines-waiting"]
 
 
 async def test_an_end_does_not_overtake_lines_that_are_on_their_way(

@@ -1,4 +1,4 @@
-"""While Postgres is away facts go on; only what needs the ledger waits, and nothing is lost."""
+"""While Postgres is away facts go on. Only events that need the ledger wait, and none is lost."""
 
 import time
 from pathlib import Path
@@ -43,7 +43,7 @@ async def test_a_count_waits_for_postgres_and_is_then_right(
 
 
 async def moved(shop: Retailer, times: int, at_ms: int) -> None:
-    """Changes of on_hand that nobody has recorded."""
+    """Changes of on_hand that are not recorded."""
     told = [
         Adjustment(
             source="wms/dc-1",
@@ -60,7 +60,7 @@ async def moved(shop: Retailer, times: int, at_ms: int) -> None:
 
 
 async def pages_read(redis: Redis) -> int:
-    """How often anybody has read on in the journal."""
+    """How often the journal was read."""
     asked = await redis.info("commandstats")
     return sum(asked.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("xread", "xrange"))
 
@@ -115,14 +115,14 @@ async def test_a_count_is_right_though_the_ledger_catches_up_between_two_of_a_ca
     assert await shop.on_hand() == 1_000 - 100
 
 
-async def test_what_tells_no_time_may_be_of_any_age_and_waits_for_the_ledger(
+async def test_an_event_without_a_time_may_be_of_any_age_and_waits_for_the_ledger(
     shop: Retailer, postgres: Postgres, ledger_url: str
 ) -> None:
     timeless = event("sale", quantity=1) | {"time": "yesterday"}
     with away(postgres, ledger_url):
         (result,) = await shop.tell(timeless)
         assert (result.status, result.reason) == ("waiting", "ledger-away")
-        # What is no event at all has no name to be known by, and comes again at most at once.
+        # A payload that is no event has no id to be known by; a repeat comes at once or never.
         (result,) = await shop.tell(b"?", subject="atp.events.wms.dc-1")
         assert result.status == "parked"
 
@@ -148,7 +148,7 @@ async def test_an_old_event_that_redis_has_forgotten_is_known_to_the_ledger(
     assert await shop.on_hand() == -1
 
 
-async def test_nobody_is_a_stranger_before_master_data_was_read(shop: Retailer) -> None:
+async def test_no_name_is_unknown_before_master_data_was_read(shop: Retailer) -> None:
     just_started = Facts(
         shop.store,
         shop.ledger,
@@ -158,11 +158,12 @@ async def test_nobody_is_a_stranger_before_master_data_was_read(shop: Retailer) 
         clock=now_ms,
     )
     sale = msgspec.json.encode(event("sale", quantity=1))
-    (result,) = await just_started.apply([Arrival(sale, "atp.events.wms.dc-1", "ATP_EVENTS/1/1")])
+    arrival = Arrival(sale, "atp.events.wms.dc-1", "ATP_EVENTS/1/1")
+    ((result,),) = await just_started.apply([arrival])
     assert (result.status, result.reason) == ("waiting", "master-data-away")
 
 
-async def test_nobody_is_a_stranger_while_master_data_cannot_be_asked(
+async def test_no_name_is_unknown_while_master_data_cannot_be_asked(
     shop: Retailer, postgres: Postgres, ledger_url: str
 ) -> None:
     await Catalog(shop.pool).put(Sku(sku="NEW-9"))
@@ -177,7 +178,7 @@ async def test_nobody_is_a_stranger_while_master_data_cannot_be_asked(
     await until(applied)
 
 
-async def test_a_ledger_that_hangs_holds_nobody_up_for_long(
+async def test_a_ledger_that_hangs_holds_no_event_up_for_long(
     shop: Retailer, server_data: Path
 ) -> None:
     await shop.tell(event("receipt", quantity=1))
@@ -190,7 +191,7 @@ async def test_a_ledger_that_hangs_holds_nobody_up_for_long(
     assert await shop.on_hand() == 1
 
 
-async def test_asking_a_ledger_that_is_away_holds_nobody_up_for_long(
+async def test_asking_a_ledger_that_is_away_holds_no_event_up_for_long(
     shop: Retailer, postgres: Postgres, ledger_url: str
 ) -> None:
     with away(postgres, ledger_url):

@@ -43,7 +43,7 @@ def event(
     at_ms: int | None = None,
     **data: Any,
 ) -> dict[str, Any]:
-    """A canonical event; of SKU-1 at DC-1, of now, and new, where nothing else is said."""
+    """A canonical event; by default a new one of now, for SKU-1 at DC-1."""
     moment = datetime.fromtimestamp((at_ms if at_ms is not None else now_ms()) / 1000, UTC)
     place = {} if kind.startswith("transfer") or kind == "heartbeat" else {"location": DC}
     return {
@@ -80,7 +80,7 @@ class Retailer:
         self, *events: dict[str, Any] | bytes, subject: str | None = None
     ) -> list[EventResult]:
         """Apply events in one call, as HTTP does, or as NATS does where there is a subject."""
-        return await self.facts.apply(
+        applied = await self.facts.apply(
             [
                 Arrival(
                     told if isinstance(told, bytes) else msgspec.json.encode(told),
@@ -90,6 +90,7 @@ class Retailer:
                 for told in events
             ]
         )
+        return [result for results in applied for result in results]
 
     async def statuses(self, *events: dict[str, Any] | bytes) -> list[str]:
         return [result.status for result in await self.tell(*events)]
@@ -167,7 +168,7 @@ def fresh_database(server: Postgres) -> Iterator[str]:
 
 @contextmanager
 def away(server: Postgres, url: str) -> Iterator[None]:
-    """Postgres lets nobody into the database, and has cut off whoever was in it."""
+    """Postgres lets no client into the database, and has cut off all clients."""
     name = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
     with psycopg.connect(server.url("postgres", "postgres"), autocommit=True) as connection:
         connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
@@ -182,7 +183,7 @@ def away(server: Postgres, url: str) -> Iterator[None]:
 
 @contextmanager
 def hung(server_data: Path) -> Iterator[None]:
-    """Postgres takes whatever it is sent, and answers nothing."""
+    """Postgres takes every request, and answers none."""
     (pid_file,) = server_data.glob("postgres-*/postmaster.pid")
     postmaster = int(pid_file.read_text().splitlines()[0])
     os.kill(postmaster, signal.SIGSTOP)  # first: it must have no more children
@@ -200,10 +201,10 @@ def hung(server_data: Path) -> Iterator[None]:
 
 @asynccontextmanager
 async def turnstile(server: Postgres, url: str) -> AsyncIterator[Callable[[], Awaitable[None]]]:
-    """The ledger tells nobody of movements but the one who waits when the function is called.
+    """Each call of the function lets one waiting reader of movements pass.
 
-    Locks are given in the order in which they were asked for: the next is asked for behind whoever
-    waits, before the last is let go.
+    Locks are given in the order in which they were asked for: the next is asked for behind the
+    waiting reader, before the last is let go.
     """
     name = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
     address = server.url("postgres", str(name))
@@ -222,14 +223,14 @@ async def turnstile(server: Postgres, url: str) -> AsyncIterator[Callable[[], Aw
 
         async def let_one_pass() -> None:
             nonlocal holding, next_
-            await until(lambda: somebody_wants("AccessShareLock"))
+            await until(lambda: is_wanted("AccessShareLock"))
             locking = asyncio.create_task(next_.execute(lock))
-            await until(lambda: somebody_wants("AccessExclusiveLock"))
+            await until(lambda: is_wanted("AccessExclusiveLock"))
             await holding.rollback()
             await locking
             holding, next_ = next_, holding
 
-        async def somebody_wants(mode: str) -> bool:
+        async def is_wanted(mode: str) -> bool:
             return (await holding.execute(waiting, [mode])).rowcount > 0
 
         yield let_one_pass

@@ -1,8 +1,9 @@
 """Fetch, apply, acknowledge, for ever.
 
-A message is acknowledged when what it says is on disk in Redis, as stock or as a parked exception.
-Any number of workers share the consumer; what one of them leaves unfinished comes again, and is
-then known.
+A message is acknowledged when its events are on disk in Redis, as stock or as parked exceptions.
+Any number of workers share the consumer. A message that a worker leaves unfinished is delivered
+once more, and events that were applied are then known. The end of a snapshot is applied when every
+message before it is acknowledged, whichever worker has it (docs/decisions/0028).
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from prometheus_client import Counter, Gauge
 
-from atp_service.facts import Arrival, EventResult, Facts, arrival_of
+from atp_service.facts import LINES_WAITING, Arrival, EventResult, Facts, arrival_of
 from atp_service.jetstream.delivery import delivery_of
 from atp_service.jetstream.pull import Gone, Pull
 from atp_service.jetstream.stream import (
@@ -24,6 +25,7 @@ from atp_service.jetstream.stream import (
     STREAM,
     ensure_consumer,
     ensure_stream,
+    is_next,
 )
 from atp_service.ledger import Ledger
 from atp_service.metrics import REGISTRY
@@ -37,20 +39,24 @@ WAIT_SECONDS: Final = 0.5  # how late a stop may be noticed by a worker without 
 SHORTEST_PAUSE_SECONDS: Final = 0.1
 LONGEST_PAUSE_SECONDS: Final = 2.0
 LONGEST_DELAY_SECONDS: Final = 60.0
+ENDS_SECONDS: Final = 3.0  # for the ends of snapshots in a group; well below ACK_WAIT_SECONDS
+ENDS_PAUSE_SECONDS: Final = 0.02
 ROOM_EVERY_SECONDS: Final = 60.0
 
 _pending = Gauge(
     "atp_ingest_pending",
-    "Events on the stream that nobody has fetched yet",
+    "Messages on the stream that no worker has fetched yet",
     registry=REGISTRY,
     multiprocess_mode="livemax",
 )
 _messages = Counter("atp_ingest_messages", "Messages fetched and done with", registry=REGISTRY)
-_waiting = Counter("atp_ingest_waiting", "Messages put back, to come again", registry=REGISTRY)
+_waiting = Counter(
+    "atp_ingest_waiting", "Messages put back, to be delivered once more", registry=REGISTRY
+)
 
 
 async def run(client: Client, facts: Facts, ledger: Ledger, *, stop: asyncio.Event) -> None:
-    """Ingest until told to stop; then the group in flight is finished."""
+    """Ingest until the stop; the group in flight is finished."""
     seconds = SHORTEST_PAUSE_SECONDS
     while not stop.is_set():
         try:
@@ -101,47 +107,68 @@ class _Ingest:
                 await before
 
     async def _take(self, group: Sequence[Msg]) -> None:
-        """Apply a group, acknowledge it; what can't be acknowledged comes again, and is known."""
+        """Apply a group and acknowledge it; else JetStream delivers it once more."""
         results = await self._until_applied([_arrival(message) for message in group])
+        ends = []
         try:
-            for message, result in zip(group, results, strict=True):
-                if result.status == "waiting":
-                    await self._pull.put_back(message, _delay_seconds(message))
-                    _waiting.inc()
+            for message, events in zip(group, results, strict=True):
+                if any(event.reason == LINES_WAITING for event in events):
+                    ends.append(message)
                 else:
-                    await self._pull.acknowledge(message)
-        except nats.errors.Error as fault:
+                    await self._answer(message, events)
+            await self._take_ends(ends)
+        except (nats.errors.Error, TimeoutError) as fault:
             log.warning("acknowledgement_failed", reason=str(fault) or type(fault).__name__)
         _messages.inc(len(group))
         _pending.set(delivery_of(group[-1].reply).pending)
 
-    async def _until_applied(self, arrivals: Sequence[Arrival]) -> Sequence[EventResult]:
-        """The results; while Redis is away, the same again and again, until told to stop."""
+    async def _take_ends(self, ends: Sequence[Msg]) -> None:
+        """Apply ends of snapshots, each when all messages before it are acknowledged.
+
+        The rest is put back after ENDS_SECONDS: another worker may be slow, or frozen.
+        """
+        deadline = time.monotonic() + ENDS_SECONDS
+        for message in sorted(ends, key=lambda end: delivery_of(end.reply).seq):
+            if await self._is_next(message, deadline):
+                (events,) = await self._until_applied([_arrival(message, in_order=True)])
+                await self._answer(message, events)
+            else:
+                await self._put_back(message)
+
+    async def _is_next(self, message: Msg, deadline: float) -> bool:
+        seq = delivery_of(message.reply).seq
+        while time.monotonic() < deadline and not self._stop.is_set():
+            if await is_next(self._client.jetstream(), STREAM, CONSUMER, seq):
+                return True
+            await pause(self._stop, ENDS_PAUSE_SECONDS)
+        return False
+
+    async def _answer(self, message: Msg, events: Sequence[EventResult]) -> None:
+        if any(event.status == "waiting" for event in events):
+            await self._put_back(message)
+        else:
+            await self._pull.acknowledge(message)
+
+    async def _put_back(self, message: Msg) -> None:
+        await self._pull.put_back(message, _delay_seconds(message))
+        _waiting.inc()
+
+    async def _until_applied(self, arrivals: Sequence[Arrival]) -> Sequence[Sequence[EventResult]]:
+        """The results of each arrival's events. While Redis is away it tries until the stop."""
         seconds = SHORTEST_PAUSE_SECONDS
         while True:
             try:
-                return await self._results(arrivals)
+                return await self._facts.apply_each(arrivals)
             except (Unavailable, Fenced) as away:
                 log.warning("ingest_waits_for_redis", reason=str(away), seconds=seconds)
                 if await pause(self._stop, seconds):
-                    return [EventResult(None, None, "waiting")] * len(arrivals)
+                    return [[EventResult(None, None, "waiting")]] * len(arrivals)
                 seconds = min(seconds * 2, LONGEST_PAUSE_SECONDS)
 
-    async def _results(self, arrivals: Sequence[Arrival]) -> Sequence[EventResult]:
-        try:
-            return await self._facts.apply(arrivals)
-        except (Unavailable, Fenced):
-            raise
-        except Exception as fault:
-            # Whatever it is that nobody thought of: one message must not hold up the others.
-            if len(arrivals) == 1:
-                log.exception("event_faulted", arrival_id=arrivals[0].arrival_id)
-                return [await self._facts.keep(arrivals[0], fault)]
-            return [(await self._results([arrival]))[0] for arrival in arrivals]
 
-
-def _arrival(message: Msg) -> Arrival:
-    return arrival_of(message.data, message.subject, delivery_of(message.reply), message.headers)
+def _arrival(message: Msg, *, in_order: bool = False) -> Arrival:
+    delivery = delivery_of(message.reply)
+    return arrival_of(message.data, message.subject, delivery, message.headers, in_order=in_order)
 
 
 def _delay_seconds(message: Msg) -> float:

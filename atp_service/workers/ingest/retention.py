@@ -1,14 +1,13 @@
-"""Room on the stream of events: what is applied and recorded may go.
+"""Room on the stream of events: messages that are applied and recorded may go.
 
-Messages are deleted from the old end, and only if they are applied and known to be in the ledger:
-until then a rebuild of a lost Redis would need them. The newer half of the stream always stays, for
-operators who look back.
+The oldest are deleted first, and only if the ledger has their effects: until then a rebuild of a
+lost Redis would need them. The newer half of the stream always stays, for operators who look back.
 """
 
 import structlog
 from nats.js import JetStreamContext
 
-from atp_service.jetstream.stream import CONSUMER, STREAM
+from atp_service.jetstream.stream import CONSUMER, STREAM, acknowledged_through
 from atp_service.ledger import Ledger
 from atp_service.postgres import Unavailable
 
@@ -16,14 +15,15 @@ log = structlog.get_logger()
 
 
 async def make_room(jetstream: JetStreamContext, ledger: Ledger) -> None:
-    """When the stream is half full, let go of what is applied and recorded, down to half of its
-    messages. Of nothing while the ledger can't say what that is."""
+    """Delete applied and recorded messages of a stream that is half full, at most half of them.
+
+    None is deleted while the ledger is away. Raises the errors of nats.
+    """
     info = await jetstream.stream_info(STREAM)
     most = info.config.max_bytes or 0
     if most <= 0 or info.state.bytes * 2 < most:
         return
-    consumer = await jetstream.consumer_info(STREAM, CONSUMER)
-    applied = consumer.ack_floor.stream_seq if consumer.ack_floor is not None else 0
+    applied = await acknowledged_through(jetstream, STREAM, CONSUMER)
     try:
         recorded = await ledger.recorded_through(STREAM, info.created) if info.created else 0
     except Unavailable as away:

@@ -1,8 +1,10 @@
 """A retailer, an empty NATS with the stream of events, and workers that ingest them."""
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import msgspec
@@ -21,7 +23,7 @@ CONSUMER = "ingest"
 
 @pytest.fixture
 def postgres(_postgres_server: Postgres) -> Postgres:
-    """The server, for tests that shut somebody out."""
+    """The server, for tests that cut clients off."""
     return _postgres_server
 
 
@@ -38,7 +40,7 @@ async def shop(redis_url: str, ledger_url: str) -> AsyncIterator[Retailer]:
 
 
 class Stream:
-    """The stream, as those who publish to it and look at it see it."""
+    """The stream, as its publishers see it."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
@@ -54,7 +56,7 @@ class Stream:
         )
 
     async def left(self) -> int:
-        """Messages that nobody has acknowledged; all of them while nobody has begun."""
+        """Messages that are not acknowledged; all of them before the first worker starts."""
         try:
             consumer = await self._jetstream.consumer_info(STREAM, CONSUMER)
         except NotFoundError:
@@ -72,6 +74,29 @@ class Stream:
 async def stream(empty_nats: Client) -> Stream:
     await ensure_stream(empty_nats.jetstream())
     return Stream(empty_nats)
+
+
+@asynccontextmanager
+async def worker_process(
+    redis_url: str, nats_url: str, ledger_url: str
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A worker in a process of its own, which is killed at the end if it is still there."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "atp_service", "worker", "--only", "ingest"),
+        env=os.environ
+        | {
+            "ATP_REDIS_URL": redis_url,
+            "ATP_NATS_URL": nats_url,
+            "ATP_DATABASE_URL": ledger_url,
+            "ATP_LOG_LEVEL": "error",
+        },
+    )
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""What is published to the stream is in the stock, once, whatever happens on the way."""
+"""An event published to the stream is in the stock, once, whatever happens on the way."""
 
 import time
 
@@ -18,7 +18,7 @@ from tests.recording import last_seq
 from tests.workers.ingest.conftest import Stream, worker
 
 
-async def test_what_is_published_is_in_the_stock(
+async def test_a_published_event_is_in_the_stock(
     shop: Retailer, stream: Stream, nats_url: str
 ) -> None:
     await stream.publish(*(event("receipt", quantity=2) for _ in range(1_200)))
@@ -30,7 +30,7 @@ async def test_what_is_published_is_in_the_stock(
     assert await shop.on_hand() == 2_399
 
 
-async def test_what_is_published_twice_counts_once(
+async def test_an_event_published_twice_counts_once(
     shop: Retailer, stream: Stream, nats_url: str
 ) -> None:
     receipts = [event("receipt", quantity=1) for _ in range(100)]
@@ -248,7 +248,7 @@ async def test_room_is_made_from_what_is_recorded_and_from_nothing_else(
     async def half_is_kept() -> bool:
         return await first_kept() == 120
 
-    # Though the ledger has more; once it answers again.
+    # Though the ledger has more; once Postgres is back.
     await until(half_is_kept)
     async with worker(shop, nats_url):
         await stream.drained()

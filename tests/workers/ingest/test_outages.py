@@ -1,9 +1,7 @@
 """Servers and workers die and come back; every event has its effect once."""
 
-import asyncio
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +17,7 @@ from atp_service.jetstream.stream import STREAM, ensure_stream
 from atp_service.processes.restarting_child import RestartingChild
 from tests.facts.trade import Retailer, event, retailer, until
 from tests.recording import last_seq
-from tests.workers.ingest.conftest import CONSUMER, Stream, worker
+from tests.workers.ingest.conftest import CONSUMER, Stream, worker, worker_process
 
 
 class Restartable:
@@ -109,25 +107,12 @@ async def test_a_worker_killed_in_the_middle_leaves_nothing_out_and_counts_nothi
     await stream.publish(*(event("receipt", quantity=1) for _ in range(5_000)))
     for _ in range(3):
         began_at = await last_seq(shop.store)
-        victim = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "atp_service", "worker", "--only", "ingest"),
-            env=os.environ
-            | {
-                "ATP_REDIS_URL": redis_url,
-                "ATP_NATS_URL": nats_url,
-                "ATP_DATABASE_URL": ledger_url,
-                "ATP_LOG_LEVEL": "error",
-            },
-        )
-        try:
+        async with worker_process(redis_url, nats_url, ledger_url):
 
             async def in_the_middle(past: int = began_at) -> bool:
                 return await last_seq(shop.store) > past
 
             await until(in_the_middle, 30)
-        finally:
-            victim.kill()
-            await victim.wait()
         if await stream.left() == 0:
             break
     async with worker(shop, nats_url):

@@ -29,8 +29,8 @@ class Disturbed:
         self._facts = facts
         self._disturb: Callable[[], Awaitable[None]] | None = disturb
 
-    async def apply(self, arrivals: Sequence[Arrival]) -> Sequence[EventResult]:
-        results = await self._facts.apply(arrivals)
+    async def apply_each(self, arrivals: Sequence[Arrival]) -> list[list[EventResult]]:
+        results = await self._facts.apply_each(arrivals)
         if self._disturb is not None:
             disturb, self._disturb = self._disturb, None
             await disturb()

@@ -64,7 +64,9 @@ class Events:
         )
         if after > last.seq:
             after = 0  # the stream was set back: its numbers are given again
-        done = await replay(self._client, facts, self._stream, after=after, through=last.seq)
+        done = await replay(
+            self._client, facts, self._stream, self._partition, after=after, through=last.seq
+        )
         header = await site.header()
         gone = may_have_lost(before, header) or done.seq > (header.seq or 0)
         whole = not (done.waiting or gone)

@@ -1,13 +1,12 @@
-"""Events that NATS still has are applied again: Redis had taken them and then lost them.
+"""Events that NATS still has are applied once more: Redis had taken them and then lost them.
 
-The same way in as ingest's, so that what is known is a duplicate. From the first that may have been
-acknowledged and not recorded, by its place on the stream: its time says nothing, since an event may
-have waited there for hours before it was taken in.
+They go the same way as at ingest, so that a known event is a duplicate. The first is the first that
+may have been acknowledged and not recorded, by its place on the stream. Its time says nothing: an
+event may have waited there for hours before a worker took it in.
 """
 
 import asyncio
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Final
@@ -21,27 +20,26 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamInfo
 from nats.js.errors import NotFoundError
 
 from atp_service.facts import Arrival, EventResult, Facts, arrival_of
-from atp_service.jetstream.delivery import delivery_of
-from atp_service.store import Fenced, Unavailable
+from atp_service.jetstream.delivery import Delivery, delivery_of
+from atp_service.jetstream.pull import Gone, Pull
+from atp_service.jetstream.stream import acknowledged_through
 
 log = structlog.get_logger()
 
-_AT_ONCE: Final = 500
 _ANSWER_SECONDS: Final = 5.0
 _IDLE_SECONDS: Final = 60.0  # then the server forgets a consumer whose rebuild has died
-_TOLD_EVERY: Final = 50_000
+_LOGGED_EVERY: Final = 50_000
 _ATTEMPTS: Final = 5
-_AGAIN_SECONDS: Final = 0.3
-_NO_MORE: Final = ("404", "408")  # all other words of the server mean that it has been broken off
+_RETRY_SECONDS: Final = 0.3
 
 
 class Away(Exception):
-    """NATS can't be asked now, or has broken off what it was asked for."""
+    """NATS can't be asked now, or has broken off a replay."""
 
 
 class Replayed(Struct):
-    """How many events were given again, how many of them were news, and how many still wait; and
-    the latest entry that came of them."""
+    """Messages that were applied once more; how many of them were news, how many still wait; and
+    the seq of the latest entry that came of them."""
 
     events: int = 0
     news: int = 0
@@ -50,40 +48,44 @@ class Replayed(Struct):
 
 
 class Reach(Struct, frozen=True):
-    """A stream, told from others of its name by when it was made, and a place on it."""
+    """A place on a stream. A stream is known from others of its name by when it was made."""
 
     created_at: datetime
     seq: int
 
 
 async def last_of(client: Client, stream: str) -> Reach | None:
-    """The stream's latest event; None where there is no such stream. Raises Away."""
+    """The stream's latest message; None if there is no such stream. Raises Away."""
     with _away():
         info = await _stream(client, stream)
         return None if info is None else Reach(_made(info), info.state.last_seq)
 
 
 async def acknowledged(client: Client, stream: str, consumer: str) -> Reach | None:
-    """The event up to which all are acknowledged; None where nobody takes any. Raises Away."""
+    """The message up to which all are acknowledged; None if there is no such stream or consumer.
+
+    Raises Away.
+    """
     with _away():
-        # The stream first: if it is made anew meanwhile, what is answered is of neither.
+        # The stream first: if it is made anew meanwhile, the place counts for neither.
         info = await _stream(client, stream)
         if info is None:
             return None
+        jetstream = client.jetstream(timeout=_ANSWER_SECONDS)
         try:
-            told = await client.jetstream(timeout=_ANSWER_SECONDS).consumer_info(stream, consumer)
+            floor = await acknowledged_through(jetstream, stream, consumer)
         except NotFoundError:
             return None
-        floor = told.ack_floor.stream_seq if told.ack_floor is not None else 0
         return Reach(_made(info), floor)
 
 
 async def replay(
-    client: Client, facts: Facts, stream: str, *, after: int, through: int
+    client: Client, facts: Facts, stream: str, partition: int, *, after: int, through: int
 ) -> Replayed:
-    """Give the stream's events again, those after `after`, up to `through`.
+    """Apply the stream's messages after `after` once more, up to `through`.
 
-    Raises Away; and Unavailable or Fenced as the store does.
+    Every message up to `after` is in the ledger. Only entries of the partition count for the
+    latest seq. Raises Away; and the store's Unavailable or Fenced.
     """
     done = Replayed()
     if after >= through:
@@ -101,8 +103,10 @@ async def replay(
             ),
         )
         try:
-            pull = _Pull(client, stream, consumer.name)
-            await _replay(pull, facts, through, done)
+            async with Pull(client, stream, consumer.name) as pull:
+                messages = _messages(pull, consumer.num_pending or 0, through)
+                async for group in messages:
+                    await _apply(facts, group, partition, done)
         finally:
             with suppress(nats.errors.Error, TimeoutError, OSError):
                 await jetstream.delete_consumer(stream, consumer.name)
@@ -113,7 +117,7 @@ async def replay(
 def _away() -> Iterator[None]:
     try:
         yield
-    except (nats.errors.Error, TimeoutError, OSError) as fault:
+    except (Gone, nats.errors.Error, TimeoutError, OSError) as fault:
         raise Away(str(fault) or type(fault).__name__) from fault
 
 
@@ -130,106 +134,60 @@ def _made(info: StreamInfo) -> datetime:
     return info.created
 
 
-async def _replay(pull: "_Pull", facts: Facts, last_seq: int, done: Replayed) -> None:
-    coming = asyncio.create_task(pull.group())
-    try:
-        while group := await coming:
-            arrived = [(message, delivery_of(message.reply)) for message in group]
-            coming = asyncio.create_task(pull.group())
-            arrivals = [
-                arrival_of(m.data, m.subject, d, m.headers) for m, d in arrived if d.seq <= last_seq
-            ]
-            results = await _until_settled(facts, arrivals)
-            before, done.events = done.events, done.events + len(results)
-            done.news += sum(r.status not in ("duplicate", "waiting") for r in results)
-            done.waiting += sum(r.status == "waiting" for r in results)
-            done.seq = max([done.seq, *(r.seq for r in results)])
-            if before // _TOLD_EVERY != done.events // _TOLD_EVERY:
-                log.info("events_being_replayed", events=done.events, news=done.news)
-            if arrived[-1][1].seq >= last_seq:
-                return
-        # What the stream no longer keeps does not come; anything else would have.
-        await pull.had_all()
-    finally:
-        coming.cancel()
-        await asyncio.gather(coming, return_exceptions=True)
+async def _messages(
+    pull: Pull, pending: int, last_seq: int
+) -> AsyncIterator[list[tuple[Msg, Delivery]]]:
+    """Messages by the group, up to the last; or until the consumer has none, if the stream no
+    longer keeps the last one. Raises Away if a message is lost on the way."""
+    consumed = 0
+    while pending:
+        group = await pull.group(_ANSWER_SECONDS)
+        if not group:
+            raise Away(f"{pending} messages of the stream have not come")
+        deliveries = [delivery_of(message.reply) for message in group]
+        consumed += len(group)
+        if deliveries[-1].consumer_seq != consumed:
+            raise Away("messages were lost on the way")
+        delivered = zip(group, deliveries, strict=True)
+        yield [(message, delivery) for message, delivery in delivered if delivery.seq <= last_seq]
+        if deliveries[-1].seq >= last_seq:
+            return
+        pending = deliveries[-1].pending
 
 
-async def _until_settled(facts: Facts, arrivals: Sequence[Arrival]) -> list[EventResult]:
-    """What became of them; those that have to wait are given a few more times."""
-    results = await _applied(facts, arrivals)
+async def _apply(
+    facts: Facts, group: list[tuple[Msg, Delivery]], partition: int, done: Replayed
+) -> None:
+    # All messages before the first are in the ledger, so the order is that of the stream.
+    in_order = not done.waiting
+    arrivals = [
+        arrival_of(message.data, message.subject, delivery, message.headers, in_order=in_order)
+        for message, delivery in group
+    ]
+    before = done.events
+    for events in await _until_settled(facts, arrivals):
+        entries = [e.entry for e in events if e.entry and e.entry.partition == partition]
+        done.events += 1
+        done.news += any(e.status not in ("duplicate", "waiting") for e in events)
+        done.waiting += _is_waiting(events)
+        done.seq = max([done.seq, *(entry.seq for entry in entries)])
+    if before // _LOGGED_EVERY != done.events // _LOGGED_EVERY:
+        log.info("events_being_replayed", events=done.events, news=done.news)
+
+
+async def _until_settled(facts: Facts, arrivals: Sequence[Arrival]) -> list[list[EventResult]]:
+    """The results of each arrival's events; those that have to wait are tried a few more times."""
+    results = await facts.apply_each(arrivals)
     for _ in range(_ATTEMPTS):
-        waiting = [i for i, result in enumerate(results) if result.status == "waiting"]
+        waiting = [i for i, events in enumerate(results) if _is_waiting(events)]
         if not waiting:
             break
-        await asyncio.sleep(_AGAIN_SECONDS)
-        again = await _applied(facts, [arrivals[i] for i in waiting])
-        for i, result in zip(waiting, again, strict=True):
-            results[i] = result
+        await asyncio.sleep(_RETRY_SECONDS)
+        retried = await facts.apply_each([arrivals[i] for i in waiting])
+        for i, events in zip(waiting, retried, strict=True):
+            results[i] = events
     return results
 
 
-async def _applied(facts: Facts, arrivals: Sequence[Arrival]) -> list[EventResult]:
-    """As ingest does: one that facts stumble over doesn't hold up the others."""
-    try:
-        return list(await facts.apply(arrivals))
-    except (Unavailable, Fenced):
-        raise
-    except Exception as fault:
-        if len(arrivals) == 1:
-            log.exception("event_faulted", arrival_id=arrivals[0].arrival_id)
-            return [await facts.keep(arrivals[0], fault)]
-        return [(await _applied(facts, [arrival]))[0] for arrival in arrivals]
-
-
-class _Pull:
-    """Asks for messages by the group, without acknowledging any. None is missed unnoticed: what
-    the consumer has sent is counted beside what has come."""
-
-    def __init__(self, client: Client, stream: str, consumer: str) -> None:
-        self._client = client
-        self._stream = stream
-        self._consumer = consumer
-        self._come = 0
-
-    async def group(self) -> list[Msg]:
-        """The next messages, in order; none at the end. Raises Away, or TimeoutError."""
-        inbox = self._client.new_inbox()
-        group: list[Msg] = []
-        status: list[str] = []
-        ended = asyncio.Event()
-
-        async def take(message: Msg) -> None:
-            if message.subject == inbox:
-                headers = message.headers or {}
-                status.append(headers.get("Status", ""))
-                status.append(headers.get("Description", ""))
-                ended.set()
-                return
-            group.append(message)
-            if len(group) == _AT_ONCE:
-                ended.set()
-
-        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}"
-        subscription = await self._client.subscribe(inbox, cb=take)
-        try:
-            request = json.dumps({"batch": _AT_ONCE, "no_wait": True}).encode()
-            await self._client.publish(subject, request, inbox)
-            async with asyncio.timeout(_ANSWER_SECONDS):
-                await ended.wait()
-        finally:
-            await subscription.unsubscribe()
-        if status and status[0] not in _NO_MORE:
-            raise Away(f"NATS broke off: {' '.join(status).strip()}")
-        self._come += len(group)
-        if group and group[-1].metadata.sequence.consumer != self._come:
-            raise Away("messages were lost on the way")
-        return group
-
-    async def had_all(self) -> None:
-        """Raises Away unless all that the consumer has, has come."""
-        jetstream = self._client.jetstream(timeout=_ANSWER_SECONDS)
-        told = await jetstream.consumer_info(self._stream, self._consumer)
-        sent = told.delivered.consumer_seq if told.delivered is not None else 0
-        if told.num_pending != 0 or sent != self._come:
-            raise Away(f"of the stream {told.num_pending} messages have not come")
+def _is_waiting(events: Sequence[EventResult]) -> bool:
+    return any(event.status == "waiting" for event in events)
