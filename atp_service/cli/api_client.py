@@ -1,4 +1,4 @@
-"""A question to the API, for commands: what it answers, or why it doesn't, in words."""
+"""A GET to the API, for commands: its answer, or in words why there is none."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ from atp_service.processes.instance import find
 _PATIENCE_SECONDS = 15.0
 
 api_option = click.option(
-    "--api", metavar="URL", help="Where the API is; the running one, if left out."
+    "--api", metavar="URL", help="The API's address; the running one, if left out."
 )
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print the answer as JSON and nothing else."
@@ -21,8 +21,8 @@ json_option = click.option(
 
 
 def ask(api: str | None, path: str, query: dict[str, str] | None = None) -> dict[str, Any]:
-    """The answer to a GET. Ends the command with 1 where there is no such thing, with 2 where the
-    question can't be asked or nobody can answer it now."""
+    """The answer to a GET. Ends the command with 1 if there is no such thing, and with 2 if the
+    request is wrong or the API can't answer now."""
     import httpx2
 
     url = api or _url(settings_here(os.environ))
@@ -42,15 +42,15 @@ def ask(api: str | None, path: str, query: dict[str, str] | None = None) -> dict
 
 
 def _why(document: dict[str, Any], query: dict[str, str]) -> str:
-    """What the API says; of a parameter, as the command calls it."""
-    told = [(error["pointer"], error["message"]) for error in document.get("errors", ())]
-    if told and all(pointer[1:] in query for pointer, _ in told):
-        return "; ".join(f"--{pointer[1:]}: {message}" for pointer, message in told)
+    """The API's reason; for a parameter, by the name of the command's option."""
+    faults = [(error["pointer"], error["message"]) for error in document.get("errors", ())]
+    if faults and all(pointer[1:] in query for pointer, _ in faults):
+        return "; ".join(f"--{pointer[1:]}: {message}" for pointer, message in faults)
     return str(document.get("detail", ""))
 
 
 def _url(settings: Settings) -> str:
-    """Where the API of the instance on `ATP_DATA` is; else where `atp serve` would be."""
+    """The address of the instance on `ATP_DATA`; else the one that `atp serve` would have."""
     instance = find(settings.folder)
     if instance is not None:
         return instance.url

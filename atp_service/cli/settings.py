@@ -11,7 +11,7 @@ _URLS = ("redis_url", "nats_url", "database_url", "migration_url")
 
 
 def settings_here(environment: Mapping[str, str], *needed: str) -> Settings:
-    """The settings, where URLs left out are those of the instance that runs on `ATP_DATA`.
+    """The settings; a URL left out is that of the instance that runs on `ATP_DATA`.
 
     Raises SettingsError for one of `needed` that is in neither.
     """

@@ -21,7 +21,7 @@ def command(demo: bool, with_parent: bool) -> None:
 
     from atp_service import log
     from atp_service.embedded.errors import CannotStart
-    from atp_service.embedded.panel import View
+    from atp_service.embedded.panel import InstancePanel
     from atp_service.embedded.supervisor import up
     from atp_service.processes.child import die_with_parent
 
@@ -29,8 +29,8 @@ def command(demo: bool, with_parent: bool) -> None:
     if with_parent:
         die_with_parent(parent, signal.SIGTERM)
     try:
-        with View(Console()) as view:
-            up(settings, view, demo=demo)
+        with InstancePanel(Console()) as panel:
+            up(settings, panel, demo=demo)
     except CannotStart as error:
         click.echo(f"atp: {error}", err=True)
         sys.exit(2)

@@ -1,4 +1,4 @@
-"""The retailer's systems, speaking: canonical events onto NATS, each sent until it is taken."""
+"""The retailer's systems: canonical events onto NATS, each retried until the stream has it."""
 
 import itertools
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ class Feeds:
     def now(self) -> datetime:
         return self._clock()
 
-    async def tell(
+    async def publish(
         self,
         feed: str,
         happened: str,
@@ -34,7 +34,7 @@ class Feeds:
         event_id: str | None = None,
         at: datetime | None = None,
     ) -> None:
-        """Publish that something `happened` (`sale`, `receipt`, …), now if not said otherwise."""
+        """Publish an event of a kind (`sale`, `receipt`, …); it happened `at`, or now."""
         event_id = event_id or f"{self._run}-{next(self._numbers)}"
         event = {
             "specversion": "1.0",

@@ -17,12 +17,12 @@ from atp_service.demo.places import (
 from atp_service.demo.service import Service
 
 # Long ago on purpose: events older than the dedupe window are looked up in the ledger, so opening
-# stock that is told again at the next start is known, however much later that is.
+# stock that the next start repeats is recognised, however much later that is.
 OPENING = datetime(2026, 1, 2, 6, 0, tzinfo=UTC)
 
 
 async def describe(service: Service) -> None:
-    """Tell the service about the retailer, once: the last SKU being there says it is done."""
+    """Write the retailer's master data, once: it is done if the last SKU is there."""
     last = await service.call("GET", f"/v1/skus/{ARTICLES[-1].sku}")
     if last.status_code == 200:
         return
@@ -43,12 +43,12 @@ async def describe(service: Service) -> None:
 
 
 async def stock(feeds: Feeds) -> None:
-    """Tell what there is on the first day. The ids are always the same, so it counts once."""
+    """Publish the stock of the first day. The ids are always the same, so it counts once."""
     random = chance("opening stock")
     for article in ARTICLES:
         for location in (source_of(article), *stores_of(article)):
             quantity = usual_stock(article, location)
-            await feeds.tell(
+            await feeds.publish(
                 feed_of(location),
                 "receipt",
                 {

@@ -1,4 +1,4 @@
-"""Where the retailer is and how it sells: 6 stores, a DC, a 3PL; four channels; its feeds.
+"""The retailer's locations and channels: 6 stores, a DC, a 3PL; four channels; its feeds.
 
 The documents are what `PUT /v1/locations/{id}` and its like take.
 """
@@ -92,7 +92,7 @@ def feed_of(location: str) -> str:
 
 
 def source_of(article: Article) -> str:
-    """Where an article is bought in."""
+    """The location that an article is bought in at."""
     return THIRD_PARTY if article.bulky else DC
 
 

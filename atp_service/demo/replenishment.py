@@ -59,7 +59,7 @@ class Replenishment:
         return bool(level["atf"] + expected < usual_stock(article, location) / 2)
 
     async def _order(self, article: Article, location: str) -> None:
-        await self._feeds.tell(
+        await self._feeds.publish(
             "erp",
             "incoming",
             {
@@ -74,7 +74,7 @@ class Replenishment:
     async def _send(self, article: Article, store: str, there: int) -> None:
         quantity = min(usual_stock(article, store), there)
         if quantity > 0:
-            await self._feeds.tell(
+            await self._feeds.publish(
                 feed_of(DC),
                 "transfer_shipped",
                 {
@@ -93,7 +93,7 @@ class Replenishment:
         if document["eta"] and datetime.fromisoformat(document["eta"]) > self._feeds.now():
             return
         transfer = document["document"].startswith("TR-")
-        await self._feeds.tell(
+        await self._feeds.publish(
             feed_of(location),
             "transfer_received" if transfer else "receipt",
             {
@@ -108,8 +108,10 @@ class Replenishment:
         of = {"sku": article.sku, "location": location}
         feed = feed_of(location)
         repaired = {"from_state": "damaged", "to_state": "sellable", "quantity": units}
-        await self._feeds.tell(feed, "adjustment", {**of, "quantity": -units, "reason": "scrapped"})
-        await self._feeds.tell(feed, "state_change", {**of, **repaired})
+        await self._feeds.publish(
+            feed, "adjustment", {**of, "quantity": -units, "reason": "scrapped"}
+        )
+        await self._feeds.publish(feed, "state_change", {**of, **repaired})
 
     async def _handle(self, article: Article, level: dict[str, Any]) -> None:
         """Things happen where goods are handled: one is damaged, or a shelf is counted."""
@@ -117,10 +119,10 @@ class Replenishment:
         feed = feed_of(level["location"])
         if self._random.random() < 0.5 and level["ats"] > 1:
             damaged = {"from_state": "sellable", "to_state": "damaged", "quantity": 1}
-            await self._feeds.tell(feed, "state_change", {**of, **damaged})
+            await self._feeds.publish(feed, "state_change", {**of, **damaged})
         elif level["on_hand"] > 1:
             missing = self._random.choice((0, 0, 0, 1))
-            await self._feeds.tell(feed, "count", {**of, "quantity": level["on_hand"] - missing})
+            await self._feeds.publish(feed, "count", {**of, "quantity": level["on_hand"] - missing})
 
     def _in_a_while(self) -> str:
         return written(self._feeds.now() + timedelta(seconds=self._random.randint(30, 180)))

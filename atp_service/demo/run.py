@@ -31,10 +31,10 @@ async def trade(
     clock: Callable[[], datetime],
     closing: asyncio.Event,
 ) -> None:
-    """Trade until `closing` is set; then serve whoever is inside, for a few seconds at most.
+    """Trade until `closing` is set; then serve the shoppers inside, for a few seconds at most.
 
-    The seed decides what everybody does; the time of the start makes the ids, so no two starts
-    share one.
+    The seed decides all that happens. The time of the start makes the ids, so no two starts share
+    one.
     """
     run = f"{int(clock().timestamp() * 1000):x}"
     pauses = Pauses(closing, speed)

@@ -58,7 +58,7 @@ class Shoppers:
             },
         )
         if answer.status_code != 201 or leaves:
-            return  # somebody was faster; or the hold is left to lapse
+            return  # another shopper was faster; or the hold is left to lapse
         await pauses.about(8.0, random)
         if random.random() < 0.3:
             await self._service.call("POST", f"{cart}/release", {"reason": "changed their mind"})
@@ -70,7 +70,7 @@ class Shoppers:
             await self._hand_over(cart, order, lines, random)
 
     async def _choose(self, random: Random, channel: str) -> list[dict[str, Any]]:
-        """Up to three articles, each from where it is: the shipper's, or a store to pick it up."""
+        """Up to three articles, each from its location: the shipper's, or a store to pick it up."""
         articles = random.choices(ARTICLES, _PACES, k=random.choice((1, 1, 2, 3)))
         skus = list(dict.fromkeys(article.sku for article in articles))
         store = random.choice(STORES) if random.random() < 0.25 else None
@@ -93,10 +93,10 @@ class Shoppers:
     async def _hand_over(
         self, cart: str, order: str, lines: list[dict[str, Any]], random: Random
     ) -> None:
-        """The warehouse tells NATS what it has sent; a store hands over at its counter."""
+        """The warehouse publishes its shipment to NATS; a store hands over at its counter."""
         if lines[0]["location"] in (DC, THIRD_PARTY):
             for line in lines:
-                await self._feeds.tell(
+                await self._feeds.publish(
                     feed_of(line["location"]),
                     "shipment",
                     {

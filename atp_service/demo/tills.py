@@ -20,15 +20,15 @@ async def tills(feeds: Feeds, random: Random, pauses: Pauses) -> None:
             data = {"sku": article.sku, "location": store, "quantity": random.choice((1, 1, 1, 2))}
             if random.random() < 0.03:
                 disposition = random.choice(("restock", "restock", "damaged"))
-                await feeds.tell(f"pos/{store}", "return", {**data, "disposition": disposition})
+                await feeds.publish(f"pos/{store}", "return", {**data, "disposition": disposition})
             else:
-                await feeds.tell(f"pos/{store}", "sale", data)
+                await feeds.publish(f"pos/{store}", "sale", data)
 
 
 async def heartbeats(feeds: Feeds, pauses: Pauses) -> None:
-    """Every feed says that it is alive: no sales is not a dead till."""
+    """Heartbeats of every feed: a till without sales is not a dead one."""
     while True:
         for feed in FEEDS:
-            await feeds.tell(feed, "heartbeat")
+            await feeds.publish(feed, "heartbeat")
         if not await pauses.exactly(20.0):
             return

@@ -34,7 +34,7 @@ _STEPS = {
 _BORDERS = {"ready": "green", "degraded": "yellow", "away": "red"}
 
 
-class View:
+class InstancePanel:
     """Shows the steps of a start, the addresses, and the numbers that it reads from the processes.
 
     Addresses are plain lines, which a narrow terminal wraps and a user can copy.

@@ -19,7 +19,7 @@ from atp_service.embedded.data_lock import only_one
 from atp_service.embedded.errors import CannotStart
 from atp_service.embedded.fetch import fetch
 from atp_service.embedded.nats import Nats
-from atp_service.embedded.panel import View
+from atp_service.embedded.panel import InstancePanel
 from atp_service.embedded.postgres import OWNER, SERVICE, Postgres
 from atp_service.embedded.servers import running, socket_folder
 from atp_service.embedded.valkey import Valkey
@@ -34,7 +34,7 @@ _START_SECONDS = 30.0
 _REACH_SECONDS = 3.0
 
 
-def up(settings: Settings, view: View, *, demo: bool) -> None:
+def up(settings: Settings, panel: InstancePanel, *, demo: bool) -> None:
     """Run everything until a signal stops it. Raises CannotStart."""
     data = settings.folder
     with _until_stopped(), only_one(data), ExitStack() as stack:
@@ -42,10 +42,10 @@ def up(settings: Settings, view: View, *, demo: bool) -> None:
         _check_reached("nats_url", settings.nats_url, 4222)
         redis, nats, postgres = _servers(settings)
         ours = [server for server in (redis, nats, postgres) if not isinstance(server, str)]
-        view.step("servers")
+        panel.step("servers")
         # Stopped in the opposite order: a client before its server.
         children = list(stack.enter_context(running(ours)))
-        view.step("migrations")
+        panel.step("migrations")
         database_url = postgres if isinstance(postgres, str) else postgres.url(SERVICE)
         owner_url = database_url if isinstance(postgres, str) else postgres.url(OWNER)
         instance = Instance(
@@ -68,18 +68,18 @@ def up(settings: Settings, view: View, *, demo: bool) -> None:
         _migrate(instance)
         environment = _environment(settings, instance)
         for command in ("worker", "serve", "demo") if demo else ("worker", "serve"):
-            view.step(command)
+            panel.step(command)
             process = RestartingChild(partial(_start, command, data, environment))
             stack.callback(process.stop)
             children.append(process)
             if command == "serve":
                 _wait(instance.url, process)
         stack.enter_context(announced(data, instance))
-        view.running(instance, data)
+        panel.running(instance, data)
         while True:
             for process in children:
                 process.look()
-            view.look(children)
+            panel.look(children)
             time.sleep(_LOOK_EVERY_SECONDS)
 
 

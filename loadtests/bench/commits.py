@@ -104,7 +104,7 @@ def figures_of(board: dict[str, Any]) -> dict[str, Figure]:
         words = _NUMBER.sub("#", text)
         for index, found in enumerate(_FIGURE.finditer(text)):
             figures[f"note {place}, {words}, {index}"] = Figure(
-                what=("… " if index else "") + text[begins : found.start()].strip(" ,;:"),
+                what=("… " if index else "") + text[begins : found.start()].strip(" ,;:("),
                 value=float(found["value"].replace(",", "")),
                 unit=found["unit"],
                 is_cost=found["unit"] != "/s",
