@@ -287,6 +287,8 @@ async def _begin(stock: Store, ledger: Ledger, master_data: Catalog) -> None:
     try:
         await stock.open(ledger)
     except (store.Fenced, store.Unavailable) as fault:
+        if isinstance(fault, store.Fenced) and fault.cause == "format":
+            raise SettingsError(f"{variable('redis_url')}: {fault}") from None
         log.warning("store_unavailable", reason=str(fault))
 
 

@@ -144,6 +144,16 @@ class Lapse(Command, frozen=True, kw_only=True):
     reservation_id: str
 
 
+class Forget(Command, frozen=True, kw_only=True, omit_defaults=False):
+    """Redis lets go of closed reservations, and of orders whose confirm is no longer waited for.
+
+    The script writes it when it reaps, about 100 ids an entry at most; it may also be sent.
+    """
+
+    reservation_ids: list[str]
+    order_ids: list[str]
+
+
 # Facts: never refused for lack of stock. (`source`, `event_id`) makes them happen once.
 
 
@@ -348,6 +358,7 @@ AnyCommand = (
     | NoPick
     | Expire
     | Lapse
+    | Forget
     | Sale
     | Shipment
     | Return

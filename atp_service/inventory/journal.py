@@ -3,13 +3,17 @@
 An entry is one message of the Redis stream, id `<seq>-0`. Its fields are `e` and `d`, the digest.
 `e` is one msgpack array: the command as it was sent, the head, then names and after-images in turn:
 `l<sku>\\x1f<location>`, `r<reservation id>`, `o<order id>`, each with the value Redis now keeps
-under that name; nil if Redis keeps nothing under it any more.
+under that name; nil where it keeps none any more.
+
+An entry tells everything that its command changed, so a partition in Redis is a function of its
+journal (`inventory/fold.py`). Two things are outside: when a feed was last heard (a heartbeat
+writes no entry), and when the window of marks was rotated.
 """
 
 from collections.abc import Sequence
 from hashlib import sha1
 from struct import Struct as Layout
-from typing import Final
+from typing import Final, Literal
 
 from msgspec import Raw, Struct
 from msgspec.msgpack import Decoder, Encoder
@@ -21,14 +25,13 @@ from atp_service.inventory.reservations import (
     decode_order,
     decode_reservation,
 )
-from atp_service.inventory.stock import StockLevel, decode_level
+from atp_service.inventory.stock import SEPARATOR, StockLevel, decode_level
 
 # An image's name is one letter for its kind, then its key: `LEVEL + level_field(sku, location)`.
 LEVEL: Final = "l"
 RESERVATION: Final = "r"
 ORDER: Final = "o"
-LOCATIONS: Final = "s"  # of a SKU: where it has levels
-KINDS: Final = frozenset((LEVEL, RESERVATION, ORDER, LOCATIONS))
+KINDS: Final = frozenset((LEVEL, RESERVATION, ORDER))
 
 ImageName = str
 Image = bytes | None  # None: nothing is kept under the name any more
@@ -45,16 +48,36 @@ class Notice(Struct, array_like=True, frozen=True):
     units: int
 
 
+FactStatus = Literal["", "absorbed"]
+RULES: Final = 1
+"""The rules of the script and the model here; each entry names those that decided it."""
+FORMAT: Final = 1
+"""How Redis keeps its values and entries; `{p}meta` names it, and the script refuses callers that
+write another."""
+
+
 class Head(Struct, array_like=True, frozen=True):
-    """`on_hand_deltas` stand in the order of the level images; empty when all are 0."""
+    """`on_hand_deltas` stand in the order of the level images; empty when all are 0.
+
+    `status` is "absorbed" if a fact has changed no stock: a later count or document says it.
+    `marks` are the dedupe marks that do not follow from the command (shipments, callers' keys).
+    """
 
     epoch: int
     at_ms: int
     kind: str  # the command's type
+    rules: int  # that decided
     on_hand_deltas: list[int] = []
     opened: list[Notice] = []
     settled: list[Notice] = []
     noted: list[Notice] = []  # for the record: what a snapshot differed by
+    status: FactStatus = ""
+    marks: list[str] = []
+
+    @property
+    def event_status(self) -> str:
+        """What became of the event behind the entry: `applied`, `absorbed` or `parked`."""
+        return "parked" if self.kind == "park" else self.status or "applied"
 
 
 class CommandFields(Struct, frozen=True, gc=False):
@@ -161,6 +184,17 @@ def decode_entry(entry: Entry, command: AnyCommand | None) -> DecodedEntry:
         elif kind == ORDER:
             orders[key] = decode_order(image)
     return DecodedEntry(entry, decode_head(entry.head), command, levels, reservations, orders)
+
+
+def marks_of(fields: CommandFields, head: Head) -> list[str]:
+    """The dedupe marks that an entry has left in `{p}seen`."""
+    if fields.source is None or fields.event_id is None:
+        return head.marks
+    return [event_mark(fields.source, fields.event_id), *head.marks]
+
+
+def event_mark(source: str, event_id: str) -> str:
+    return f"e{source}{SEPARATOR}{event_id}"
 
 
 def image_of(images: bytes, name: ImageName) -> Image:

@@ -30,7 +30,8 @@ class Line(Struct, array_like=True, gc=False):
 
 class Standing(Struct, array_like=True, gc=False):
     """How a reservation's image begins. Read alone in a quarter of the time; times are Unix
-    milliseconds, 0 is none."""
+    milliseconds, 0 is none. Redis keeps a closed reservation until `kept_until`.
+    """
 
     status: Status
     generation: int
@@ -40,6 +41,7 @@ class Standing(Struct, array_like=True, gc=False):
     created_at: int
     expires_at: int
     closed_at: int
+    kept_until: int
 
 
 class Reservation(Standing, gc=True):
@@ -52,10 +54,15 @@ class Reservation(Standing, gc=True):
 
 
 class Order(Struct, array_like=True):
-    """Which reservations an order has, and units sold for it before it was confirmed."""
+    """Which reservations an order has, and units sold for it before it was confirmed.
+
+    `early` are SKU, location and units. `kept_until` is 0 once there is a reservation: then those
+    decide how long Redis keeps the order.
+    """
 
     reservations: list[str]
     early: list[tuple[str, str, int]]
+    kept_until: int = 0
 
 
 decode_reservation = Decoder(Reservation).decode

@@ -62,6 +62,9 @@ class Compared(Struct):
     orders: int = 0
     deadlines: int = 0
 
+    def add(self, kind: Literal["reservations", "orders"], count: int) -> None:
+        setattr(self, kind, getattr(self, kind) + count)
+
 
 class Report(Struct, kw_only=True):
     """What a run has compared and found; `drift` has the first thousand of `drift_total`.

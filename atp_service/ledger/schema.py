@@ -20,6 +20,7 @@ GRANT USAGE ON SCHEMA public TO {role};
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role};
 GRANT INSERT ON entries, movements, events, traces, parked, snapshot_lines, forks TO {role};
 GRANT INSERT, UPDATE ON positions, levels, reservations, orders, exceptions TO {role};
+GRANT DELETE ON levels TO {role};
 GRANT INSERT, UPDATE ON reconciliations, rebuilds, streams_recorded TO {role};
 GRANT INSERT, UPDATE, DELETE ON locations, skus, channels, feeds, keyed_calls TO {role};
 GRANT INSERT, DELETE ON sku_aliases TO {role};

@@ -32,7 +32,15 @@ _unpack_length = Struct(">i").unpack_from
 # Only after whole pairs of backslashes: an escaped backslash and then `u0000` is no NUL.
 _nul_to_unknown = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000").sub
 _encode_json = msgspec.json.Encoder().encode
-_TYPES = {"int4": 23, "int8": 20, "text": 25, "bytea": 17, "timestamptz": 1184, "jsonb": 3802}
+_TYPES = {
+    "bool": 16,
+    "bytea": 17,
+    "int8": 20,
+    "int4": 23,
+    "text": 25,
+    "timestamptz": 1184,
+    "jsonb": 3802,
+}
 
 
 class Column(bytes):
@@ -67,6 +75,10 @@ def integer(number: int) -> bytes:
 
 def bigint(number: int | None) -> bytes:
     return NULL if number is None else _pack_bigint(8, number)
+
+
+def boolean(value: bool) -> bytes:
+    return b"\0\0\0\1\1" if value else b"\0\0\0\1\0"
 
 
 def timestamp(at_ms: int | None) -> bytes:

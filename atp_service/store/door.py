@@ -28,6 +28,7 @@ from atp_service.inventory.commands import (
     encode_command,
     weight,
 )
+from atp_service.inventory.journal import FORMAT
 from atp_service.inventory.outcomes import Outcome, decode_outcome
 from atp_service.metrics import LATENCY_BUCKETS, REGISTRY
 from atp_service.store.connection import Wire
@@ -247,7 +248,7 @@ class Door:
                 raise Unavailable(f"the script can't be loaded: {loaded}")
             return True
         if any(is_fenced(error) for error in errors):
-            # Another epoch: the next connection is compared with the ledger anew, or refused.
+            # Another epoch or format: the next connection is compared anew, or refused.
             self._guard.forget()
             await self._wire.close()
             return True
@@ -262,7 +263,7 @@ class Door:
         if not self._guard.epoch:
             await self.connect()
         epoch = self._guard.epoch
-        head = (*self._prefix, epoch, refused, self._window_ms)
+        head = (*self._prefix, epoch, FORMAT, refused, self._window_ms)
         requests = [(*head, *[queued.blob for queued in call]) for call in calls]
         check_memory = time.monotonic() - self._memory_checked > MEMORY_CHECK_SECONDS
         if not check_memory:
@@ -296,7 +297,7 @@ class Door:
 
 
 def is_fenced(error: ResponseError) -> bool:
-    return str(error).startswith("FENCED")
+    return str(error).startswith(("FENCED", "FORMAT"))
 
 
 def is_read_only(error: ResponseError) -> bool:

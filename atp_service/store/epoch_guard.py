@@ -10,6 +10,7 @@ from typing import Protocol
 import structlog
 from msgspec import Struct
 
+from atp_service.inventory.journal import FORMAT
 from atp_service.store.connection import Wire
 from atp_service.store.errors import Fenced, Unavailable
 from atp_service.store.keys import Keys
@@ -49,7 +50,8 @@ class Positions(Protocol):
 
 class RedisHeader(Struct, frozen=True):
     """A Redis's own account of a partition. No epoch: it is empty or fenced; no seq: it is empty,
-    or filled by the rebuild named. `history` changes when it has followed another Redis."""
+    or filled by the rebuild named; no format: it is empty, or of 0.1.0. `history` changes when it
+    has followed another Redis."""
 
     run_id: str
     history: str
@@ -57,16 +59,17 @@ class RedisHeader(Struct, frozen=True):
     seq: int | None
     digest: str
     rebuilding: str
+    format: int | None
 
 
 async def read_header(wire: Wire, keys: Keys) -> RedisHeader:
     """The header of the Redis at the other end of the wire."""
-    request = ("HMGET", keys.meta, "epoch", "seq", "digest", "rebuilding")
+    request = ("HMGET", keys.meta, "epoch", "seq", "digest", "rebuilding", "format")
     about = [("INFO", "server"), ("INFO", "replication")]
     meta, server, replication = await wire.exchange([request, *about])
     if not isinstance(meta, list):
         raise Unavailable(str(meta))
-    epoch, seq, digest, rebuilding = meta
+    epoch, seq, digest, rebuilding, written_in = meta
     return RedisHeader(
         _field(server, "run_id"),
         _field(replication, "master_replid"),
@@ -74,6 +77,7 @@ async def read_header(wire: Wire, keys: Keys) -> RedisHeader:
         None if seq is None else int(seq),
         (digest or b"").decode(),
         (rebuilding or b"").decode(),
+        None if written_in is None else int(written_in),
     )
 
 
@@ -90,6 +94,8 @@ async def compare(wire: Wire, keys: Keys, header: RedisHeader, position: Positio
     recorded = position.seq if position else 0
     if header.rebuilding:
         raise Fenced("Redis is being rebuilt", SOON_SECONDS, cause="lost")
+    if header.seq is not None and header.format != FORMAT:
+        raise Fenced(other_format(header.format), cause="format")
     if header.seq is None:
         raise _lost(f"Redis is empty, the ledger has {recorded} entries")
     if position and header.epoch is not None and header.epoch > position.epoch:
@@ -115,6 +121,16 @@ async def _compare_tail(wire: Wire, keys: Keys, position: Position | None) -> No
         raise _behind(f"the journal does not reach back to entry {max(1, recorded)}")
     if position and recorded and first[0][1][-1].decode() != position.digest:
         raise _lost(f"Redis and the ledger differ at entry {recorded}")
+
+
+def other_format(found: int | None) -> str:
+    """One line: what was found, and what the operator does."""
+    if found is None:
+        return (
+            "Redis holds data of 0.1.0, which this release does not read: start with an empty Redis"
+            " and an empty database (for `atp up`: remove its data folder)"
+        )
+    return f"Redis holds data in format {found}, and this release writes {FORMAT}: start the other"
 
 
 def _lost(reason: str) -> Fenced:
@@ -227,6 +243,13 @@ class EpochGuard:
 
     async def _initialise(self, wire: Wire) -> None:
         """The first start ever: an empty Redis and a ledger that knows of none."""
-        fields = {"seq": 0, "digest": "", "time": 0, "rotated_at": 0, "epoch": FIRST_EPOCH}
+        fields = {
+            "format": FORMAT,
+            "seq": 0,
+            "digest": "",
+            "time": 0,
+            "rotated_at": 0,
+            "epoch": FIRST_EPOCH,
+        }
         requests = [("HSETNX", self._keys.meta, name, value) for name, value in fields.items()]
         await wire.exchange([("MULTI",), *requests, ("EXEC",)])

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-Cause = Literal["lost", "ledger-behind", "unknown"]
+Cause = Literal["lost", "ledger-behind", "format", "unknown"]
 
 
 class Unavailable(Exception):
@@ -25,7 +25,8 @@ class Fenced(Exception):
 
     `cause` says what would help. `lost`: Redis lacks what the ledger has, and is rebuilt from it.
     `ledger-behind`: the ledger lacks what Redis has let go of; a rebuild would destroy stock, so
-    a person has to decide. `unknown`: the ledger can't be asked.
+    a person has to decide. `format`: another release has written it. `unknown`: the ledger can't
+    be asked.
     """
 
     def __init__(

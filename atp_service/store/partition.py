@@ -37,7 +37,6 @@ class Partition:
         self.guard = guard or EpochGuard(number, self.keys)
         self._redis_url = redis_url
         self._name = name
-        self._window_ms = window_ms
         self._door = Door(
             self._wire("door"),
             self.guard,
@@ -97,7 +96,7 @@ class Partition:
 
     def walk(self) -> Walk:
         """Raw reads on a wire of their own; the caller closes it."""
-        return Walk(self._wire("walk"), self.guard, self.keys, self._window_ms)
+        return Walk(self._wire("walk"), self.guard, self.keys)
 
     async def close(self) -> None:
         await self._door.close()

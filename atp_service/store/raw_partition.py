@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from redis.exceptions import NoScriptError, ResponseError
 
-from atp_service.inventory.journal import Entry
+from atp_service.inventory.journal import FORMAT, Entry
 from atp_service.store.connection import Request, Wire
 from atp_service.store.epoch_guard import (
     SOON_SECONDS,
@@ -158,6 +158,7 @@ class Fill:
         """All is in. The new epoch begins, for this rebuild alone until `open`."""
         await self._send()
         meta = {
+            "format": FORMAT,
             "seq": seq,
             "digest": digest,
             "time": at_ms,

@@ -20,7 +20,7 @@ from atp_service.store.server_report import ServerReport, report_of
 
 log = structlog.get_logger()
 
-FEED_PREFIX = "f"  # of their fields in meta
+FEED_PREFIX = "f:"  # of their fields in meta
 LOOK_AGAIN_SECONDS = 0.5  # how often reads look anew at a Redis that was refused
 _decode_locations = msgspec.msgpack.Decoder(list[str]).decode
 

@@ -38,11 +38,10 @@ class Moment(Struct, frozen=True):
 class Walk:
     """Reads one partition, a page at a time. One asker at a time. Raises Unavailable or Fenced."""
 
-    def __init__(self, wire: Wire, guard: EpochGuard, keys: Keys, window_ms: int) -> None:
+    def __init__(self, wire: Wire, guard: EpochGuard, keys: Keys) -> None:
         self._wire = wire
         self._guard = guard
         self._keys = keys
-        self.window_ms = window_ms
 
     async def values(self, kept: Kept, names: Sequence[str]) -> Values:
         """What stands under each name; None where there is nothing."""

@@ -8,6 +8,7 @@ from importlib.resources import files
 CLOCK = "clock"
 PARTS = (
     "validation",
+    "retention",
     "stock",
     "deadlines",
     "reservations",

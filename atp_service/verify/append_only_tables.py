@@ -13,7 +13,7 @@ from typing import NamedTuple
 from psycopg import Connection, sql
 
 from atp_service.inventory.commands import Fact, Park, Snapshot
-from atp_service.inventory.journal import DecodedEntry, decode_fields
+from atp_service.inventory.journal import ORDER, RESERVATION, DecodedEntry, decode_fields
 from atp_service.ledger.read import raw_entries
 from atp_service.ledger.write.batch import (
     Values,
@@ -23,7 +23,6 @@ from atp_service.ledger.write.batch import (
     snapshot_line_values,
     trace_rows,
 )
-from atp_service.ledger.write.event_status import became
 from atp_service.postgres.binary import values_of
 from atp_service.verify.decoded_entry import UNREADABLE, called, read
 from atp_service.verify.findings import Check, Findings
@@ -66,14 +65,13 @@ def events(partition: int, decoded: DecodedEntry) -> Sequence[bytes]:
     command = decoded.command
     if not isinstance(command, Fact):
         return ()
-    level = next(reversed(decoded.levels.values()), None)
-    status = became(decode_fields(decoded.entry.command), decoded.head, level)
+    status = decoded.head.event_status
     return (event_row(partition, decoded.entry.seq, command.source, command.event_id, status),)
 
 
 def traces(partition: int, decoded: DecodedEntry) -> Sequence[bytes]:
     """The entry's traces, as binary COPY writes them."""
-    refs = {*decoded.reservations, *decoded.orders}
+    refs = {*decoded.entry.keys(RESERVATION), *decoded.entry.keys(ORDER)}
     refs |= {reservation.order_id for reservation in decoded.reservations.values()}
     return trace_rows(partition, decoded.entry.seq, decode_fields(decoded.entry.command), refs)
 

@@ -48,11 +48,11 @@ _RESERVATIONS = _Table(
     "r",
     (
         *("partition", "seq", "expires_at", "closed_at", "reservation_id", "status"),
-        *("order_id", "document"),
+        *("order_id", "document", "in_redis"),
     ),
     (4,),
 )
-_ORDERS = _Table("orders", "o", ("partition", "seq", "order_id", "document"), (2,))
+_ORDERS = _Table("orders", "o", ("partition", "seq", "order_id", "document", "in_redis"), (2,))
 _TABLES = (_LEVELS, _RESERVATIONS, _ORDERS)
 
 
@@ -177,8 +177,8 @@ def _right(partition: int, name: str, images: Images, drift: Mapping[str, int]) 
         folded = level.on_hand - drift.get(key, 0)
         return level_values(partition, seq, key.encode(), level, image, folded)
     if name[0] == "r":
-        return reservation_values(partition, seq, key, decode_standing(image), image)
-    return order_values(partition, seq, key, image)
+        return reservation_values(partition, seq, key, decode_standing(image), image, in_redis=True)
+    return order_values(partition, seq, key, image, in_redis=True)
 
 
 def _differing(table: _Table, there: list[bytes], right: Values) -> str:

@@ -7,6 +7,7 @@ from itertools import islice
 from redis import Redis
 
 from atp_service.inventory.commands import Receipt, encode_command
+from atp_service.inventory.journal import FORMAT
 from atp_service.store.keys import keys_of
 from atp_service.store.script import production_script
 
@@ -21,7 +22,14 @@ class Script:
         self._redis = redis
         self._keys = keys_of(0)
         now_ms = time.time_ns() // 1_000_000
-        begun = {"epoch": _EPOCH, "seq": 0, "digest": "", "time": 0, "rotated_at": now_ms}
+        begun = {
+            "format": FORMAT,
+            "epoch": _EPOCH,
+            "seq": 0,
+            "digest": "",
+            "time": 0,
+            "rotated_at": now_ms,
+        }
         for name, value in begun.items():
             redis.hset(self._keys.meta, name, str(value))
         self._sha = redis.script_load(production_script().source)
@@ -34,7 +42,7 @@ class Script:
             for first in range(0, len(group), size):
                 batch = group[first : first + size]
                 pipeline.evalsha(
-                    self._sha, len(self._keys), *self._keys, _EPOCH, 0, _WINDOW_MS, *batch
+                    self._sha, len(self._keys), *self._keys, _EPOCH, FORMAT, 0, _WINDOW_MS, *batch
                 )
             for outcomes in pipeline.execute():
                 _check(outcomes)

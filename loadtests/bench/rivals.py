@@ -21,6 +21,7 @@ from redis.asyncio import Redis
 from atp_service import api, app, log
 from atp_service.config import Settings, read_settings
 from atp_service.inventory.commands import Hold, HoldLine, encode_command, fingerprint
+from atp_service.inventory.journal import FORMAT
 from atp_service.store.keys import keys_of
 from atp_service.store.script import production_script
 
@@ -78,7 +79,7 @@ def evalsha(settings: Settings) -> Callable[..., Litestar]:
             ttl_ms=_TTL_MS,
         )
         ((outcome, *_),) = await redis.evalsha(
-            script.sha.decode(), len(keys), *keys, 1, 0, _WINDOW_MS, encode_command(command)
+            script.sha.decode(), len(keys), *keys, 1, FORMAT, 0, _WINDOW_MS, encode_command(command)
         )
         held = outcome == b"held"
         return Response({"status": outcome.decode()}, status_code=201 if held else 409)

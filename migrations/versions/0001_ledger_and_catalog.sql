@@ -208,24 +208,25 @@ CREATE TABLE reservations (
     reservation_id text        PRIMARY KEY COLLATE "C",
     status         text        NOT NULL COLLATE "C",
     order_id       text        NOT NULL COLLATE "C",
-    document       bytea       NOT NULL
+    document       bytea       NOT NULL,
+    in_redis       boolean     NOT NULL
 ) WITH (fillfactor = 70);
 
--- Everything that Redis must still have is walked in order, in pages: open reservations, those
--- closed within the dedupe window, and orders changed within it.
-CREATE INDEX reservations_open ON reservations (reservation_id) WHERE closed_at IS NULL;
+COMMENT ON COLUMN reservations.in_redis IS
+    'False once an entry says that Redis has let go of it; the last image stays here.';
 
-CREATE INDEX reservations_closed ON reservations (closed_at, reservation_id)
-    WHERE closed_at IS NOT NULL;
+-- Everything that Redis must still have is walked in order, in pages.
+CREATE INDEX reservations_in_redis ON reservations (reservation_id) WHERE in_redis;
 
 CREATE TABLE orders (
     partition integer NOT NULL,
     seq       bigint  NOT NULL,
     order_id  text    PRIMARY KEY COLLATE "C",
-    document  bytea   NOT NULL
+    document  bytea   NOT NULL,
+    in_redis  boolean NOT NULL
 ) WITH (fillfactor = 70);
 
-CREATE INDEX orders_by_seq ON orders (partition, seq);
+CREATE INDEX orders_in_redis ON orders (order_id) WHERE in_redis;
 
 -- Exceptions: one row per cause and key until a person resolves it; it counts how often.
 

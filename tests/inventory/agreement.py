@@ -5,9 +5,9 @@ batch first sets the clock, aimed at the edges of the deadlines that stand at th
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 from redis import Redis
@@ -22,7 +22,8 @@ from atp_service.inventory.commands import (
     decode_command,
     encode_command,
 )
-from atp_service.inventory.journal import Entry, Image, decode_entry, entry_from_stream
+from atp_service.inventory.fold import Folded
+from atp_service.inventory.journal import Entry, decode_entry, entry_from_stream
 from atp_service.inventory.model import ModelEntry, Partition, apply_batch
 from atp_service.inventory.outcomes import Faulted, Outcome, decode_outcome
 from atp_service.inventory.reservations import (
@@ -40,6 +41,8 @@ from atp_service.inventory.stock import (
 )
 from atp_service.store.keys import keys_of
 from atp_service.store.script import join
+
+T = TypeVar("T")
 
 HELD_CLOCK = "local function clock() return tonumber(redis.call('HGET', KEYS[8], 'clock')) end"
 PARTITION, EPOCH = 0, 1
@@ -114,11 +117,12 @@ class Pair:
         self.model = Partition(PARTITION, window_ms=WINDOW_MS)
         self.clock = START
         self.digest = ""
-        self.images: dict[str, Image] = {}
+        self.folded = Folded()
         self.found: dict[str, Value | None] = {}  # at the last damage
         self.right: dict[str, Value | None] = {}  # just before it
         self.was_damaged = False
-        first: Any = {"epoch": 1, "seq": 0, "digest": "", "time": 0, "rotated_at": 0}
+        self.rotated_before = 0
+        first: Any = {"format": 1, "epoch": 1, "seq": 0, "digest": "", "time": 0, "rotated_at": 0}
         self.redis.hset(KEYS.meta, mapping=first)
 
     def run(self, step: Step) -> list[Outcome]:
@@ -128,11 +132,13 @@ class Pair:
             self.damage(damage)
         commands = [self.completed(command) for command in step.commands]
         refused = "1" if step.promises_refused else "0"
-        seq = self.model.seq
+        seq, rotated_at = self.model.seq, self.model.rotated_at
         replies, kept = self.sent(refused, commands)
         expected = apply_batch(
             self.model, commands, self.clock, promises_refused=step.promises_refused
         )
+        if self.model.rotated_at > rotated_at:
+            self.rotated_before = rotated_at
         for command, reply, wanted in zip(commands, replies, expected, strict=True):
             outcome = decode_outcome(reply, PARTITION, EPOCH)
             if isinstance(outcome, Faulted) and isinstance(wanted, Faulted):
@@ -148,7 +154,14 @@ class Pair:
         pipe = self.redis.pipeline(transaction=False)
         pipe.hset(KEYS.meta, "clock", self.clock)
         pipe.evalsha(
-            self.script, len(KEYS), *KEYS, 1, refused, WINDOW_MS, *map(encode_command, commands)
+            self.script,
+            len(KEYS),
+            *KEYS,
+            1,
+            1,
+            refused,
+            WINDOW_MS,
+            *map(encode_command, commands),
         )
         for key in (KEYS.stock, KEYS.reservations, KEYS.orders):
             pipe.hgetall(key)
@@ -261,7 +274,9 @@ class Pair:
         agree("seen before", kept.seen_before, self.model.seen_before)
         agree("seq", int(kept.meta["seq"]), self.model.seq)
         agree("time", int(kept.meta["time"]), self.model.time)
-        feeds = {k[1:]: tuple(map(int, v.split(b":"))) for k, v in kept.meta.items() if k[0] == "f"}
+        feeds = {
+            k[2:]: tuple(map(int, v.split(b":"))) for k, v in kept.meta.items() if k[:2] == "f:"
+        }
         agree("feeds", feeds, self.model.feeds)
 
     def compare_journal(self, kept: Kept, expected: list[ModelEntry]) -> None:
@@ -270,7 +285,7 @@ class Pair:
             agree("the digest", entry.digest, entry.digest_after(self.digest))
             self.digest = entry.digest
             agree(f"entry {wanted.seq}", decoded(entry), wanted)
-            self.images.update(entry.images)
+            self.folded.take(entry)
         agree("the partition's digest", kept.meta["digest"].decode(), self.digest)
 
     def check_invariants(self, kept: Kept) -> None:
@@ -280,9 +295,16 @@ class Pair:
         """
         if self.was_damaged:
             return
-        for name, blob in kept.stock.items():
-            if SEPARATOR in name:
-                agree(f"the entries' fold of {name!r}", self.images[f"l{name}"], blob)
+        folded = self.folded
+        agree("the journal's stock", kept.stock, folded.stock)
+        agree("the journal's reservations", kept.reservations, folded.reservations)
+        agree("the journal's orders", kept.orders, folded.orders)
+        agree("the journal's deadlines", kept.deadlines, folded.deadlines)
+        now, before = int(kept.meta["rotated_at"]), self.rotated_before
+        agree("the window's marks", kept.seen, marks(folded, now, None))
+        agree("the marks of the window before", kept.seen_before, marks(folded, before, now))
+        ends = [str(end).encode() for end in (folded.seq, folded.digest, folded.time)]
+        agree("where it ends", [kept.meta[name] for name in ("seq", "digest", "time")], ends)
         promised: dict[str, list[int]] = {}
         for reservation in self.model.reservations.values():
             for line in reservation.lines:
@@ -312,13 +334,28 @@ def decoded(entry: Entry) -> ModelEntry:
         kind=head.kind,
         command=decode_command(entry.command),
         on_hand_deltas=head.on_hand_deltas,
+        status=head.status,
+        marks=head.marks,
         opened=head.opened,
         settled=head.settled,
         noted=head.noted,
-        levels=parts.levels,
-        reservations=parts.reservations,
-        orders=parts.orders,
+        levels=images(entry, "l", decode_level),
+        reservations=images(entry, "r", decode_reservation),
+        orders=images(entry, "o", decode_order),
     )
+
+
+def images(entry: Entry, kind: str, decode: Callable[[bytes], T]) -> dict[str, T | None]:
+    return {
+        name[1:]: None if image is None else decode(image)
+        for name, image in entry.images
+        if name[0] == kind
+    }
+
+
+def marks(folded: Folded, since: int, until: int | None) -> set[str]:
+    """Those of the entries from `since` on and before `until`."""
+    return {m for m, at in folded.marks.items() if since <= at and (until is None or at < until)}
 
 
 def agree(what: str, real: object, model: object) -> None:
@@ -387,7 +424,7 @@ def other(value: Any, units: int) -> Any:
                 value, expires_at=value.expires_at + units * 1_000, channel=f"ch{units}"
             )
         case Order():
-            return Order([*value.reservations, "r9"], value.early[:-1])
+            return Order([*value.reservations, "r9"], value.early[:-1], value.kept_until)
     return [*value, "DC"] if units % 2 else value[1:]
 
 

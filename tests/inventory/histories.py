@@ -16,6 +16,7 @@ from atp_service.inventory.commands import (
     Count,
     Expire,
     Extend,
+    Forget,
     Fulfil,
     Heartbeat,
     Hold,
@@ -177,6 +178,11 @@ facts: st.SearchStrategy[AnyCommand] = st.one_of(
     _stocked,
     st.builds(Expire, limit=st.sampled_from([1, 2, 100])),
     st.builds(Lapse, reservation_id=reservation_ids),
+    st.builds(
+        Forget,
+        reservation_ids=st.lists(reservation_ids, min_size=1, max_size=3, unique=True),
+        order_ids=st.lists(order_ids, max_size=2, unique=True),
+    ),
     _fact(
         Return,
         sku=skus,

@@ -119,8 +119,9 @@ FAULTS = [
     ),
     Fault(
         "an order is forgotten while units are still sold for it",
-        "  if #order[RESERVATION_IDS] == 0 then\n    set_deadline",
-        "  if #order[RESERVATION_IDS] == 0 and #early == 0 then\n    set_deadline",
+        "  if #order[RESERVATION_IDS] == 0 then\n    order[ORDER_KEPT_UNTIL] = now + window_ms",
+        "  if #order[RESERVATION_IDS] == 0 and #early == 0 then\n"
+        "    order[ORDER_KEPT_UNTIL] = now + window_ms",
     ),
     Fault(
         "a truck that carries two orders takes only the first",
@@ -174,11 +175,11 @@ FAULTS = [
     ),
     Fault(
         "a replaced cart keeps its old units too",
-        "  set_deadline('r' .. id, expires_at)\n  return settle('held'",
+        "  return settle('held', command, blob)",
         "  for _, line in ipairs(known and known[LINES] or {}) do\n"
         "    local level = touch_level(level_name(line[SKU], line[LOCATION]))\n"
         "    level[LEVEL_RESERVED] = level[LEVEL_RESERVED] + line[RESERVED]\n  end\n"
-        "  set_deadline('r' .. id, expires_at)\n  return settle('held'",
+        "  return settle('held', command, blob)",
     ),
     Fault(
         "a replaced cart's own units don't count as available",
@@ -219,8 +220,43 @@ FAULTS = [
     ),
     Fault(
         "a repeat inside one batch is not known",
+        "    seen[key], new_seen[key] = true, true",
+        "    new_seen[key] = true",
+    ),
+    Fault(
+        "a caller's retry inside one batch is not known",
         "    seen[staged_seen[i]], new_seen[staged_seen[i]] = true, true",
         "    new_seen[staged_seen[i]] = true",
+    ),
+    Fault(
+        "an entry does not say that a fact was absorbed",
+        "head[8], head[9] = noted, status or ''",
+        "head[8], head[9] = noted, ''",
+    ),
+    Fault(
+        "an entry leaves out a caller's key",
+        "head[10] = staged_seen[1] and staged_seen",
+        "head[10] = nil",
+    ),
+    Fault(
+        "a closed reservation is kept for ever",
+        "reservation[CLOSED_AT], reservation[KEPT_UNTIL] = now, now + window_ms",
+        "reservation[CLOSED_AT], reservation[KEPT_UNTIL] = now, 0",
+    ),
+    Fault(
+        "an order names a reservation that is forgotten",
+        "      order[RESERVATION_IDS] = kept\n",
+        "",
+    ),
+    Fault(
+        "what is forgotten leaves the deadline behind",
+        "new_deadlines['r' .. name] = reservation and reservation_due_at(reservation)",
+        "new_deadlines['r' .. name] = reservation and reservation_due_at(reservation) or nil",
+    ),
+    Fault(
+        "a SKU's locations stand as they came",
+        "known[place] and is_before(known[place], location) do",
+        "known[place] do",
     ),
     Fault(
         "an entry does not follow the one before",
@@ -254,8 +290,8 @@ FAULTS = [
     ),
     Fault(
         "a snapshot's difference leaves no record",
-        "head[7] = #noted > 0 and noted or nil",
-        "head[7] = nil",
+        "    elseif noted[1] then\n      head[8] = noted",
+        "    elseif false then\n      head[8] = noted",
     ),
     Fault(
         "a repair that comes twice is added twice",
@@ -283,7 +319,7 @@ FAULTS = [
     ),
     Fault(
         "a repaired level is missing from its SKU's locations",
-        "  if has_level then\n    mended[#mended + 1] = location\n  end",
+        "  if has_level then\n    mended[#mended + 1] = location\n  end\n",
         "",
         damaged=True,
     ),
@@ -295,8 +331,9 @@ FAULTS = [
     ),
     Fault(
         "a repaired hold never lapses",
-        "      deadline = right[EXPIRES_AT]",
-        "      deadline = false",
+        "new_deadlines['r' .. name] = reservation and reservation_due_at(reservation)",
+        "new_deadlines['r' .. name] = reservation and command.type ~= 'repair_reservation'\n"
+        "      and reservation_due_at(reservation)",
         damaged=True,
     ),
     Fault(
@@ -319,8 +356,8 @@ FAULTS = [
     ),
     Fault(
         "a damaged hold keeps others from lapsing",
-        "if not pcall(meet_deadline, member) then",
-        "if meet_deadline(member) then",
+        "if not pcall(meet_deadline, member, reservation_ids, order_ids) then",
+        "if meet_deadline(member, reservation_ids, order_ids) then",
         damaged=True,
     ),
 ]

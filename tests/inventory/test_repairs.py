@@ -48,12 +48,10 @@ def test_a_repair_that_comes_again_changes_nothing(
 
 
 def _may_do_more(repair: Repair) -> bool:
-    """How long an order waits to be confirmed is counted anew from a repair; and what is closed may
-    be forgotten meanwhile, so that it is gone as it was when it was found.
-    """
-    if isinstance(repair, RepairReservation):
-        return repair.right is not None and repair.right.closed_at > 0
-    return isinstance(repair, RepairOrder)
+    """What has an end may be forgotten meanwhile, so that it is gone as when it was found."""
+    if isinstance(repair, RepairLevel):
+        return False
+    return repair.right is not None and repair.right.kept_until > 0
 
 
 def changes_nothing(pair: Pair, repair: Repair) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from atp_service.inventory.commands import Command, Park, Sale, encode_command
-from atp_service.inventory.journal import Entry, Head, Notice
+from atp_service.inventory.journal import RULES, Entry, FactStatus, Head, Notice
 from atp_service.inventory.reservations import Order, Reservation
 from atp_service.inventory.stock import StockLevel, level_field
 
@@ -34,10 +34,22 @@ class Writer:
         orders: Mapping[str, Order] | None = None,
         opened: Sequence[Notice] = (),
         settled: Sequence[Notice] = (),
+        status: FactStatus = "",
+        marks: Sequence[str] = (),
     ) -> Entry:
         self.seq += 1
         kind = str(command.__struct_config__.tag)
-        head = Head(self.epoch, self.at_ms, kind, list(deltas), list(opened), list(settled))
+        head = Head(
+            self.epoch,
+            self.at_ms,
+            kind,
+            RULES,
+            list(deltas),
+            list(opened),
+            list(settled),
+            status=status,
+            marks=list(marks),
+        )
         images = [(f"l{level_field(s, where)}", _encode(level)) for s, where, level in levels]
         images += [(f"r{key}", _encode(image)) for key, image in (reservations or {}).items()]
         images += [(f"o{key}", _encode(image)) for key, image in (orders or {}).items()]

@@ -229,7 +229,7 @@ async def test_a_reservation_and_its_order_can_be_read_and_traced(
     writer = Writer()
     line = Line("1", "SKU-1", "DC-1", 2, allocated=2)
     reservation = Reservation(
-        "confirmed", 1, "web", "c-7", "order-1", NOON, NOON + 900_000, 0, "f", "kept", 1, [line]
+        "confirmed", 1, "web", "c-7", "order-1", NOON, NOON + 900_000, 0, 0, "f", "kept", 1, [line]
     )
     await append(
         empty_ledger,

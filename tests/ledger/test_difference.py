@@ -25,6 +25,7 @@ HELD = Reservation(
     created_at=1_764_000_000_000,
     expires_at=1_764_000_900_000,
     closed_at=0,
+    kept_until=0,
     fingerprint="f",
     outcome="",
     seq=17,

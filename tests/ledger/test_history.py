@@ -11,7 +11,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from atp_service.catalog import Catalog, Channel, Location
 from atp_service.inventory.commands import Hold, HoldLine, RepairLevel, SafetyStock
-from atp_service.inventory.journal import Entry, Head, decode_entry
+from atp_service.inventory.journal import RULES, Entry, Head, decode_entry
 from atp_service.inventory.reservations import Reservation
 from atp_service.inventory.stock import Extras, StockLevel, level_field
 from atp_service.ledger import Ledger
@@ -50,7 +50,7 @@ def hot_level(ledger: Ledger, superuser_url: str) -> Iterator[psycopg.Connection
     """A connection beside a ledger with a hot level among many cold ones, its statistics taken."""
     encode = msgspec.msgpack.encode
     images = encode([("lHOT\x1fDC-1", encode(StockLevel(15)))])
-    written = {"head": encode(Head(1, NOON, "hold")), "images": images}
+    written = {"head": encode(Head(1, NOON, "hold", RULES)), "images": images}
     with psycopg.connect(superuser_url, autocommit=True) as connection:
         with connection.cursor() as cursor:
             for statement in HOT.split(";\n"):
@@ -192,7 +192,7 @@ async def test_a_change_is_the_difference_to_the_version_before(
     writer = Writer()
     line = HoldLine(line_id="1", sku="SKU-1", location="DC-1", quantity=2)
     hold = Hold(reservation_id="cart-1", lines=[line], fingerprint="", ttl_ms=1, traceparent="t")
-    held = Reservation("held", 1, "web", "", "", 0, 0, 0, "", "", 2, [])
+    held = Reservation("held", 1, "web", "", "", 0, 0, 0, 0, "", "", 2, [])
     policy = SafetyStock(sku="SKU-1", location="DC-1", safety_stock=4)
     own = Extras(safety_stock=4, states={"damaged": 1, "lost": -1})
     await append(

@@ -82,14 +82,14 @@ async def test_an_answer_is_in_the_ledger_only_if_its_entry_left_the_reservation
     writer = Writer()
     line = HoldLine(line_id="1", sku="SKU-1", location="DC-1", quantity=2)
     hold = Hold(reservation_id="cart-1", lines=[line], fingerprint="", ttl_ms=1)
-    held = Reservation("held", 1, "web", "", "", 0, 0, 0, "", "", 1, [])
+    held = Reservation("held", 1, "web", "", "", 0, 0, 0, 0, "", "", 1, [])
     entry = writer.write(
         hold,
         levels=[("SKU-1", "DC-1", StockLevel(0, 2, 0, 1, 0, 1))],
         reservations={"cart-1": held},
     )
     await append(empty_ledger, partition, entry)
-    another = Reservation("held", 1, "store", "", "", 0, 0, 0, "", "", 1, [])
+    another = Reservation("held", 1, "store", "", "", 0, 0, 0, 0, "", "", 1, [])
 
     async def answered(reservation: Reservation) -> bool:
         try:

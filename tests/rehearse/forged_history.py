@@ -180,6 +180,7 @@ class Sale:
             created_at=NOON,
             expires_at=NOON + HOLD_SECONDS * 1000,
             closed_at=0,
+            kept_until=0,
             fingerprint="",
             outcome="",
             seq=len(self.entries) + 1,

@@ -1,7 +1,7 @@
 -- One batch: read ahead, decide each command by itself, write everything once.
 local HANDLERS = {
   hold = hold, replace = replace, extend = extend, confirm = confirm, release = release,
-  expire = expire, lapse = lapse_one,
+  expire = expire, lapse = lapse_one, forget = forget_some,
 }
 
 -- A family's functions are made when its first command comes: a call makes all its functions anew,
@@ -148,9 +148,9 @@ end
 
 local function write_feeds()
   for feed, occurred_at in pairs(new_feeds) do
-    local before = redis.call('HGET', META, 'f' .. feed)
+    local before = redis.call('HGET', META, 'f:' .. feed)
     local latest = max(occurred_at, before and tonumber(string.match(before, '^%d+')) or 0)
-    redis.call('HSET', META, 'f' .. feed, integer(latest) .. ':' .. integer(now))
+    redis.call('HSET', META, 'f:' .. feed, integer(latest) .. ':' .. integer(now))
   end
 end
 
@@ -184,9 +184,12 @@ local function write()
   end
 end
 
-local meta = redis.call('HMGET', META, 'epoch', 'seq', 'digest', 'time', 'rotated_at')
+local meta = redis.call('HMGET', META, 'epoch', 'seq', 'digest', 'time', 'rotated_at', 'format')
 if tonumber(meta[1] or 0) ~= epoch then
   return redis.error_reply('FENCED epoch ' .. (meta[1] or 'none'))
+end
+if not find(',' .. formats .. ',', ',' .. (meta[6] or 'none') .. ',', 1, true) then
+  return redis.error_reply('FORMAT ' .. (meta[6] or 'none'))
 end
 seq, digest = tonumber(meta[2]), meta[3]
 now = max(clock(), tonumber(meta[4]))
@@ -194,14 +197,14 @@ rotated_at = tonumber(meta[5])
 rotate_seen()
 
 local commands, replies = {}, {}
-for i = 4, #ARGV do
+for i = FIRST_COMMAND, #ARGV do
   local decoded, command = pcall(unpack_blob, ARGV[i])
-  commands[i - 3] = decoded and type(command) == 'table' and command or {}
+  commands[i - FIRST_COMMAND + 1] = decoded and type(command) == 'table' and command or {}
 end
 begin()
 read_ahead(commands)
 for i = 1, #commands do
-  local succeeded, reply = pcall(apply, commands[i], ARGV[i + 3])
+  local succeeded, reply = pcall(apply, commands[i], ARGV[i + FIRST_COMMAND - 1])
   if not succeeded then
     begin()
     reply = { 'faulted', 0, type(reply) == 'table' and reply.err or tostring(reply) }

@@ -19,10 +19,11 @@ ORDER = 5
 CREATED_AT = 6
 EXPIRES_AT = 7
 CLOSED_AT = 8
-FINGERPRINT = 9
-OUTCOME = 10
-SEQ = 11
-LINES = 12
+KEPT_UNTIL = 9
+FINGERPRINT = 10
+OUTCOME = 11
+SEQ = 12
+LINES = 13
 
 -- A line of it.
 LINE_ID = 1
@@ -39,7 +40,9 @@ LAPSED = 10
 -- An order.
 RESERVATION_IDS = 1
 EARLY = 2
+ORDER_KEPT_UNTIL = 3
 
+RULES = 1 -- that decide here; each entry carries the number
 LARGEST = 9007199254740991 -- 2^53 - 1: beyond it a Lua number loses units
 EARLY_KEPT = 100 -- rows of an order's early sales; what is beyond is a plain sale
 SETTLED_DOCUMENTS_KEPT = 16 -- of a level, for news that comes late

@@ -10,9 +10,9 @@ local function is_known(command)
 end
 
 local function settle_fact(command, blob, moved)
-  mark_seen(event_key(command))
-  append_entry(command.type, blob)
-  return { moved and 'applied' or 'absorbed', seq }
+  local status = not moved and 'absorbed' or nil
+  append_entry(command, blob, status)
+  return { status or 'applied', seq }
 end
 
 local function document_of(level, id)
@@ -54,7 +54,7 @@ local function settle_document(level, document)
       if documents[a].settled_at ~= documents[b].settled_at then
         return documents[a].settled_at < documents[b].settled_at
       end
-      return a < b
+      return is_before(a, b)
     end)
     for i = 1, #settled_ids - SETTLED_DOCUMENTS_KEPT do
       documents[settled_ids[i]] = nil
@@ -282,7 +282,7 @@ local function safety_stock(command, blob)
   if command.key then
     mark_seen(caller_key(command))
   end
-  append_entry('safety_stock', blob)
+  append_entry(command, blob)
   return { 'applied', seq }
 end
 
@@ -292,8 +292,7 @@ local function park(command, blob)
   if is_seen(event_key(command)) then
     return { 'duplicate' }
   end
-  mark_seen(event_key(command))
-  append_entry('park', blob)
+  append_entry(command, blob)
   return { 'parked', seq }
 end
 

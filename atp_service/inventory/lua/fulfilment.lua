@@ -50,7 +50,7 @@ local function fulfil(command, blob)
       end
     end
   end
-  close_when_done(id, reservation)
+  close_when_done(reservation)
   return settle('changed', command, blob)
 end
 
@@ -86,7 +86,7 @@ local function no_pick(command, blob)
       end
     end
   end
-  close_when_done(id, reservation)
+  close_when_done(reservation)
   return settle('changed', command, blob)
 end
 
@@ -133,7 +133,7 @@ local function remember_early(command, units)
   local order = touch_order(command.order_id)
   local early = order[EARLY]
   if #order[RESERVATION_IDS] == 0 then
-    set_deadline('o' .. command.order_id, now + window_ms)
+    order[ORDER_KEPT_UNTIL] = now + window_ms
   end
   for _, sold in ipairs(early) do
     if sold[1] == command.sku and sold[2] == command.location then
@@ -177,7 +177,7 @@ local function sale(command, blob)
   for _, id in ipairs(ids) do
     local mine = staged_reservations[id]
     if mine and mine[STATUS] ~= 'expired' then
-      close_when_done(id, mine)
+      close_when_done(mine)
     end
   end
   if rest == command.quantity and fulfilled_before then
@@ -188,14 +188,14 @@ local function sale(command, blob)
   end
   local level = touch_level(level_name(command.sku, command.location))
   local moved = move_on_hand(level, -command.quantity, command.occurred_at_ms)
-  mark_seen(event_key(command))
   if command.shipment_id then
     for _, key in ipairs(shipment_keys(command, ids)) do
       mark_seen(key)
     end
   end
-  append_entry(command.type, blob)
-  return { moved and 'applied' or 'absorbed', seq }
+  local status = not moved and 'absorbed' or nil
+  append_entry(command, blob, status)
+  return { status or 'applied', seq }
 end
 
 return { fulfil = fulfil, no_pick = no_pick, sale = sale, shipment = sale }

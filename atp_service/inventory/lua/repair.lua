@@ -22,7 +22,7 @@ end
 -- The entry of a repair: for the record and for a person.
 local function settle_repair(command, blob, sku, location, reference, units)
   table.insert(opened, 1, { 'drift', sku, location, reference, units })
-  append_entry(command.type, blob)
+  append_entry(command, blob)
   return { 'applied', seq }
 end
 
@@ -42,6 +42,7 @@ local function mended_locations(sku, location, has_level)
   if has_level then
     mended[#mended + 1] = location
   end
+  table.sort(mended, is_before)
   return mended, readable and same(mended, known)
 end
 
@@ -111,15 +112,14 @@ local function repair_level(command, blob)
   elseif not readable or known and is_as_found(known, found) or not known and not found then
     if right then
       put_repaired(name, apart(as_carried(right), found), known and known[ON_HAND] or 0)
+    else
+      put_level(name, false)
     end
   else
     return { 'moved' }
   end
   local outcome = settle_repair(command, blob, command.sku, command.location, '',
     found and right and right[ON_HAND] - found[ON_HAND] or 0)
-  if not right then
-    levels[name], new_levels[name] = false, false
-  end
   locations[command.sku], new_locations[command.sku] = listed, listed
   return outcome
 end
@@ -145,46 +145,24 @@ local function repair_reservation(command, blob)
   elseif readable and (known and known[SEQ] or nil) ~= command.found_seq then
     return { 'moved' }
   end
-  local deadline = false
-  if right then
-    put_reservation(id, right)
-    if right[STATUS] == 'held' then
-      deadline = right[EXPIRES_AT]
-    elseif right[STATUS] ~= 'confirmed' then
-      deadline = right[CLOSED_AT] + window_ms
-    end
-  end
-  set_deadline(member, deadline)
-  local outcome = settle_repair(command, blob, '', '', id, 0)
-  if not right then
-    reservations[id], new_reservations[id] = false, false
-  end
-  return outcome
+  put_reservation(id, right or false)
+  return settle_repair(command, blob, '', '', id, 0)
 end
 
--- An order that waits to be confirmed has a deadline; since when it waits is not known here.
 local function repair_order(command, blob)
   local id, right = command.order_id, command.right
   local member = 'o' .. id
   local readable, order = pcall(order_of, id)
   local known = readable and order or nil
-  local waits = right and #right[RESERVATION_IDS] == 0 and #right[EARLY] > 0
-  local deadline = waits and now + window_ms
-  if readable and same(known, right) and deadline_of(member) == (deadline or false) then
+  local due_at = right and order_due_at(right) or false
+  if readable and same(known, right) and deadline_of(member) == due_at then
     return { 'unchanged' }
   end
   if readable and not same(known, command.found) then
     return { 'moved' }
   end
-  if right then
-    put_order(id, right)
-  end
-  set_deadline(member, deadline or false)
-  local outcome = settle_repair(command, blob, '', '', id, 0)
-  if not right then
-    orders[id], new_orders[id] = false, false
-  end
-  return outcome
+  put_order(id, right or false)
+  return settle_repair(command, blob, '', '', id, 0)
 end
 
 return {

@@ -1,7 +1,5 @@
 -- Promises: hold, replace, extend, confirm, release. Checks come before any change.
 
-local NOTHING = {}
-
 local function answer(tag, id)
   return { tag, reservations[id][SEQ], new_reservations[id] or reservation_blobs[id] }
 end
@@ -11,7 +9,7 @@ local function settle(tag, command, blob)
   if command.key then
     mark_seen(caller_key(command, staged_reservations[command.reservation_id]))
   end
-  append_entry(command.type, blob)
+  append_entry(command, blob)
   return answer(tag, command.reservation_id)
 end
 
@@ -39,7 +37,7 @@ local function has_open_units(reservation)
 end
 
 -- A reservation with nothing open is at its end: fulfilled if any unit left, else released.
-local function close_when_done(id, reservation)
+local function close_when_done(reservation)
   if has_open_units(reservation) then
     return
   end
@@ -49,8 +47,7 @@ local function close_when_done(id, reservation)
       reservation[STATUS] = 'fulfilled'
     end
   end
-  reservation[CLOSED_AT] = now
-  set_deadline('r' .. id, now + window_ms)
+  reservation[CLOSED_AT], reservation[KEPT_UNTIL] = now, now + window_ms
 end
 
 -- What a reservation has reserved goes back to its levels.
@@ -141,11 +138,9 @@ local function take(command, blob, known)
     begin()
     return more and { 'again' } or { 'short', 0, pack(shortages) }
   end
-  local expires_at = now + command.ttl_ms
   put_reservation(id, { 'held', known and known[GENERATION] + 1 or 1, command.channel or '',
-    command.customer_id or '', '', known and known[CREATED_AT] or now, expires_at, 0,
-    command.fingerprint, '', 0, lines })
-  set_deadline('r' .. id, expires_at)
+    command.customer_id or '', '', known and known[CREATED_AT] or now, now + command.ttl_ms,
+    0, 0, command.fingerprint, '', 0, lines })
   return settle('held', command, blob)
 end
 
@@ -212,7 +207,6 @@ local function extend(command, blob)
   end
   local reservation = touch_reservation(id)
   reservation[EXPIRES_AT] = now + command.ttl_ms
-  set_deadline('r' .. id, reservation[EXPIRES_AT])
   return settle('changed', command, blob)
 end
 
@@ -288,12 +282,11 @@ local function confirm(command, blob)
   reservation[ORDER], reservation[OUTCOME] = command.order_id, expired and 'reacquired' or 'kept'
   local order = touch_order(command.order_id)
   order[RESERVATION_IDS][#order[RESERVATION_IDS] + 1] = id
-  order[EARLY] = left_early
-  set_deadline('o' .. command.order_id, false)
+  order[EARLY], order[ORDER_KEPT_UNTIL] = left_early, 0
   if reservation[STATUS] ~= 'fulfilled' then
-    reservation[STATUS], reservation[EXPIRES_AT], reservation[CLOSED_AT] = 'confirmed', 0, 0
-    set_deadline('r' .. id, false)
-    close_when_done(id, reservation)
+    reservation[STATUS], reservation[EXPIRES_AT] = 'confirmed', 0
+    reservation[CLOSED_AT], reservation[KEPT_UNTIL] = 0, 0
+    close_when_done(reservation)
   end
   return settle('confirmed', command, blob)
 end
@@ -357,6 +350,6 @@ local function release(command, blob)
       take_off(line, units[i], RELEASED)
     end
   end
-  close_when_done(id, reservation)
+  close_when_done(reservation)
   return settle('changed', command, blob)
 end

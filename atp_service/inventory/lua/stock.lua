@@ -7,19 +7,27 @@
 --   3 orders        hash    order -> its reservations, and units sold before it was confirmed
 --   4 deadlines     zset    r<reservation> or o<order> -> when it lapses or is forgotten
 --   5 journal       stream  <seq>-0, gapless
---   6 seen          hash    what has been done in this window: e<event>, s<shipment>, k<key>
+--   6 seen          hash    marks of this window: e<event>, s<shipment>, k<caller's key>
 --   7 seen_before   hash    the window before
---   8 meta          hash    epoch, seq, digest, time, rotated_at, f<feed>
--- ARGV: epoch, 1 when promises are refused for memory, the window in ms, then the commands.
+--   8 meta          hash    format, epoch, seq, digest, time, rotated_at, f:<feed>
+-- ARGV: epoch, the formats that the caller can write, 1 if promises are refused for memory, the
+-- window in ms, then the commands.
+--
+-- An entry tells everything that its command changed. Two things are outside of it: when a feed was
+-- last heard (f:<feed>; a heartbeat writes no entry), and when the window was rotated.
 local STOCK, RESERVATIONS, ORDERS, DEADLINES = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local JOURNAL, SEEN, SEEN_BEFORE, META = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local SEPARATOR = '\31'
 
 local pack, unpack_blob = cmsgpack.pack, cmsgpack.unpack
-local format, find, min, max = string.format, string.find, math.min, math.max
+local format, find, byte = string.format, string.find, string.byte
+local min, max = math.min, math.max
 local concat = table.concat
 
-local epoch, promises_refused, window_ms = tonumber(ARGV[1]), ARGV[2] == '1', tonumber(ARGV[3])
+local epoch, formats = tonumber(ARGV[1]), ARGV[2]
+local promises_refused, window_ms = ARGV[3] == '1', tonumber(ARGV[4])
+local FIRST_COMMAND = 5
+local GONE = pack(nil)
 local now, seq, digest, rotated_at
 
 -- The batch's memory: what was read (false: known to be absent) and what is to be written: packed,
@@ -31,10 +39,11 @@ local new_locations, new_deadlines, new_feeds, new_entries = {}, {}, {}, {}
 local plain_heads = {}
 local work = 0 -- lines and levels changed so far
 
--- The command in hand: what it has touched, in the order of touching, and what it gives notice of.
+-- The command in hand: what it has touched (false: gone), in the order of touching, what it marks
+-- as seen, and what it gives notice of.
 local staged_levels, staged_reservations, staged_orders = {}, {}, {}
 local touched_levels, were_on_hand, touched_reservations, touched_orders = {}, {}, {}, {}
-local staged_deadlines, staged_seen, opened, settled, noted = {}, {}, {}, {}, {}
+local staged_seen, opened, settled, noted = {}, {}, {}, {}
 
 local made_shapes
 
@@ -69,19 +78,18 @@ local function empty(list)
   end
 end
 
-local function forget(staged, touched)
+local function drop(staged, touched)
   for place = #touched, 1, -1 do
     staged[touched[place]], touched[place] = nil, nil
   end
 end
 
--- Forget what the command in hand has staged. Most commands stage no more than the first three.
+-- Drop what the command in hand has staged. Most commands stage no more than the first two.
 local function begin()
-  forget(staged_levels, touched_levels)
-  forget(staged_reservations, touched_reservations)
-  empty(staged_deadlines)
+  drop(staged_levels, touched_levels)
+  drop(staged_reservations, touched_reservations)
   if touched_orders[1] or staged_seen[1] or opened[1] or settled[1] or noted[1] then
-    forget(staged_orders, touched_orders)
+    drop(staged_orders, touched_orders)
     empty(staged_seen)
     empty(opened)
     empty(settled)
@@ -133,7 +141,7 @@ end
 -- The level as the command in hand sees it, or false where there is none.
 local function level_of(name)
   local level = staged_levels[name]
-  if level then
+  if level ~= nil then
     return level
   end
   level = levels[name]
@@ -145,11 +153,11 @@ local function level_of(name)
   return level
 end
 
--- The command in hand leaves the level so.
+-- The command in hand leaves the level so; false takes it away.
 local function put_level(name, level)
   local place = #touched_levels + 1
   staged_levels[name], touched_levels[place] = level, name
-  were_on_hand[place] = level[ON_HAND]
+  were_on_hand[place] = level and level[ON_HAND]
 end
 
 -- The level, to be changed: a copy until the command is known to succeed.
@@ -221,7 +229,7 @@ end
 
 local function reservation_of(id)
   local reservation = staged_reservations[id]
-  if reservation then
+  if reservation ~= nil then
     return reservation
   end
   reservation = reservations[id]
@@ -256,8 +264,9 @@ local function read_reservations(ids)
   end
 end
 
+-- The command in hand leaves the reservation so; false takes it away.
 local function put_reservation(id, reservation)
-  if not staged_reservations[id] then
+  if staged_reservations[id] == nil then
     touched_reservations[#touched_reservations + 1] = id
   end
   staged_reservations[id] = reservation
@@ -278,7 +287,7 @@ end
 
 local function order_of(id)
   local order = staged_orders[id]
-  if order then
+  if order ~= nil then
     return order
   end
   order = orders[id]
@@ -290,23 +299,21 @@ local function order_of(id)
   return order
 end
 
+-- The command in hand leaves the order so; false takes it away.
 local function put_order(id, order)
-  staged_orders[id], touched_orders[#touched_orders + 1] = order, id
+  if staged_orders[id] == nil then
+    touched_orders[#touched_orders + 1] = id
+  end
+  staged_orders[id] = order
 end
 
 local function touch_order(id)
   local order = staged_orders[id]
   if not order then
-    order = copy(order_of(id)) or { {}, {} }
+    order = copy(order_of(id)) or { {}, {}, 0 }
     put_order(id, order)
   end
   return order
-end
-
--- When a reservation or order is next to be looked at; false takes the deadline away.
-local function set_deadline(member, at)
-  local place = #staged_deadlines
-  staged_deadlines[place + 1], staged_deadlines[place + 2] = member, at
 end
 
 local function is_seen(key)
@@ -318,6 +325,7 @@ local function is_seen(key)
   return known
 end
 
+-- What the command does not imply: an event's own mark follows from its source and id.
 local function mark_seen(key)
   staged_seen[#staged_seen + 1] = key
 end
@@ -355,18 +363,30 @@ local function locations_of(sku)
   return known
 end
 
--- A new level joins its SKU's list of locations. It may stand there: who deletes a level by hand
--- leaves its place.
+-- Whether a text comes first by its bytes. Lua's own comparison asks the server's locale.
+local function is_before(a, b)
+  for place = 1, min(#a, #b) do
+    local x, y = byte(a, place), byte(b, place)
+    if x ~= y then
+      return x < y
+    end
+  end
+  return #a < #b
+end
+
+-- A new level joins its SKU's list of locations, which is in order. The location may stand there: a
+-- level that was deleted by hand leaves its place.
 local function index_level(name)
   local sku, location = split_name(name)
   local known = locations_of(sku)
-  for i = 1, #known do
-    if known[i] == location then
-      return
-    end
+  local place = 1
+  while known[place] and is_before(known[place], location) do
+    place = place + 1
   end
-  known[#known + 1] = location
-  new_locations[sku] = known
+  if known[place] ~= location then
+    table.insert(known, place, location)
+    new_locations[sku] = known
+  end
 end
 
 -- on_hand falls below 0, or is there again.
@@ -378,10 +398,14 @@ local function note_sign(name, was, on_hand)
   end
 end
 
--- A touched level as it will be kept: one version on, and within what a number can carry.
+-- A touched level as it will be kept: one version on, and within what a number can carry. Returns
+-- its image, and whether on_hand has changed.
 local function finish_level(place)
   local name = touched_levels[place]
   local level, was = staged_levels[name], were_on_hand[place]
+  if not level then
+    return GONE, false
+  end
   local on_hand = level[ON_HAND]
   if on_hand > LARGEST or on_hand < -LARGEST then
     error('on_hand out of range')
@@ -395,23 +419,29 @@ local function finish_level(place)
 end
 
 -- Most entries of a batch have the same head but for their kind.
-local function pack_head(type, moved)
-  if moved or #opened > 0 or #settled > 0 or #noted > 0 then
+local function pack_head(type, status, moved)
+  if moved or status or opened[1] or settled[1] or noted[1] or staged_seen[1] then
     local deltas = {}
     for i = 1, moved and #touched_levels or 0 do
       deltas[i] = staged_levels[touched_levels[i]][ON_HAND] - were_on_hand[i]
     end
-    local head = { epoch, now, type, deltas, opened, settled }
-    head[7] = #noted > 0 and noted or nil
+    local head = { epoch, now, type, RULES, deltas, opened, settled }
+    if status or staged_seen[1] then
+      head[8], head[9] = noted, status or ''
+      head[10] = staged_seen[1] and staged_seen
+    elseif noted[1] then
+      head[8] = noted
+    end
     return pack(head)
   end
-  plain_heads[type] = plain_heads[type] or pack({ epoch, now, type })
+  plain_heads[type] = plain_heads[type] or pack({ epoch, now, type, RULES })
   return plain_heads[type]
 end
 
 -- The one place where stock changes: the entry that explains it, and all it has touched, together.
--- Its body is one msgpack array, strung together from what is packed already.
-local function append_entry(type, blob)
+-- Its body is one msgpack array, strung together from what is packed already. `status` is
+-- 'absorbed' if a fact has changed no stock.
+local function append_entry(command, blob, status)
   local at, moved = seq + 1, false
   local parts, size = { '', blob, '', nil, nil, nil, nil }, 3
   for i = 1, #touched_levels do
@@ -421,16 +451,21 @@ local function append_entry(type, blob)
   end
   for i = 1, #touched_reservations do
     local id = touched_reservations[i]
-    staged_reservations[id][SEQ] = at
-    parts[size + 1], parts[size + 2] = pack('r' .. id), pack(staged_reservations[id])
+    local reservation = staged_reservations[id]
+    if reservation then
+      reservation[SEQ] = at
+    end
+    parts[size + 1] = pack('r' .. id)
+    parts[size + 2] = reservation and pack(reservation) or GONE
     size = size + 2
   end
   for i = 1, #touched_orders do
     local id = touched_orders[i]
-    parts[size + 1], parts[size + 2] = pack('o' .. id), pack(staged_orders[id])
+    parts[size + 1] = pack('o' .. id)
+    parts[size + 2] = staged_orders[id] and pack(staged_orders[id]) or GONE
     size = size + 2
   end
-  parts[1], parts[3] = array_of(size - 1), pack_head(type, moved)
+  parts[1], parts[3] = array_of(size - 1), pack_head(command.type, status, moved)
   work = work + #touched_levels
   local id, body = format('%d-0', at), concat(parts)
   local next_digest = redis.sha1hex(digest .. id .. body)
@@ -441,24 +476,29 @@ local function append_entry(type, blob)
   for i = 1, #touched_levels do
     local name = touched_levels[i]
     local level = staged_levels[name]
-    if level[VERSION] == 1 then
+    if level and level[VERSION] == 1 then
       index_level(name)
     end
     size = size + 2
-    levels[name], new_levels[name] = level, parts[size]
+    levels[name], new_levels[name] = level, level and parts[size]
   end
   for i = 1, #touched_reservations do
     local name = touched_reservations[i]
-    size, work = size + 2, work + #staged_reservations[name][LINES]
-    reservations[name], new_reservations[name] = staged_reservations[name], parts[size]
+    local reservation = staged_reservations[name]
+    size, work = size + 2, work + (reservation and #reservation[LINES] or 0)
+    reservations[name], new_reservations[name] = reservation, reservation and parts[size]
+    new_deadlines['r' .. name] = reservation and reservation_due_at(reservation)
   end
   for i = 1, #touched_orders do
     local name = touched_orders[i]
+    local order = staged_orders[name]
     size = size + 2
-    orders[name], new_orders[name] = staged_orders[name], parts[size]
+    orders[name], new_orders[name] = order, order and parts[size]
+    new_deadlines['o' .. name] = order and order_due_at(order)
   end
-  for i = 1, #staged_deadlines, 2 do
-    new_deadlines[staged_deadlines[i]] = staged_deadlines[i + 1]
+  if command.event_id then
+    local key = event_key(command)
+    seen[key], new_seen[key] = true, true
   end
   for i = 1, #staged_seen do
     seen[staged_seen[i]], new_seen[staged_seen[i]] = true, true

@@ -112,9 +112,10 @@ return {
   end),
   reservation = unpack_as(row_of(
     one_of('held', 'confirmed', 'fulfilled', 'released', 'expired'),
-    whole, text, text, text, whole, whole, whole, text, one_of('', 'kept', 'reacquired'), whole,
+    whole, text, text, text, whole, whole, whole, whole, text, one_of('', 'kept', 'reacquired'),
+    whole,
     list_of(row_of(text, text, text, whole, whole, whole, whole, whole, whole, whole))
   )),
-  order = unpack_as(row_of(list_of(text), list_of(row_of(text, text, whole)))),
+  order = unpack_as(row_of(list_of(text), list_of(row_of(text, text, whole)), whole)),
   locations = unpack_as(list_of(text)),
 }

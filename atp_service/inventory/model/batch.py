@@ -18,6 +18,7 @@ HANDLERS: dict[str, Callable[[Batch, Any], Outcome]] = {
     "no_pick": fulfilment.no_pick,
     "expire": deadlines.expire,
     "lapse": deadlines.lapse_one,
+    "forget": deadlines.forget_some,
     "sale": fulfilment.sale,
     "shipment": fulfilment.sale,
     "return": facts.customer_return,
@@ -39,13 +40,6 @@ HANDLERS: dict[str, Callable[[Batch, Any], Outcome]] = {
 }
 
 
-def rotate_seen(partition: Partition, now: int) -> None:
-    """The window of what has been seen moves on: two sets, so that nothing is walked."""
-    if now - partition.rotated_at >= partition.window_ms:
-        partition.seen_before, partition.seen = partition.seen, set()
-        partition.rotated_at = now
-
-
 def apply(b: Batch, command: AnyCommand) -> Outcome:
     if getattr(command, "key", None) is not None:
         name = getattr(command, "reservation_id", None)
@@ -57,12 +51,23 @@ def apply(b: Batch, command: AnyCommand) -> Outcome:
     return HANDLERS[str(command.__struct_config__.tag)](b, command)
 
 
-def write_deadlines(b: Batch) -> None:
-    for member, at in b.new_deadlines.items():
-        if at is None:
-            b.partition.deadlines.pop(member, None)
-        else:
-            b.partition.deadlines[member] = at
+def decided(
+    partition: Partition,
+    commands: Sequence[AnyCommand],
+    clock_ms: int,
+    *,
+    promises_refused: bool = False,
+) -> tuple[Batch, list[Outcome]]:
+    """A batch that is decided and not yet written, and its outcomes in order."""
+    b = Batch(partition, max(clock_ms, partition.time), promises_refused)
+    outcomes: list[Outcome] = []
+    for command in commands:
+        try:
+            outcomes.append(apply(b, command))
+        except Refuse as refusal:
+            b.begin()
+            outcomes.append(Faulted(str(refusal)))
+    return b, outcomes
 
 
 def apply_batch(
@@ -73,18 +78,6 @@ def apply_batch(
     promises_refused: bool = False,
 ) -> list[Outcome]:
     """The outcomes of one batch, in order; `partition` is changed in place."""
-    now = max(clock_ms, partition.time)
-    rotate_seen(partition, now)
-    b = Batch(partition, now, promises_refused)
-    seq = partition.seq
-    outcomes: list[Outcome] = []
-    for command in commands:
-        try:
-            outcomes.append(apply(b, command))
-        except Refuse as refusal:
-            b.begin()
-            outcomes.append(Faulted(str(refusal)))
-    write_deadlines(b)
-    if partition.seq > seq:
-        partition.time = now
+    b, outcomes = decided(partition, commands, clock_ms, promises_refused=promises_refused)
+    b.write()
     return outcomes

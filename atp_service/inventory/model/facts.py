@@ -55,9 +55,8 @@ def is_known(b: Batch, command: Fact) -> bool:
 
 
 def settle_fact(b: Batch, command: Fact, moved: bool) -> Outcome:
-    mark_seen(b, event_key(command))
-    append_entry(b, command)  # type: ignore[arg-type]
-    return Applied(b.entry(b.partition.seq)) if moved else Absorbed(b.entry(b.partition.seq))
+    append_entry(b, command, "" if moved else "absorbed")  # type: ignore[arg-type]
+    return Applied(b.entry()) if moved else Absorbed(b.entry())
 
 
 def document_of(level: StockLevel, name: str) -> Document:
@@ -287,13 +286,12 @@ def safety_stock(b: Batch, command: SafetyStock) -> Outcome:
     if key is not None:
         mark_seen(b, key)
     append_entry(b, command)
-    return Applied(b.entry(b.partition.seq))
+    return Applied(b.entry())
 
 
 def park(b: Batch, command: Park) -> Outcome:
     """What can't be applied is kept all the same; it doesn't make its feed any fresher."""
     if is_seen(b, event_key(command)):
         return Duplicate()
-    mark_seen(b, event_key(command))
     append_entry(b, command)
-    return Parked(b.entry(b.partition.seq))
+    return Parked(b.entry())

@@ -28,7 +28,7 @@ from atp_service.inventory.model.stock import (
     mark_seen,
     move_on_hand,
     order_of,
-    set_deadline,
+    reservation_of,
     shipment_key,
     touch_level,
     touch_order,
@@ -94,7 +94,7 @@ def fulfil(b: Batch, command: Fulfil) -> Outcome:
             if command.shipment_id:
                 key = shipment_key(command.shipment_id, line.sku, origin, command.reservation_id)
                 mark_seen(b, key)
-    close_when_done(b, command.reservation_id, reservation)
+    close_when_done(b, reservation)
     return settle(b, Changed, command)
 
 
@@ -123,7 +123,7 @@ def no_pick(b: Batch, command: NoPick) -> Outcome:
                 move_on_hand(b, level, -missing)
             else:
                 change_state(b, level, name, NO_PICK_STATES[command.reason], missing)
-    close_when_done(b, command.reservation_id, reservation)
+    close_when_done(b, reservation)
     return settle(b, Changed, command)
 
 
@@ -154,7 +154,7 @@ def remember_early(b: Batch, command: Sale, units: int) -> None:
     """Units sold for an order before its confirm wait for it, summed by SKU and location."""
     order = touch_order(b, command.order_id or "")
     if not order.reservations:
-        set_deadline(b, f"o{command.order_id}", b.now + b.partition.window_ms)
+        order.kept_until = b.now + b.partition.window_ms
     for i, (sku, location, sold) in enumerate(order.early):
         if (sku, location) == (command.sku, command.location):
             order.early[i] = (sku, location, sold + units)
@@ -176,10 +176,10 @@ def sale(b: Batch, command: Sale) -> Outcome:
     rest, of_sku, fulfilled_before = command.quantity, False, False
     for here in (True, False):
         for reservation_id in ids:
-            known = b.reservations.get(reservation_id) or b.partition.reservations[reservation_id]
-            for i, line in enumerate(known.lines):
+            known = reservation_of(b, reservation_id)
+            for i, line in enumerate(known.lines if known else ()):
                 if line.sku == command.sku and (line.location == command.location) == here:
-                    units = min(rest, open_units(known, line))
+                    units = min(rest, open_units(known, line))  # type: ignore[arg-type]
                     of_sku, fulfilled_before = True, fulfilled_before or line.fulfilled > 0
                     if units > 0:
                         mine = touch_reservation(b, reservation_id).lines[i]
@@ -189,7 +189,7 @@ def sale(b: Batch, command: Sale) -> Outcome:
     for reservation_id in ids:
         staged = b.reservations.get(reservation_id)
         if staged and staged.status != "expired":
-            close_when_done(b, reservation_id, staged)
+            close_when_done(b, staged)
     if rest == command.quantity and fulfilled_before:
         name = command.order_id or command.reservation_id or ""
         b.opened.append(Notice("already-fulfilled", command.sku, command.location, name, rest))
@@ -197,9 +197,8 @@ def sale(b: Batch, command: Sale) -> Outcome:
         remember_early(b, command, rest)
     level = touch_level(b, level_field(command.sku, command.location))
     moved = move_on_hand(b, level, -command.quantity, command.occurred_at_ms)
-    mark_seen(b, event_key(command))
     if command.shipment_id:
         for key in shipment_keys(command, ids):
             mark_seen(b, key)
-    append_entry(b, command)
-    return Applied(b.entry(b.partition.seq)) if moved else Absorbed(b.entry(b.partition.seq))
+    append_entry(b, command, "" if moved else "absorbed")
+    return Applied(b.entry()) if moved else Absorbed(b.entry())

@@ -17,12 +17,17 @@ from atp_service.inventory.model.stock import (
     copy_level,
     copy_order,
     copy_reservation,
+    level_of,
     locations_of,
     note_sign,
+    order_of,
+    put_level,
+    put_order,
     put_reservation,
-    set_deadline,
+    reservation_of,
 )
 from atp_service.inventory.outcomes import Applied, Moved, Outcome, Unchanged
+from atp_service.inventory.retention import order_due_at
 from atp_service.inventory.stock import StockLevel, level_field
 
 
@@ -32,23 +37,29 @@ def settle_repair(
     """The entry of a repair: for the record and for a person."""
     b.opened.insert(0, Notice("drift", sku, location, reference, units))
     append_entry(b, command)
-    return Applied(b.entry(b.partition.seq))
+    return Applied(b.entry())
+
+
+def is_readable(b: Batch, image: str) -> bool:
+    """Whether what stands under the name has its shape."""
+    return image not in b.partition.damaged - b.repaired
 
 
 def mended_locations(b: Batch, sku: str, location: str, has_level: bool) -> tuple[list[str], bool]:
     """The SKU's locations: those on the list that have a level, and this one if it is to have
-    one. Answers also whether the list is so already.
+    one. Returns also whether the list is so already.
     """
-    readable = f"i{sku}" not in b.partition.damaged
+    readable = is_readable(b, f"i{sku}")
     known = locations_of(b, sku) if readable else []
     mended, met = [], {location}
     for other in known:
         name = level_field(sku, other)
-        if other not in met and (name in b.partition.levels or f"l{name}" in b.partition.damaged):
+        if other not in met and (not is_readable(b, f"l{name}") or level_of(b, name)):
             mended.append(other)
         met.add(other)
     if has_level:
         mended.append(location)
+    mended.sort()
     return mended, readable and mended == known
 
 
@@ -88,7 +99,7 @@ def put_repaired(b: Batch, name: str, level: StockLevel, was: int) -> None:
     """The level as it is to be, as an entry of its own; the damage never was a delta of on_hand."""
     level.extras.repaired_at = level.version + 1
     level.moves += 1
-    b.levels[name], b.was[name] = level, level.on_hand
+    put_level(b, name, level)
     note_sign(b, name, was, level.on_hand)
 
 
@@ -102,9 +113,10 @@ def apart(level: StockLevel, found: StockLevel | None) -> StockLevel:
 
 
 def repair_level(b: Batch, command: RepairLevel) -> Outcome:
-    partition, name = b.partition, level_field(command.sku, command.location)
+    name = level_field(command.sku, command.location)
     found, right = command.found, command.right
-    readable, known = f"l{name}" not in partition.damaged, partition.levels.get(name)
+    readable = is_readable(b, f"l{name}")
+    known = level_of(b, name) if readable else None
     listed, in_place = mended_locations(b, command.sku, command.location, right is not None)
     if not right and readable and not known:
         if in_place:
@@ -114,17 +126,14 @@ def repair_level(b: Batch, command: RepairLevel) -> Outcome:
     elif not readable or (is_as_found(known, found) if known else not found):
         if right:
             put_repaired(b, name, apart(copy_level(right), found), known.on_hand if known else 0)
+        else:
+            put_level(b, name, None)
     else:
         return Moved()
     difference = right.on_hand - found.on_hand if found and right else 0
     outcome = settle_repair(b, command, command.sku, command.location, "", difference)
-    partition.damaged -= {f"l{name}", f"i{command.sku}"}
-    if not right:
-        partition.levels.pop(name, None)
-    if listed:
-        partition.locations[command.sku] = listed
-    else:
-        partition.locations.pop(command.sku, None)
+    b.repaired |= {f"l{name}", f"i{command.sku}"}
+    b.new_locations[command.sku] = listed
     return outcome
 
 
@@ -136,45 +145,32 @@ def deadline_of(b: Batch, member: str) -> int | None:
 
 
 def repair_reservation(b: Batch, command: RepairReservation) -> Outcome:
-    partition, name, right = b.partition, command.reservation_id, command.right
+    name, right = command.reservation_id, command.right
     member = f"r{name}"
-    readable, known = member not in partition.damaged, partition.reservations.get(name)
+    readable = is_readable(b, member)
+    known = reservation_of(b, name) if readable else None
     if not right and readable and not known:
         if deadline_of(b, member) is None:
             return Unchanged()
     elif readable and (known.seq if known else None) != command.found_seq:
         return Moved()
-    deadline = None
-    if right:
-        put_reservation(b, name, copy_reservation(right))
-        if right.status == "held":
-            deadline = right.expires_at
-        elif right.status != "confirmed":
-            deadline = right.closed_at + partition.window_ms
-    set_deadline(b, member, deadline)
+    put_reservation(b, name, copy_reservation(right) if right else None)
     outcome = settle_repair(b, command, "", "", name, 0)
-    partition.damaged.discard(member)
-    if not right:
-        partition.reservations.pop(name, None)
+    b.repaired.add(member)
     return outcome
 
 
 def repair_order(b: Batch, command: RepairOrder) -> Outcome:
-    """An order that waits to be confirmed has a deadline; since when it waits is not known here."""
-    partition, name, right = b.partition, command.order_id, command.right
+    name, right = command.order_id, command.right
     member = f"o{name}"
-    readable, known = member not in partition.damaged, partition.orders.get(name)
-    waits = right is not None and not right.reservations and bool(right.early)
-    deadline = b.now + partition.window_ms if waits else None
-    if readable and known == right and deadline_of(b, member) == deadline:
+    readable = is_readable(b, member)
+    known = order_of(b, name) if readable else None
+    due_at = order_due_at(right) if right else None
+    if readable and known == right and deadline_of(b, member) == due_at:
         return Unchanged()
     if readable and known != command.found:
         return Moved()
-    if right:
-        b.orders[name] = copy_order(right)
-    set_deadline(b, member, deadline)
+    put_order(b, name, copy_order(right) if right else None)
     outcome = settle_repair(b, command, "", "", name, 0)
-    partition.damaged.discard(member)
-    if not right:
-        partition.orders.pop(name, None)
+    b.repaired.add(member)
     return outcome

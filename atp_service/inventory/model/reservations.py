@@ -27,7 +27,7 @@ from atp_service.inventory.model.stock import (
     mark_seen,
     order_of,
     put_reservation,
-    set_deadline,
+    reservation_of,
     touch_level,
     touch_order,
     touch_reservation,
@@ -58,14 +58,15 @@ Answer = Callable[[EntryRef, Reservation], Outcome]
 
 
 def answer(b: Batch, made: Answer, reservation_id: str) -> Outcome:
-    reservation = b.partition.reservations[reservation_id]
+    reservation = reservation_of(b, reservation_id)
+    assert reservation is not None  # noqa: S101  # the caller has looked
     return made(b.entry(reservation.seq), deepcopy(reservation))
 
 
 def settle(b: Batch, made: Answer, command: AnyCommand) -> Outcome:
     """The command has changed the reservation: its entry, and the reservation as it is now."""
     name: str = command.reservation_id  # type: ignore[union-attr, assignment]
-    key = caller_key(command, b.reservations[name])
+    key = caller_key(command, reservation_of(b, name))
     if key is not None:
         mark_seen(b, key)
     append_entry(b, command)
@@ -89,14 +90,14 @@ def has_open_units(reservation: Reservation) -> bool:
     return any(open_units(reservation, line) > 0 for line in reservation.lines)
 
 
-def close_when_done(b: Batch, reservation_id: str, reservation: Reservation) -> None:
+def close_when_done(b: Batch, reservation: Reservation) -> None:
     """A reservation with nothing open is at its end: fulfilled if any unit left, else released."""
     if has_open_units(reservation):
         return
     left = any(line.fulfilled > 0 for line in reservation.lines)
     reservation.status = "fulfilled" if left else "released"
     reservation.closed_at = b.now
-    set_deadline(b, f"r{reservation_id}", b.now + b.partition.window_ms)
+    reservation.kept_until = b.now + b.partition.window_ms
 
 
 def give_back(b: Batch, lines: Sequence[Line]) -> None:
@@ -187,13 +188,13 @@ def take(b: Batch, command: Hold | Replace, known: Reservation | None) -> Outcom
         created_at=known.created_at if known else b.now,
         expires_at=b.now + command.ttl_ms,
         closed_at=0,
+        kept_until=0,
         fingerprint=command.fingerprint,
         outcome="",
         seq=0,
         lines=lines,
     )
     put_reservation(b, reservation_id, reservation)
-    set_deadline(b, f"r{reservation_id}", reservation.expires_at)
     return settle(b, Held, command)
 
 
@@ -244,7 +245,6 @@ def extend(b: Batch, command: Extend) -> Outcome:
         return WrongStatus(deepcopy(known))
     reservation = touch_reservation(b, command.reservation_id)
     reservation.expires_at = b.now + command.ttl_ms
-    set_deadline(b, f"r{command.reservation_id}", reservation.expires_at)
     return settle(b, Changed, command)
 
 
@@ -313,12 +313,11 @@ def confirm(b: Batch, command: Confirm) -> Outcome:
     reservation.outcome = "reacquired" if expired else "kept"
     order = touch_order(b, command.order_id)
     order.reservations.append(reservation_id)
-    order.early = left_early
-    set_deadline(b, f"o{command.order_id}", None)
+    order.early, order.kept_until = left_early, 0
     if reservation.status != "fulfilled":
-        reservation.status, reservation.expires_at, reservation.closed_at = "confirmed", 0, 0
-        set_deadline(b, f"r{reservation_id}", None)
-        close_when_done(b, reservation_id, reservation)
+        reservation.status, reservation.expires_at = "confirmed", 0
+        reservation.closed_at = reservation.kept_until = 0
+        close_when_done(b, reservation)
     return settle(b, Confirmed, command)
 
 
@@ -372,5 +371,5 @@ def release(b: Batch, command: Release) -> Outcome:
         if given_back > 0:
             take_off(b, line, given_back)
             line.released += given_back
-    close_when_done(b, command.reservation_id, reservation)
+    close_when_done(b, reservation)
     return settle(b, Changed, command)

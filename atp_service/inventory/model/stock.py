@@ -1,14 +1,17 @@
 """What a batch reads, changes and writes. Mirrors `lua/stock.lua`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from atp_service.inventory.commands import AnyCommand, Fact
 from atp_service.inventory.entry_ref import EntryRef
-from atp_service.inventory.journal import Notice
+from atp_service.inventory.journal import FactStatus, Notice, event_mark
 from atp_service.inventory.reservations import Order, Reservation
+from atp_service.inventory.retention import order_due_at, reservation_due_at
 from atp_service.inventory.stock import (
     SEPARATOR,
     Extras,
@@ -17,6 +20,8 @@ from atp_service.inventory.stock import (
     split_field,
 )
 
+T = TypeVar("T")
+
 LARGEST = 2**53 - 1
 EARLY_KEPT = 100
 WORK_A_CALL = 2000
@@ -24,7 +29,7 @@ SETTLED_DOCUMENTS_KEPT = 16
 
 
 class ModelEntry(Struct):
-    """A journal entry with its images decoded."""
+    """A journal entry with its images decoded; None: gone."""
 
     seq: int
     at_ms: int
@@ -34,9 +39,11 @@ class ModelEntry(Struct):
     opened: list[Notice]
     settled: list[Notice]
     noted: list[Notice]
-    levels: dict[str, StockLevel]
-    reservations: dict[str, Reservation]
-    orders: dict[str, Order]
+    status: FactStatus
+    marks: list[str]
+    levels: dict[str, StockLevel | None]
+    reservations: dict[str, Reservation | None]
+    orders: dict[str, Order | None]
 
 
 @dataclass
@@ -70,47 +77,98 @@ class Refuse(Exception):
 
 
 class Batch:
-    """One batch on a partition: what its commands see, and what the one in hand has staged."""
+    """One batch on a partition: what its commands see, and what the one in hand has staged.
+
+    Nothing is written to the partition before `write`: a batch that is dropped never was.
+    """
 
     def __init__(self, partition: Partition, now: int, promises_refused: bool) -> None:
         self.partition = partition
         self.now = now
         self.promises_refused = promises_refused
+        self.rotates = now - partition.rotated_at >= partition.window_ms
+        self.seq = partition.seq
         self.due: list[str] | None = None
         self.due_place = 0
         self.reaped_for_promises = 0
         self.work = 0
+        self.new_levels: dict[str, StockLevel | None] = {}
+        self.new_reservations: dict[str, Reservation | None] = {}
+        self.new_orders: dict[str, Order | None] = {}
+        self.new_locations: dict[str, list[str]] = {}
         self.new_deadlines: dict[str, int | None] = {}
+        self.new_seen: set[str] = set()
+        self.new_feeds: dict[str, int] = {}
+        self.new_entries: list[ModelEntry] = []
+        self.repaired: set[str] = set()  # of what was damaged
         self.begin()
 
     def begin(self) -> None:
-        """Forget what the command in hand has staged."""
-        self.levels: dict[str, StockLevel] = {}
+        """Drop what the command in hand has staged."""
+        self.levels: dict[str, StockLevel | None] = {}
         self.was: dict[str, int] = {}
-        self.reservations: dict[str, Reservation] = {}
-        self.orders: dict[str, Order] = {}
-        self.deadlines: dict[str, int | None] = {}
+        self.reservations: dict[str, Reservation | None] = {}
+        self.orders: dict[str, Order | None] = {}
         self.seen: list[str] = []
         self.opened: list[Notice] = []
         self.settled: list[Notice] = []
         self.noted: list[Notice] = []
 
-    def entry(self, seq: int) -> EntryRef:
-        return EntryRef(self.partition.number, self.partition.epoch, seq)
+    def entry(self, seq: int | None = None) -> EntryRef:
+        """The place of an entry; by default of the latest."""
+        return EntryRef(
+            self.partition.number, self.partition.epoch, self.seq if seq is None else seq
+        )
 
     def keep(self, entry: ModelEntry) -> None:
         """What was staged is what the next command of the batch sees."""
-        partition = self.partition
-        partition.seq = entry.seq
-        partition.journal.append(entry)
+        self.seq = entry.seq
+        self.new_entries.append(entry)
         for name, level in self.levels.items():
-            if level.version == 1:
+            if level and level.version == 1:
                 index_level(self, name)
-            partition.levels[name] = level
-        partition.reservations.update(self.reservations)
-        partition.orders.update(self.orders)
-        self.new_deadlines.update(self.deadlines)
-        partition.seen.update(self.seen)
+        self.new_levels.update(self.levels)
+        self.new_reservations.update(self.reservations)
+        self.new_orders.update(self.orders)
+        for name, reservation in self.reservations.items():
+            due_at = reservation_due_at(reservation) if reservation else None
+            self.new_deadlines[f"r{name}"] = due_at
+        for name, order in self.orders.items():
+            self.new_deadlines[f"o{name}"] = order_due_at(order) if order else None
+        if isinstance(entry.command, Fact):
+            self.new_seen.add(event_key(entry.command))
+        self.new_seen.update(self.seen)
+
+    def write(self) -> None:
+        """The partition is as the batch leaves it."""
+        partition = self.partition
+        if self.rotates:
+            partition.seen_before, partition.seen = partition.seen, set()
+            partition.rotated_at = self.now
+        merge(partition.levels, self.new_levels)
+        merge(partition.reservations, self.new_reservations)
+        merge(partition.orders, self.new_orders)
+        merge(
+            partition.locations, {sku: known or None for sku, known in self.new_locations.items()}
+        )
+        merge(partition.deadlines, self.new_deadlines)
+        partition.damaged -= self.repaired
+        partition.seen |= self.new_seen
+        for feed, occurred_at in self.new_feeds.items():
+            before, _ = partition.feeds.get(feed, (0, 0))
+            partition.feeds[feed] = max(before, occurred_at), self.now
+        partition.journal += self.new_entries
+        if self.seq > partition.seq:
+            partition.seq, partition.time = self.seq, self.now
+
+
+def merge(kept: dict[str, T], new: Mapping[str, T | None]) -> None:
+    """`new` over `kept`; None takes a name away."""
+    for name, value in new.items():
+        if value is None:
+            kept.pop(name, None)
+        else:
+            kept[name] = value
 
 
 # What an entry has kept is never changed again: who wants to change it takes a copy, and these
@@ -135,29 +193,37 @@ def copy_reservation(reservation: Reservation) -> Reservation:
 
 
 def copy_order(order: Order) -> Order:
-    return Order(list(order.reservations), list(order.early))
+    return Order(list(order.reservations), list(order.early), order.kept_until)
 
 
 def check(b: Batch, what: str, name: str) -> None:
     """What is read must have the shape in which it was packed, or the command fails."""
     damaged = b.partition.damaged
-    if damaged and what + name in damaged:
+    if damaged and what + name in damaged - b.repaired:
         raise Refuse(f"damaged: {what}{name}")
 
 
 def level_of(b: Batch, name: str) -> StockLevel | None:
     """The level as the command in hand sees it, or None where there is none."""
     check(b, "l", name)
-    return b.levels.get(name) or b.partition.levels.get(name)
+    if name in b.levels:
+        return b.levels[name]
+    return b.new_levels[name] if name in b.new_levels else b.partition.levels.get(name)
+
+
+def put_level(b: Batch, name: str, level: StockLevel | None) -> None:
+    """The command in hand leaves the level so; None takes it away."""
+    b.levels[name], b.was[name] = level, level.on_hand if level else 0
 
 
 def touch_level(b: Batch, name: str) -> StockLevel:
     """The level, to be changed: a copy until the command is known to succeed."""
-    if name not in b.levels:
+    level = b.levels.get(name)
+    if level is None:
         known = level_of(b, name)
-        b.levels[name] = copy_level(known) if known else StockLevel()
-        b.was[name] = b.levels[name].on_hand
-    return b.levels[name]
+        level = copy_level(known) if known else StockLevel()
+        put_level(b, name, level)
+    return level
 
 
 def available(b: Batch, name: str, of_channel: int) -> int:
@@ -195,48 +261,62 @@ def change_state(b: Batch, level: StockLevel, name: str, state: str, units: int)
 
 def reservation_of(b: Batch, reservation_id: str) -> Reservation | None:
     check(b, "r", reservation_id)
-    return b.reservations.get(reservation_id) or b.partition.reservations.get(reservation_id)
+    if reservation_id in b.reservations:
+        return b.reservations[reservation_id]
+    if reservation_id in b.new_reservations:
+        return b.new_reservations[reservation_id]
+    return b.partition.reservations.get(reservation_id)
 
 
-def put_reservation(b: Batch, reservation_id: str, reservation: Reservation) -> Reservation:
+def put_reservation(b: Batch, reservation_id: str, reservation: Reservation | None) -> None:
+    """The command in hand leaves the reservation so; None takes it away."""
     b.reservations[reservation_id] = reservation
-    return reservation
 
 
 def touch_reservation(b: Batch, reservation_id: str) -> Reservation:
-    if reservation_id not in b.reservations:
-        known = b.partition.reservations[reservation_id]
-        b.reservations[reservation_id] = copy_reservation(known)
-    return b.reservations[reservation_id]
+    reservation = b.reservations.get(reservation_id)
+    if reservation is None:
+        known = reservation_of(b, reservation_id)
+        assert known is not None  # noqa: S101  # its handler has looked
+        reservation = copy_reservation(known)
+        put_reservation(b, reservation_id, reservation)
+    return reservation
 
 
 def order_of(b: Batch, order_id: str) -> Order | None:
     check(b, "o", order_id)
-    return b.orders.get(order_id) or b.partition.orders.get(order_id)
+    if order_id in b.orders:
+        return b.orders[order_id]
+    return b.new_orders[order_id] if order_id in b.new_orders else b.partition.orders.get(order_id)
+
+
+def put_order(b: Batch, order_id: str, order: Order | None) -> None:
+    """The command in hand leaves the order so; None takes it away."""
+    b.orders[order_id] = order
 
 
 def touch_order(b: Batch, order_id: str) -> Order:
-    if order_id not in b.orders:
+    order = b.orders.get(order_id)
+    if order is None:
         known = order_of(b, order_id)
-        b.orders[order_id] = copy_order(known) if known else Order([], [])
-    return b.orders[order_id]
-
-
-def set_deadline(b: Batch, member: str, at: int | None) -> None:
-    """When a reservation or order is next to be looked at; None takes the deadline away."""
-    b.deadlines[member] = at
+        order = copy_order(known) if known else Order([], [])
+        put_order(b, order_id, order)
+    return order
 
 
 def is_seen(b: Batch, key: str) -> bool:
-    return key in b.partition.seen or key in b.partition.seen_before
+    if key in b.new_seen or key in b.partition.seen:
+        return True
+    return not b.rotates and key in b.partition.seen_before
 
 
 def mark_seen(b: Batch, key: str) -> None:
+    """What the command does not imply: an event's own mark follows from its source and id."""
     b.seen.append(key)
 
 
 def event_key(command: Fact) -> str:
-    return f"e{command.source}{SEPARATOR}{command.event_id}"
+    return event_mark(command.source, command.event_id)
 
 
 def shipment_key(shipment_id: str, sku: str, location: str, holder: str) -> str:
@@ -261,23 +341,24 @@ def caller_key(command: AnyCommand, reservation: Reservation | None = None) -> s
 
 def hear(b: Batch, command: Fact) -> None:
     """A feed has been heard of."""
-    before, _ = b.partition.feeds.get(command.source, (0, 0))
-    b.partition.feeds[command.source] = (max(before, min(command.occurred_at_ms, b.now)), b.now)
+    occurred_at = min(command.occurred_at_ms, b.now)
+    b.new_feeds[command.source] = max(b.new_feeds.get(command.source, 0), occurred_at)
 
 
 def locations_of(b: Batch, sku: str) -> list[str]:
     check(b, "i", sku)
-    return b.partition.locations.get(sku, [])
+    return b.new_locations[sku] if sku in b.new_locations else b.partition.locations.get(sku, [])
 
 
 def index_level(b: Batch, name: str) -> None:
-    """A new level joins its SKU's list of locations. It may stand there: who deletes a level by
-    hand leaves its place.
+    """A new level joins its SKU's list of locations, which is in order. The location may stand
+    there: a level that was deleted by hand leaves its place.
     """
     sku, location = split_field(name)
     known = locations_of(b, sku)
     if location not in known:
-        b.partition.locations[sku] = [*known, location]
+        place = next((i for i, other in enumerate(known) if other > location), len(known))
+        b.new_locations[sku] = [*known[:place], location, *known[place:]]
 
 
 def note_sign(b: Batch, name: str, was: int, on_hand: int) -> None:
@@ -287,11 +368,17 @@ def note_sign(b: Batch, name: str, was: int, on_hand: int) -> None:
         notices.append(Notice("negative-stock", *split_field(name), "", on_hand))
 
 
-def append_entry(b: Batch, command: AnyCommand) -> None:
-    """The one place where stock changes: the entry that explains it, and all it has touched."""
-    at = b.partition.seq + 1
+def append_entry(b: Batch, command: AnyCommand, status: FactStatus = "") -> None:
+    """The one place where stock changes: the entry that explains it, and all it has touched.
+
+    `status` is "absorbed" if a fact has changed no stock.
+    """
+    at = b.seq + 1
     deltas = []
     for name, level in b.levels.items():
+        if level is None:
+            deltas.append(0)
+            continue
         if abs(level.on_hand) > LARGEST:
             raise Refuse("on_hand out of range")
         level.version, level.updated_at = level.version + 1, b.now
@@ -300,10 +387,12 @@ def append_entry(b: Batch, command: AnyCommand) -> None:
         if level.version == 1:
             check(b, "i", split_field(name)[0])
     for reservation in b.reservations.values():
-        reservation.seq = at
+        if reservation:
+            reservation.seq = at
+            b.work += len(reservation.lines)
     if not any(deltas):
         deltas = []
-    b.work += len(b.levels) + sum(len(r.lines) for r in b.reservations.values())
+    b.work += len(b.levels)
     kind = str(command.__struct_config__.tag)
     entry = ModelEntry(
         seq=at,
@@ -314,6 +403,8 @@ def append_entry(b: Batch, command: AnyCommand) -> None:
         opened=b.opened,
         settled=b.settled,
         noted=b.noted,
+        status=status,
+        marks=b.seen,
         levels=b.levels,
         reservations=b.reservations,
         orders=b.orders,

@@ -6,15 +6,10 @@ last entry with a seq up to S that touched it.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Any
-
-from msgspec import Struct
+from typing import Any, Final, Literal
 
 from atp_service.inventory.journal import (
     LEVEL,
-    ORDER,
-    RESERVATION,
     Image,
     decode_images,
     image_of,
@@ -25,25 +20,10 @@ from atp_service.ledger.ledger import Ledger
 PAGE_SECONDS = 30.0  # for one page: the machine may be busy with selling
 
 Pair = tuple[str, str]  # SKU, location
+Kind = Literal["reservations", "orders"]
 
 _BETWEEN = "\x1e"  # names in a text; no id may contain it
 _AT_ONCE = 50  # entries looked through at once for one that touched something
-
-
-class Kept(Struct, frozen=True):
-    """What a reservation's row says of how long Redis keeps it."""
-
-    closed_at_ms: int | None
-    status: str
-    order_id: str
-    expires_at_ms: int | None
-
-
-class EarlyOrder(Struct, frozen=True):
-    """An order's image, and when its entry was written."""
-
-    at_ms: int
-    image: bytes
 
 
 async def levels_after(
@@ -154,171 +134,57 @@ async def unknown_in_stock(ledger: Ledger, partition: int, names: Sequence[str])
     return odd + [row[0] for row in rows]
 
 
-async def open_reservations_after(
-    ledger: Ledger, partition: int, after: str, limit: int
-) -> list[tuple[str, str, bytes]]:
-    """The next open reservations by id, with their orders and images."""
-    return await _rows(
-        ledger,
-        partition,
-        """
-        SELECT reservation_id, order_id, document
-        FROM reservations
-        WHERE partition = %(partition)s
-          AND closed_at IS NULL
-          AND reservation_id > %(after)s
-        ORDER BY reservation_id
-        LIMIT %(limit)s
-        """,
-        {"after": after, "limit": limit},
-    )
+_ID: Final = {"reservations": "reservation_id", "orders": "order_id"}
 
 
-async def closed_reservations_after(
-    ledger: Ledger, partition: int, after: tuple[datetime, str], limit: int
-) -> list[tuple[str, str, bytes, datetime]]:
-    """The next closed reservations by the time they closed, with their orders and images."""
-    return await _rows(
-        ledger,
-        partition,
-        """
-        SELECT reservation_id, order_id, document, closed_at
-        FROM reservations
-        WHERE partition = %(partition)s
-          AND closed_at IS NOT NULL
-          AND (closed_at, reservation_id) > (%(closed_at)s, %(reservation_id)s)
-        ORDER BY closed_at, reservation_id
-        LIMIT %(limit)s
-        """,
-        {"closed_at": after[0], "reservation_id": after[1], "limit": limit},
-    )
-
-
-async def kept_reservations(ledger: Ledger, partition: int, ids: Sequence[str]) -> dict[str, Kept]:
-    """What the ledger now says of each reservation it has."""
-    rows = await _rows(
-        ledger,
-        partition,
-        """
-        SELECT reservation_id, round(extract(epoch FROM closed_at) * 1000)::bigint, status,
-            order_id, round(extract(epoch FROM expires_at) * 1000)::bigint
-        FROM reservations
-        WHERE reservation_id = ANY(%(ids)s)
+async def documents_after(
+    ledger: Ledger, partition: int, kind: Kind, after: str, limit: int
+) -> dict[str, bytes]:
+    """The next that Redis must have, in the order of their ids, with their images."""
+    statement = f"""
+        SELECT {_ID[kind]}, document
+        FROM {kind}
+        WHERE in_redis
           AND partition = %(partition)s
-        """,
-        {"ids": list(ids)},
-    )
-    return {row[0]: Kept(*row[1:]) for row in rows}
+          AND {_ID[kind]} > %(after)s
+        ORDER BY {_ID[kind]}
+        LIMIT %(limit)s
+        """  # noqa: S608  # names of ours
+    return dict(await _rows(ledger, partition, statement, {"after": after, "limit": limit}))
 
 
-async def reservations_as_of(
-    ledger: Ledger, partition: int, ids: Sequence[str], seq: int
+async def documents(
+    ledger: Ledger, partition: int, kind: Kind, ids: Sequence[str]
+) -> dict[str, bytes]:
+    """The images of those of the ids that Redis must have."""
+    statement = f"""
+        SELECT {_ID[kind]}, document
+        FROM {kind}
+        WHERE in_redis
+          AND partition = %(partition)s
+          AND {_ID[kind]} = ANY(%(ids)s)
+        """  # noqa: S608  # names of ours
+    return dict(await _rows(ledger, partition, statement, {"ids": list(ids)}))
+
+
+async def documents_as_of(
+    ledger: Ledger, partition: int, kind: Kind, ids: Sequence[str], seq: int
 ) -> list[Image]:
-    """Each reservation's image when `seq` was the latest entry."""
-    rows = await _rows(
-        ledger,
-        partition,
-        """
-        SELECT reservation_id, seq, document
-        FROM reservations
-        WHERE reservation_id = ANY(%(ids)s)
+    """Each image that Redis must have had when `seq` was the latest entry."""
+    statement = f"""
+        SELECT {_ID[kind]}, seq, CASE WHEN in_redis THEN document END
+        FROM {kind}
+        WHERE {_ID[kind]} = ANY(%(ids)s)
           AND partition = %(partition)s
-        """,
-        {"ids": list(ids)},
-    )
-    return await _as_of(ledger, partition, RESERVATION, ids, seq, {row[0]: row[1:] for row in rows})
-
-
-async def orders_as_of(ledger: Ledger, partition: int, ids: Sequence[str], seq: int) -> list[Image]:
-    """Each order's image when `seq` was the latest entry."""
-    rows = await _rows(
-        ledger,
-        partition,
-        """
-        SELECT order_id, seq, document
-        FROM orders
-        WHERE order_id = ANY(%(ids)s)
-          AND partition = %(partition)s
-        """,
-        {"ids": list(ids)},
-    )
-    return await _as_of(ledger, partition, ORDER, ids, seq, {row[0]: row[1:] for row in rows})
-
-
-async def order_images(
-    ledger: Ledger, partition: int, ids: Sequence[str]
-) -> dict[str, tuple[bytes, int]]:
-    """The image of each order that the ledger has now, and when its entry was written."""
-    rows = await _rows(
-        ledger,
-        partition,
-        """
-        SELECT order_id, document, round(extract(epoch FROM entries.at) * 1000)::bigint
-        FROM orders
-        JOIN entries USING (partition, seq)
-        WHERE order_id = ANY(%(ids)s)
-          AND orders.partition = %(partition)s
-        """,
-        {"ids": list(ids)},
-    )
-    return {row[0]: row[1:] for row in rows}
-
-
-async def orders_after(
-    ledger: Ledger, partition: int, after_seq: int, through_seq: int, limit: int
-) -> list[tuple[str, int, bytes]]:
-    """The next orders by their latest entries, with their images."""
-    return await _rows(
-        ledger,
-        partition,
-        """
-        SELECT order_id, seq, document
-        FROM orders
-        WHERE partition = %(partition)s
-          AND seq > %(after)s
-          AND seq <= %(through)s
-        ORDER BY seq
-        LIMIT %(limit)s
-        """,
-        {"after": after_seq, "through": through_seq, "limit": limit},
-    )
-
-
-async def order_history(
-    ledger: Ledger, partition: int, order_id: str, seq: int
-) -> list[EarlyOrder]:
-    """Every image the order has had through `seq`, the latest first."""
-    rows = await _rows(
-        ledger,
-        partition,
-        """
-        SELECT round(extract(epoch FROM entries.at) * 1000)::bigint, entries.images
-        FROM traces
-        JOIN entries USING (partition, seq)
-        WHERE ref = %(order_id)s
-          AND partition = %(partition)s
-          AND traces.seq <= %(seq)s
-        ORDER BY traces.seq DESC
-        """,
-        {"order_id": order_id, "seq": seq},
-    )
-    images = ((at_ms, image_of(images, ORDER + order_id)) for at_ms, images in rows)
-    return [EarlyOrder(at_ms, image) for at_ms, image in images if image is not None]
-
-
-async def _as_of(
-    ledger: Ledger,
-    partition: int,
-    kind: str,
-    ids: Sequence[str],
-    seq: int,
-    projected: Mapping[str, tuple[int, bytes]],
-) -> list[Image]:
+        """  # noqa: S608  # names of ours
+    rows = await _rows(ledger, partition, statement, {"ids": list(ids)})
+    projected = {row[0]: row[1:] for row in rows}
     images: list[Image] = []
     for key in ids:
         seq_of, image = projected.get(key, (0, None))
-        younger = seq_of > seq
-        images.append(await _image_as_of(ledger, partition, kind, key, seq) if younger else image)
+        if seq_of > seq:
+            image = await _image_as_of(ledger, partition, kind[0], key, seq)
+        images.append(image)
     return images
 
 

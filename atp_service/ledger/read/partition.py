@@ -3,13 +3,14 @@
 Every function takes a connection of its own: a page is on its way while one is worked on.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
 
 from psycopg import AsyncConnection
 
 from atp_service.inventory.journal import Entry, decode_images
+from atp_service.ledger.read.as_of_entry import Kind
 from atp_service.postgres.cursors import pages
 
 
@@ -27,73 +28,33 @@ async def levels(
         yield rows
 
 
-async def reservations(
-    connection: AsyncConnection[Any], partition: int, closed_after: datetime
+async def documents(
+    connection: AsyncConnection[Any], partition: int, kind: Kind
 ) -> AsyncIterator[list[tuple[str, bytes]]]:
-    """(id, image) of those that are open or closed since."""
-    query = """
-        SELECT reservation_id, document
-        FROM reservations
+    """(id, image) of each that Redis must have."""
+    query = f"""
+        SELECT {kind[:-1]}_id, document
+        FROM {kind}
         WHERE partition = %s
-          AND (closed_at IS NULL OR closed_at > %s)
-    """
-    async for rows in pages(connection, query, (partition, closed_after)):
+          AND in_redis
+    """  # noqa: S608  # names of ours
+    async for rows in pages(connection, query, (partition,)):
         yield rows
-
-
-async def orders(
-    connection: AsyncConnection[Any], partition: int, order_ids: Sequence[str]
-) -> list[tuple[str, bytes]]:
-    """(id, image) of the orders asked for."""
-    cursor = await connection.execute(
-        "SELECT order_id, document FROM orders WHERE partition = %s AND order_id = ANY(%s)",
-        (partition, list(order_ids)),
-        binary=True,
-    )
-    return await cursor.fetchall()
-
-
-async def held(
-    connection: AsyncConnection[Any], partition: int, reservation_ids: Sequence[str]
-) -> dict[str, int]:
-    """The entries with which those of the reservations that the ledger has began."""
-    cursor = await connection.execute(
-        """
-        SELECT ref, max(seq)
-        FROM traces
-            JOIN entries USING (partition, seq)
-        WHERE partition = %s
-          AND ref = ANY(%s)
-          AND kind = 'hold'
-        GROUP BY ref
-        """,
-        (partition, list(reservation_ids)),
-    )
-    return dict(await cursor.fetchall())
-
-
-_TOLD_BY_IMAGES = [
-    *("replace", "extend", "confirm", "release", "fulfil", "no_pick"),
-    *("sale", "shipment"),
-]
 
 
 async def window(
     connection: AsyncConnection[Any], partition: int, from_seq: int
-) -> AsyncIterator[list[tuple[int, str, int, bytes, bytes | None]]]:
-    """(seq, kind, at in ms, command, images) of the entries that leave something in the dedupe
-    window. Images only of those whose command alone doesn't tell."""
+) -> AsyncIterator[list[tuple[int, bytes, bytes]]]:
+    """(seq, command, head) of the entries that may leave a dedupe mark."""
     query = """
-        SELECT
-            seq, kind, (extract(epoch FROM at) * 1000)::bigint, command,
-            CASE WHEN kind = ANY(%s) THEN images END
+        SELECT seq, command, head
         FROM entries
         WHERE partition = %s
           AND seq >= %s
-          AND kind NOT IN ('hold', 'lapse')
+          AND kind NOT IN ('hold', 'lapse', 'forget')
         ORDER BY seq
     """
-    async for rows in pages(connection, query, (_TOLD_BY_IMAGES, partition, from_seq)):
+    async for rows in pages(connection, query, (partition, from_seq)):
         yield rows
 
 

@@ -11,16 +11,15 @@ from typing import Any
 from msgspec import Struct, structs
 from psycopg import AsyncConnection
 
-from atp_service.inventory.journal import LEVEL, decode_fields, decode_head, image_of
+from atp_service.inventory.journal import decode_head
 from atp_service.inventory.reservations import decode_reservation
 from atp_service.inventory.stock import SEPARATOR, StockLevel, decode_level, level_field
 from atp_service.ledger.ledger import Ledger
-from atp_service.ledger.write.event_status import became
 
 SNAPSHOT_SECONDS = 900.0
 _AT_ONCE = 500  # rows
 
-_OPEN = "SELECT document FROM reservations WHERE closed_at IS NULL"
+_OPEN = "SELECT document FROM reservations WHERE in_redis AND closed_at IS NULL"
 _PROMISED_OR_ODD = """
 SELECT sku, location, document, folded
 FROM levels
@@ -36,7 +35,7 @@ JOIN unnest(%(skus)s::text[], %(locations)s::text[]) AS asked (sku, location)
 """
 
 _COUNTED = """
-SELECT movements.seq, movements.on_hand, entries.command, entries.head, entries.images
+SELECT movements.seq, movements.on_hand, entries.head
 FROM movements
 JOIN entries USING (partition, seq)
 WHERE sku = %(sku)s
@@ -110,10 +109,8 @@ async def _counted(
     """The latest entry that set on_hand, and to what."""
     async with connection.cursor("counted", binary=True) as cursor:
         await cursor.execute(_COUNTED, {"sku": sku, "location": location})
-        async for seq, on_hand, command, head, images in cursor:
-            image = image_of(images, LEVEL + level_field(sku, location))
-            level = None if image is None else decode_level(image)
-            if became(decode_fields(command), decode_head(head), level) == "applied":
+        async for seq, on_hand, head in cursor:
+            if not decode_head(head).status:
                 return seq, on_hand
     return None
 

@@ -19,6 +19,9 @@ from atp_service.ledger.write.statements import (
     ENTRIES,
     EVENTS,
     EXCEPTIONS,
+    GONE_LEVELS,
+    GONE_ORDERS,
+    GONE_RESERVATIONS,
     LEVELS,
     MOVEMENTS,
     ORDERS,
@@ -152,6 +155,9 @@ class Appender:
         await self._execute(LEVELS, batch.levels())
         await self._execute(RESERVATIONS, batch.reservations())
         await self._execute(ORDERS, batch.orders())
+        await self._execute(GONE_LEVELS, batch.gone_levels())
+        await self._execute(GONE_RESERVATIONS, batch.gone_reservations())
+        await self._execute(GONE_ORDERS, batch.gone_orders())
         await self._execute(EXCEPTIONS, batch.exceptions())
         await self._execute(PARKED, batch.parked)
         await self._execute(SNAPSHOT_LINES, batch.snapshot_lines)

@@ -9,18 +9,19 @@ columns.
 from functools import lru_cache
 from hashlib import sha256
 from struct import Struct as Layout
+from typing import Generic, TypeVar
 
 import msgspec
 
 from atp_service.inventory.commands import Park, Snapshot, decode_command
 from atp_service.inventory.journal import (
-    KINDS,
     LEVEL,
     ORDER,
     RESERVATION,
     CommandFields,
     Entry,
     Head,
+    Image,
     decode_fields,
     decode_head,
     encode_images,
@@ -29,12 +30,12 @@ from atp_service.inventory.notices import DRIFT
 from atp_service.inventory.reservations import Reservation, Standing, decode_reservation
 from atp_service.inventory.stock import StockLevel, decode_level
 from atp_service.ledger.position import Forked, Position
-from atp_service.ledger.write.event_status import became
 from atp_service.ledger.write.exceptions import DETAIL_CHARACTERS, Cases, detail_of, key_of_park
 from atp_service.ledger.write.repair_words import of_repair
 from atp_service.postgres.binary import (
     bigint,
     blob,
+    boolean,
     integer,
     json,
     micros,
@@ -49,6 +50,7 @@ _SEQ_EPOCH_AT = Layout(">hiiiqiqiq").pack
 _MOVEMENT = Layout(">hiiiqiqiqiqiqiqiqiqiq").pack
 _CHAIN = pack_length(32)
 
+T = TypeVar("T")
 Values = tuple[bytes, ...]
 
 decode_park = msgspec.msgpack.Decoder(Park).decode
@@ -148,7 +150,13 @@ def level_values(
 
 
 def reservation_values(
-    partition: int, seq: int, reservation_id: str, reservation: Standing, image: bytes
+    partition: int,
+    seq: int,
+    reservation_id: str,
+    reservation: Standing,
+    image: bytes,
+    *,
+    in_redis: bool,
 ) -> Values:
     return (
         integer(partition),
@@ -159,6 +167,7 @@ def reservation_values(
         _status(reservation.status),
         text(reservation.order_id),
         blob(image),
+        boolean(in_redis),
     )
 
 
@@ -167,8 +176,10 @@ def _status(status: str) -> bytes:
     return text(status)
 
 
-def order_values(partition: int, seq: int, order_id: str, image: bytes) -> Values:
-    return (integer(partition), bigint(seq), text(order_id), blob(image))
+def order_values(
+    partition: int, seq: int, order_id: str, image: bytes, *, in_redis: bool
+) -> Values:
+    return (integer(partition), bigint(seq), text(order_id), blob(image), boolean(in_redis))
 
 
 def parked_values(partition: int, seq: int, head: Head, park: Park) -> Values:
@@ -190,9 +201,11 @@ def parked_values(partition: int, seq: int, head: Head, park: Park) -> Values:
 
 def snapshot_line_values(partition: int, seq: int, head: Head, line: Snapshot) -> Values:
     difference = head.noted[0].units if head.noted else 0
-    policy = "within" if head.settled else "outdated"  # as became says it
-    if abs(difference) > line.tolerance:
-        policy = line.policy
+    policy: str = line.policy
+    if head.status == "absorbed":
+        policy = "outdated"
+    elif abs(difference) <= line.tolerance:
+        policy = "within"
     return (
         integer(partition),
         bigint(seq),
@@ -215,6 +228,15 @@ class _Touched(msgspec.Struct):
     moved: int
 
 
+class _Projected(msgspec.Struct, Generic[T]):
+    """A reservation or order as the batch leaves it. Its last image stays when Redis lets go."""
+
+    seq: int
+    value: T
+    image: bytes
+    in_redis: bool
+
+
 class Batch:
     """Entries that continue `after`, as rows; `position` is where the ledger stands with them."""
 
@@ -233,8 +255,11 @@ class Batch:
         self._digest = after.digest
         self._chain = after.chain
         self._levels: dict[bytes, _Touched] = {}
-        self._reservations: dict[str, tuple[int, Reservation, bytes]] = {}
-        self._orders: dict[str, tuple[int, bytes]] = {}
+        self._gone_levels: set[bytes] = set()
+        self._reservations: dict[str, _Projected[Reservation]] = {}
+        self._orders: dict[str, _Projected[None]] = {}
+        self._gone_reservations: dict[str, int] = {}
+        self._gone_orders: dict[str, int] = {}
         self._cases = Cases()
 
     @property
@@ -261,16 +286,10 @@ class Batch:
         self.size += 1
 
         fields = decode_fields(entry.command)
-        level = self._take_images(entry, head, fields)
+        self._take_images(entry, head, fields)
         if fields.source is not None and fields.event_id is not None:
             self.events.append(
-                event_row(
-                    self.partition,
-                    seq,
-                    fields.source,
-                    fields.event_id,
-                    became(fields, head, level),
-                )
+                event_row(self.partition, seq, fields.source, fields.event_id, head.event_status)
             )
         if head.kind == "park":
             self._park(seq, head, entry.command)
@@ -292,41 +311,55 @@ class Batch:
         if entry.digest_after(self._digest) != entry.digest:
             raise Forked(f"the digest of entry {entry.seq} does not continue the ledger's")
 
-    def _take_images(self, entry: Entry, head: Head, fields: CommandFields) -> StockLevel | None:
-        """Everything the entry touched; answers the last level among it."""
-        level, seq = None, entry.seq
+    def _take_images(self, entry: Entry, head: Head, fields: CommandFields) -> None:
+        seq = entry.seq
         deltas = iter(head.on_hand_deltas)
         refs = set[str]()
         for name, image in entry.images:
             kind, key = name[:1], name[1:]
-            if kind not in KINDS:
-                raise Forked(f"entry {seq} has an image of {name!r}")
-            if image is None:
-                continue  # the projection keeps what Redis has forgotten
             if kind == LEVEL:
-                level = decode_level(image)
-                self._move(seq, head, fields, key, level, image, next(deltas, 0))
+                self._take_level(seq, head, fields, key, image, next(deltas, 0))
             elif kind == RESERVATION:
-                reservation = decode_reservation(image)
-                self._reservations[key] = (seq, reservation, image)
-                refs |= {key, reservation.order_id}
-            elif kind == ORDER:
-                self._orders[key] = (seq, image)
                 refs.add(key)
+                if image is None:
+                    let_go(self._reservations, self._gone_reservations, key, seq)
+                else:
+                    reservation = decode_reservation(image)
+                    self._reservations[key] = _Projected(seq, reservation, image, in_redis=True)
+                    self._gone_reservations.pop(key, None)
+                    refs.add(reservation.order_id)
+            elif kind == ORDER:
+                refs.add(key)
+                if image is None:
+                    let_go(self._orders, self._gone_orders, key, seq)
+                else:
+                    self._orders[key] = _Projected(seq, None, image, in_redis=True)
+                    self._gone_orders.pop(key, None)
+            else:
+                raise Forked(f"entry {seq} has an image of {name!r}")
         self.traces += trace_rows(self.partition, seq, fields, refs)
-        return level
+
+    def _take_level(
+        self, seq: int, head: Head, fields: CommandFields, key: str, image: Image, delta: int
+    ) -> None:
+        name = key.encode()
+        if image is None:
+            self._levels.pop(name, None)
+            self._gone_levels.add(name)
+            return
+        self._gone_levels.discard(name)
+        self._move(seq, head, fields, name, decode_level(image), image, delta)
 
     def _move(
         self,
         seq: int,
         head: Head,
         fields: CommandFields,
-        key: str,
+        name: bytes,
         level: StockLevel,
         image: bytes,
         delta: int,
     ) -> None:
-        name = key.encode()
         occurred_at_ms = fields.occurred_at_ms or head.at_ms
         self.movements.append(
             movement_row(self.partition, seq, head, name, level, delta, occurred_at_ms)
@@ -354,21 +387,40 @@ class Batch:
             for name, touched in self._levels.items()
         ]
 
+    def gone_levels(self) -> list[Values]:
+        return [tuple(blob(part) for part in name.split(b"\x1f")) for name in self._gone_levels]
+
     def reservations(self) -> list[Values]:
         return [
-            reservation_values(self.partition, seq, reservation_id, reservation, document)
-            for reservation_id, (seq, reservation, document) in self._reservations.items()
+            reservation_values(
+                self.partition, row.seq, key, row.value, row.image, in_redis=row.in_redis
+            )
+            for key, row in self._reservations.items()
         ]
 
     def orders(self) -> list[Values]:
         return [
-            order_values(self.partition, seq, order_id, document)
-            for order_id, (seq, document) in self._orders.items()
+            order_values(self.partition, row.seq, key, row.image, in_redis=row.in_redis)
+            for key, row in self._orders.items()
         ]
+
+    def gone_reservations(self) -> list[Values]:
+        return [(bigint(seq), text(key)) for key, seq in self._gone_reservations.items()]
+
+    def gone_orders(self) -> list[Values]:
+        return [(bigint(seq), text(key)) for key, seq in self._gone_orders.items()]
 
     def exceptions(self) -> list[Values]:
         partition = integer(self.partition)
         return [(partition, *values) for values in self._cases.rows()]
+
+
+def let_go(rows: dict[str, _Projected[T]], gone: dict[str, int], key: str, seq: int) -> None:
+    """Redis no longer has it: said of the batch's own row, else of the ledger's."""
+    if key in rows:
+        rows[key] = msgspec.structs.replace(rows[key], seq=seq, in_redis=False)
+    else:
+        gone[key] = seq
 
 
 def what_differed(entry: Entry) -> str:

@@ -62,7 +62,7 @@ SNAPSHOT_LINES = _statement(
     "INSERT INTO snapshot_lines SELECT * FROM unnest()",
 )
 RESERVATIONS = _statement(
-    "int4 int8 timestamptz timestamptz text text text bytea",
+    "int4 int8 timestamptz timestamptz text text text bytea bool",
     """
     INSERT INTO reservations
     SELECT * FROM unnest()
@@ -73,18 +73,50 @@ RESERVATIONS = _statement(
         closed_at = excluded.closed_at,
         status = excluded.status,
         order_id = excluded.order_id,
-        document = excluded.document
+        document = excluded.document,
+        in_redis = excluded.in_redis
     """,
 )
 ORDERS = _statement(
-    "int4 int8 text bytea",
+    "int4 int8 text bytea bool",
     """
     INSERT INTO orders
     SELECT * FROM unnest()
     ON CONFLICT (order_id) DO UPDATE
     SET partition = excluded.partition,
         seq = excluded.seq,
-        document = excluded.document
+        document = excluded.document,
+        in_redis = excluded.in_redis
+    """,
+)
+
+# What Redis no longer has. A level goes by a repair alone; of the others the last image stays.
+GONE_LEVELS = _statement(
+    "text text",
+    """
+    DELETE FROM levels
+    USING unnest() AS gone (sku, location)
+    WHERE (levels.sku, levels.location) = (gone.sku, gone.location)
+    """,
+)
+GONE_RESERVATIONS = _statement(
+    "int8 text",
+    """
+    UPDATE reservations
+    SET seq = gone.seq,
+        in_redis = false
+    FROM unnest() AS gone (seq, reservation_id)
+    WHERE reservations.reservation_id = gone.reservation_id
+    """,
+)
+GONE_ORDERS = _statement(
+    "int8 text",
+    """
+    UPDATE orders
+    SET seq = gone.seq,
+        in_redis = false
+    FROM unnest() AS gone (seq, order_id)
+    WHERE orders.order_id = gone.order_id
     """,
 )
 

@@ -296,4 +296,4 @@ class _Run:
 
 def _note(report: Report, filled: Filled) -> None:
     report.levels, report.reservations = filled.levels, filled.reservations
-    report.orders, report.seen = filled.orders, filled.seen
+    report.orders, report.seen = filled.orders, filled.marks

@@ -2,24 +2,27 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import msgspec
+import structlog
 from msgspec import Struct
-from psycopg import AsyncConnection
 
-from atp_service.inventory.journal import Entry
-from atp_service.inventory.reservations import Order, decode_order, decode_reservation
+from atp_service.inventory.journal import Entry, decode_fields, decode_head, marks_of
+from atp_service.inventory.reservations import decode_order, decode_standing
+from atp_service.inventory.retention import order_due_at, reservation_due_at
+from atp_service.inventory.stock import level_field
 from atp_service.ledger import Position
 from atp_service.ledger.read import partition
+from atp_service.ledger.read.as_of_entry import Kind
 from atp_service.ledger.rebuilds import session
 from atp_service.store import FEED_PREFIX
 from atp_service.store.keys import Keys
 from atp_service.store.raw_partition import Pairs
-from atp_service.workers.rebuild.dedupe_window import Seen
 from atp_service.workers.rebuild.fork.entry import UNREADABLE
 
-_ORDERS_AT_ONCE: Final = 5_000
+log = structlog.get_logger()
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -57,7 +60,7 @@ class Filled(Struct):
     levels: int = 0
     reservations: int = 0
     orders: int = 0
-    seen: int = 0
+    marks: int = 0
 
 
 class Filling:
@@ -95,8 +98,13 @@ class Filling:
         async with session(self._database_url) as connection:
             last = await partition.last_entry(connection, self._partition, self._position.seq)
         await self._levels()
-        await self._orders(await self._reservations())
-        await self._seen()
+        self.filled.reservations = await self._documents(
+            "reservations", b"r", lambda image: reservation_due_at(decode_standing(image))
+        )
+        self.filled.orders = await self._documents(
+            "orders", b"o", lambda image: order_due_at(decode_order(image))
+        )
+        await self._marks()
         at_ms = 0
         if last is not None:
             entry, at = last
@@ -122,105 +130,62 @@ class Filling:
                             pairs += (sku.encode(), _encode(places))
                         sku, places = name, []
                     places.append(place)
-                    pairs += (f"{name}\x1f{place}".encode(), kept)
+                    pairs += (level_field(name, place).encode(), kept)
                 self.filled.levels += len(rows)
                 await self._fill.put(stock, pairs)
             if places:
                 await self._fill.put(stock, [sku.encode(), _encode(places)])
 
-    async def _reservations(self) -> dict[str, list[str]]:
-        """Reservations and their deadlines; which of them each order has."""
-        of_order: dict[str, list[str]] = {}
+    async def _documents(
+        self, kind: Kind, member: bytes, due_at: Callable[[bytes], int | None]
+    ) -> int:
+        """Reservations or orders, with their deadlines; how many."""
+        count = 0
         async with session(self._database_url) as connection:
-            found = partition.reservations(connection, self._partition, self._since)
-            async for rows in found:
+            async for rows in partition.documents(connection, self._partition, kind):
                 pairs: Pairs = []
                 deadlines: Pairs = []
-                for name, image in rows:
-                    field = name.encode()
-                    kept = readable(decode_reservation, image, f"reservation {name}")
-                    pairs += (field, image)
-                    if kept.closed_at:
-                        deadlines += (b"%d" % (kept.closed_at + self._window_ms), b"r" + field)
-                    elif kept.status == "held":
-                        deadlines += (b"%d" % kept.expires_at, b"r" + field)
-                    if kept.order_id:
-                        of_order.setdefault(kept.order_id, []).append(name)
-                self.filled.reservations += len(rows)
-                await self._fill.put(self._keys.reservations, pairs)
+                for key, image in rows:
+                    pairs += (key.encode(), image)
+                    at_ms = readable(due_at, image, f"{kind[:-1]} {key}")
+                    if at_ms is not None:
+                        deadlines += (b"%d" % at_ms, member + key.encode())
+                count += len(rows)
+                await self._fill.put(getattr(self._keys, kind), pairs)
                 await self._fill.put_deadlines(deadlines)
-        return of_order
+        return count
 
-    async def _orders(self, of_order: dict[str, list[str]]) -> None:
-        """The orders of those reservations; a reservation that is forgotten is no longer listed."""
-        ids = list(of_order)
-        async with session(self._database_url) as connection:
-            for start in range(0, len(ids), _ORDERS_AT_ONCE):
-                part = ids[start : start + _ORDERS_AT_ONCE]
-                pairs: Pairs = []
-                for order_id, image in await partition.orders(connection, self._partition, part):
-                    order = readable(decode_order, image, f"order {order_id}")
-                    kept = of_order[order_id]
-                    listed = [name for name in order.reservations if name in kept]
-                    if listed != order.reservations:
-                        image = _encode(Order(listed, order.early))
-                    pairs += (order_id.encode(), image)
-                self.filled.orders += len(pairs) // 2
-                await self._fill.put(self._keys.orders, pairs)
-
-    async def _seen(self) -> None:
-        """What the dedupe window remembers, feeds that were heard of in it, and units that were
-        sold in it for orders still waited for."""
-        seen = Seen()
+    async def _marks(self) -> None:
+        """The dedupe window, and the feeds that were heard in it."""
+        feeds: dict[str, tuple[int, int]] = {}  # latest event's time, when last heard
         async with session(self._database_url) as connection:
             first = await partition.first_seq_since(
                 connection, self._partition, self._position.seq, self._since
             )
             async for rows in partition.window(connection, self._partition, first):
                 pairs: Pairs = []
-                for row in rows:
-                    for key in seen.keys_of(*row):
-                        pairs += (key.encode(), b"")
-                self.filled.seen += len(pairs) // 2
+                for seq, command, head in rows:
+                    for mark in _marks_of(seq, command, head, feeds):
+                        pairs += (mark.encode(), b"")
+                self.filled.marks += len(pairs) // 2
                 await self._fill.put(self._keys.seen, pairs)
-            await self._shipped(connection, seen)
-            await self._waited_for(connection, seen)
-        feeds: Pairs = []
-        for feed, (occurred_at_ms, received_at_ms) in seen.feeds.items():
-            feeds += (f"{FEED_PREFIX}{feed}".encode(), b"%d:%d" % (occurred_at_ms, received_at_ms))
-        await self._fill.put(self._keys.meta, feeds)
+        pairs = []
+        for feed, (occurred_at_ms, heard_at_ms) in feeds.items():
+            pairs += (f"{FEED_PREFIX}{feed}".encode(), b"%d:%d" % (occurred_at_ms, heard_at_ms))
+        await self._fill.put(self._keys.meta, pairs)
 
-    async def _shipped(self, connection: AsyncConnection[Any], seen: Seen) -> None:
-        """Shipments are remembered by the reservations they were for, as far as known then."""
-        named = [s.order_id for s in seen.shipments if s.order_id]
-        orders = dict(await partition.orders(connection, self._partition, named))
-        listed = {
-            name: readable(decode_order, image, f"order {name}").reservations
-            for name, image in orders.items()
-        }
-        held = await partition.held(
-            connection,
-            self._partition,
-            [s.reservation_id for s in seen.shipments if s.reservation_id],
-        )
-        pairs: Pairs = []
-        for shipment in seen.shipments:
-            for key in seen.shipment_keys(shipment, listed, held):
-                pairs += (key.encode(), b"")
-        self.filled.seen += len(pairs) // 2
-        await self._fill.put(self._keys.seen, pairs)
 
-    async def _waited_for(self, connection: AsyncConnection[Any], seen: Seen) -> None:
-        """Orders of which units were sold before any confirm, until they are waited for no more."""
-        pairs: Pairs = []
-        deadlines: Pairs = []
-        sold = seen.sold_early
-        for order_id, image in await partition.orders(connection, self._partition, list(sold)):
-            order = readable(decode_order, image, f"order {order_id}")
-            if order.early and not order.reservations:
-                field = order_id.encode()
-                pairs += (field, image)
-                deadlines += (b"%d" % (sold[order_id] + self._window_ms), b"o" + field)
-        self.filled.orders += len(pairs) // 2
-        await self._fill.put(self._keys.orders, pairs)
-        await self._fill.put_deadlines(deadlines)
+def _marks_of(
+    seq: int, command: bytes, head: bytes, feeds: dict[str, tuple[int, int]]
+) -> list[str]:
+    """The marks of an entry, and `feeds` as of it; none of an entry that was made unreadable."""
+    try:
+        fields, standing = decode_fields(command), decode_head(head)
+    except UNREADABLE as fault:
+        log.error("entry_unreadable", seq=seq, reason=str(fault))
+        return []
+    if fields.source is not None and standing.kind != "park":
+        occurred_at_ms = min(fields.occurred_at_ms or standing.at_ms, standing.at_ms)
+        latest, _ = feeds.get(fields.source, (occurred_at_ms, 0))
+        feeds[fields.source] = max(latest, occurred_at_ms), standing.at_ms
+    return marks_of(fields, standing)

@@ -13,7 +13,7 @@ from atp_service.ledger.reconciliations import Lease, Reconciliation, Report, Sc
 from atp_service.metrics import REGISTRY
 from atp_service.pause import pause
 from atp_service.store import Store
-from atp_service.workers.reconcile import deadlines, levels, orders, reservations
+from atp_service.workers.reconcile import documents, levels
 from atp_service.workers.reconcile.run import Comparison
 
 log = structlog.get_logger()
@@ -149,9 +149,8 @@ async def _compare(run: Comparison) -> None:
     await levels.compare(run)
     await levels.compare_back(run)
     if run.scope.whole:
-        await reservations.compare(run)
-        await orders.compare_early(run)
-        await reservations.compare_back(run)
-        await orders.compare_back(run)
-        await deadlines.compare_back(run)
+        for of in (documents.RESERVATIONS, documents.ORDERS):
+            await documents.compare(run, of)
+            await documents.compare_back(run, of)
+        await documents.compare_deadlines(run)
     await levels.compare_inside(run)

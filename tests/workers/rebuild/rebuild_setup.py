@@ -18,6 +18,7 @@ from atp_service.inventory.commands import (
     encode_command,
     fingerprint,
 )
+from atp_service.inventory.journal import FORMAT
 from atp_service.inventory.outcomes import Outcome, decode_outcome
 from atp_service.jetstream.stream import CONSUMER, STREAM
 from atp_service.store import Store
@@ -126,7 +127,14 @@ async def on_the_fork(redis: Redis, *commands: Command) -> list[Outcome]:
     outcomes: list[Outcome] = []
     for command in commands:
         (reply,) = await client.evalsha(
-            script.sha.decode(), len(KEYS), *KEYS, epoch, 0, WINDOW_MS, encode_command(command)
+            script.sha.decode(),
+            len(KEYS),
+            *KEYS,
+            epoch,
+            FORMAT,
+            0,
+            WINDOW_MS,
+            encode_command(command),
         )
         outcomes.append(decode_outcome(reply, 0, int(epoch)))
     return outcomes

@@ -15,17 +15,17 @@ from atp_service.workers.rebuild.restore import Filling
 
 
 def _wait_in_the_middle() -> None:
-    """Before orders: levels and reservations are in, nothing else."""
-    orders = Filling._orders
+    """Before the dedupe marks: levels, reservations and orders are in, nothing else."""
+    marks = Filling._marks
 
-    async def wait_first(filling: Any, of_order: Any) -> None:
+    async def wait_first(filling: Any) -> None:
         await filling._fill._send()
         await filling._fill._send()
         print("filling", flush=True)
         sys.stdin.readline()
-        await orders(filling, of_order)
+        await marks(filling)
 
-    Filling._orders = wait_first  # type: ignore[assignment,method-assign]
+    Filling._marks = wait_first  # type: ignore[method-assign,assignment]
 
 
 async def main(redis_url: str, database_url: str, stage: str) -> None:

@@ -2,16 +2,14 @@
 
 from typing import Any
 
-import msgspec
 import pytest
 from msgspec import structs
 from redis.asyncio import Redis
 
-from atp_service.inventory.commands import encode_command
 from atp_service.inventory.journal import Entry
 from atp_service.ledger import Forked, Position
-from atp_service.workers.rebuild.dedupe_window import Seen
 from atp_service.workers.rebuild.fork.capture import _batch, _continues
+from atp_service.workers.rebuild.restore import _marks_of
 from tests.facts.trade import Retailer, event
 from tests.ledger.forged_rows import Writer
 from tests.workers.rebuild.rebuild_setup import KEYS, looked_after, tools
@@ -31,16 +29,12 @@ def test_an_entry_without_a_head_is_a_fork_s(head: bytes) -> None:
     assert not _continues(signed, START)
 
 
-@pytest.mark.parametrize("command", UNREADABLE)
-def test_what_cannot_be_read_has_been_seen_by_nobody(command: bytes) -> None:
-    assert Seen().keys_of(1, "sale", 0, command, None) == []
-
-
-def test_a_sale_whose_images_cannot_be_read_is_known_all_the_same() -> None:
-    command = encode_command(sale("S-1", order_id="o-1"))
-    for images in UNREADABLE:
-        (key,) = Seen().keys_of(1, "sale", 0, command, images)
-        assert key.startswith("e")
+@pytest.mark.parametrize("unreadable", UNREADABLE)
+def test_an_entry_that_cannot_be_read_leaves_no_mark(unreadable: bytes) -> None:
+    sound = Writer().sale("SKU-1")
+    assert len(_marks_of(1, sound.command, sound.head, {})) == 1
+    assert _marks_of(1, unreadable, sound.head, {}) == []
+    assert _marks_of(1, sound.command, unreadable, {}) == []
 
 
 def test_what_comes_before_an_entry_that_left_no_text_is_secured() -> None:
@@ -59,9 +53,6 @@ def test_an_image_of_nothing_is_a_fork_s() -> None:
     signed = structs.replace(draft, digest=draft.digest_after(""))
     with pytest.raises(Forked, match="an image of ''"):
         _batch(0, START, [signed])
-    command = encode_command(sale("S-1", order_id="o-1"))
-    (key,) = Seen().keys_of(1, "sale", 0, command, msgspec.msgpack.encode(draft.images))
-    assert key.startswith("e")
 
 
 async def test_a_sale_that_left_no_text_is_applied_again_on_what_the_ledger_has(

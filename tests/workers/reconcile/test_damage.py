@@ -79,7 +79,7 @@ def not_due(member: str) -> Damage:
 
 
 def _one_more_reserved(document: Any) -> None:
-    document[11][0][4] += 1
+    document[12][0][4] += 1
 
 
 def _confirmed(document: Any) -> None:
@@ -188,7 +188,9 @@ DAMAGES: dict[str, tuple[Damage, dict[str, str]]] = {
         put(
             "reservations",
             "cart-forged",
-            pack(["held", 1, "", "", "", 1, int(FAR), 0, "x", "", 3, [["1", "SKU-0", "DC-1", 1]]]),
+            pack(
+                ["held", 1, "", "", "", 1, int(FAR), 0, 0, "x", "", 3, [["1", "SKU-0", "DC-1", 1]]]
+            ),
         ),
         {"kind": "reservation", "reservation_id": "cart-forged"},
     ),

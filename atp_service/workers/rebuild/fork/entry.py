@@ -28,7 +28,7 @@ def readable(fork: ForkEntry) -> DecodedEntry:
     """The entry without the parts that can't be read. Of the values only reservations are decoded;
     a head that can't be read is without deltas."""
     images: Images = _read(decode_images, fork.images) or []
-    head: Head = _read(decode_head, fork.head) or Head(fork.epoch, 0, "")
+    head: Head = _read(decode_head, fork.head) or Head(fork.epoch, 0, "", 0)
     reservations: dict[str, Reservation] = {}
     for name, image in images:
         if name[:1] == RESERVATION and image is not None:
