@@ -30,7 +30,7 @@ def command(no_redis: bool, execute: bool, digest_only: bool, as_json: bool) -> 
     from rich.console import Console
 
     from atp_service import app, log
-    from atp_service.ledger import Unavailable
+    from atp_service.postgres import Unavailable
     from atp_service.progress import view
     from atp_service.verify import Progress, Verification, shown, table
 

@@ -5,7 +5,6 @@ from atp_service.ledger.position import Forked, NotRecorded, Position, Refused, 
 from atp_service.ledger.schema import check_ledger, migrate
 from atp_service.ledger.write.appender import Appender, lease
 from atp_service.ledger.write.batch import Batch
-from atp_service.postgres import Unavailable
 
 __all__ = [
     "Appender",
@@ -17,7 +16,6 @@ __all__ = [
     "Position",
     "Refused",
     "Stale",
-    "Unavailable",
     "check_ledger",
     "lease",
     "migrate",

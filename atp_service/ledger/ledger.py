@@ -67,7 +67,7 @@ class ExceptionRow(Struct, frozen=True, kw_only=True):
 
 
 class Ledger:
-    """The ledger, read; and the one row that says where a partition stands, opened."""
+    """Reads the ledger, and opens the row that says how far a partition is recorded."""
 
     def __init__(self, pool: AsyncConnectionPool[AsyncConnection[Any]]) -> None:
         self._postgres = ImpatientPool(pool)

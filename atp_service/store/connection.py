@@ -1,7 +1,7 @@
 """One connection to Redis: requests go out together, replies come back together.
 
-It never retries by itself (redis-py would, ten times, also when only the reply was lost): whoever
-asks decides what may be asked again.
+It never retries by itself: the caller decides what may be sent twice. redis-py would retry ten
+times, also when only the reply was lost.
 """
 
 import asyncio

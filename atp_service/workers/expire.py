@@ -1,7 +1,7 @@
 """Holds whose deadline has passed give their units back, with or without traffic.
 
-A lapsed hold counts as expired at once; this makes it so in the numbers, within a second. It is
-reaped a few at a time, so that a sale whose holds all lapse together stalls nobody.
+A lapsed hold counts as expired at once; within a second the numbers follow. Holds are reaped a few
+at a time, so that a sale whose holds all lapse together holds no caller up.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
 """Journal to ledger: each entry exactly once, in order; then the journal lets go of it.
 
-The ledger's position alone says what is recorded. Whatever happens between the commit and the
-trim, whoever else records, however long Postgres is away: read on from the position, and nothing
-is lost or written twice. Until it is recorded the journal keeps it.
+The ledger's position alone says what is recorded. The recorder reads on from it, so nothing is
+lost or written twice: not by a crash between commit and trim, nor by a second recorder, nor while
+Postgres is away. The journal keeps an entry until it is recorded.
 """
 
 import asyncio
@@ -126,8 +126,10 @@ class _Recording:
             raise Forked(f"entry {position.seq} of the journal is not the ledger's")
 
     async def _fence(self) -> None:
-        """Nobody may promise on a Redis that has left the ledger; unless it is this recorder that
-        was left behind. Raises Stale then."""
+        """Fence Redis off: it has left the ledger, and must not promise any more.
+
+        Raises Stale if it is the recorder that was left behind.
+        """
         position = self._appender.position
         if await self._appender.position_now() != position:
             raise Stale(f"the ledger is no longer at entry {position.seq}")

@@ -1,4 +1,4 @@
-"""Waiting until an entry is in the ledger: one listening connection for all who wait."""
+"""Waiting until an entry is in the ledger: one listening connection for all callers."""
 
 import asyncio
 import heapq
@@ -68,12 +68,12 @@ class Recorded:
         connecting = psycopg.AsyncConnection.connect(self._url, autocommit=True)
         async with await connecting as connection:
             await connection.execute(f"LISTEN {RECORDED}")
-            # What was told before we listened.
+            # The positions that were announced before this connection listened.
             positions = await connection.execute("SELECT partition, epoch, seq FROM positions")
             for partition, epoch, seq in await positions.fetchall():
                 self._reach(partition, epoch, seq)
-            async for told in connection.notifies():
-                partition, epoch, seq = map(int, told.payload.split())
+            async for notice in connection.notifies():
+                partition, epoch, seq = map(int, notice.payload.split())
                 self._reach(partition, epoch, seq)
 
     def _reach(self, partition: int, epoch: int, seq: int) -> None:
