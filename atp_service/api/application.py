@@ -34,9 +34,11 @@ from atp_service.api.problems import for_exception, invalid, no_body, problem
 from atp_service.api.request_decoding import SLASH
 from atp_service.api.responses import Answer, Call
 from atp_service.api.schema import Shapes, openapi_config
+from atp_service.availability import Availability
 from atp_service.catalog import Catalog
 from atp_service.facts import Facts
 from atp_service.ledger import Ledger
+from atp_service.promises import Promises
 from atp_service.store import Store
 
 _MISSING = re.compile(r"Missing required \w+ parameter '(?P<name>[^']+)'")
@@ -56,7 +58,7 @@ def create(
     nats_connected: Callable[[], bool] | None = None,
 ) -> Edge:
     """The ASGI application. Its parts are open, and are closed by whoever opened them."""
-    promises = reservations.Reservations(
+    promises = Promises(
         store=store,
         ledger=ledger,
         catalog=catalog,
@@ -64,9 +66,7 @@ def create(
         durability=durability,
         ledger_timeout_seconds=ledger_timeout_seconds,
     )
-    numbers = availability.Availability(
-        store=store, catalog=catalog, auto_create=auto_create, now_ms=now_ms
-    )
+    numbers = Availability(store=store, catalog=catalog, auto_create=auto_create, now_ms=now_ms)
     reasons = explain.Explain(
         store=store, ledger=ledger, catalog=catalog, auto_create=auto_create, now_ms=now_ms
     )

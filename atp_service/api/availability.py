@@ -1,46 +1,32 @@
-"""How many can be sold: the levels as the door sees them, with the terms behind each number."""
+"""How many can be sold, over HTTP: questions decoded, numbers written."""
 
-from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
-from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from itertools import accumulate, islice
-from typing import Annotated, Any, NamedTuple, cast
+from typing import Annotated, Any
 from urllib.parse import parse_qsl
 
 from litestar import Router, get, post
 from litestar.params import JSONBody, QueryParameter
 from litestar.response import Response
-from msgspec import UNSET, Meta, Raw, Struct, UnsetType, structs
-from msgspec.json import encode
+from msgspec import UNSET, Meta, Struct, UnsetType
 
-from atp_service.api.channels import find_channel
 from atp_service.api.fast_path.hot_routes import Hot
-from atp_service.api.level_json import (
-    Cell,
-    DayAvailability,
-    FeedAge,
-    LocationAvailability,
-    cell_of,
-    cell_of_image,
-    incoming_of,
-    level_of_image,
-)
 from atp_service.api.litestar_routes import ANY_QUERY, StrictBody, bounds, problems, respond
-from atp_service.api.problems import Refused, invalid
+from atp_service.api.problems import invalid, unknown_channel
 from atp_service.api.request_decoding import body_reader, converted, query_of
-from atp_service.api.responses import Answer, Timestamp, timestamp
-from atp_service.catalog import Catalog, Feed, Location
-from atp_service.catalog.policy import location_refusal
+from atp_service.api.responses import Answer, Timestamp, timestamp, timestamp_or_none
+from atp_service.availability import Availability, Numbers, Question, SkuNumbers, TooMuch
+from atp_service.availability.lookup import (
+    MOST_CELLS,
+    MOST_DAYS,
+    FeedAge,
+    LocationNumbers,
+    UnknownChannel,
+)
+from atp_service.availability.terms import IncomingDocument
 from atp_service.identifiers import Id, LocationId
-from atp_service.inventory.stock import StockLevel
-from atp_service.store import FeedSeen, Store, Unreadable
 
-_MOST_CELLS = 10_000
-_MOST_DAYS = 100_000  # of all cells together: nobody else is answered while they are added up
-
-Level = tuple[str, str]  # SKU, location
-Taken = tuple[int, int]  # reserved, allocated
+_PATH = "/v1/availability"
 
 
 class AvailabilityRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -59,6 +45,31 @@ class AvailabilityQuery(Struct, frozen=True, kw_only=True):
     sku: Annotated[list[Id], Meta(min_length=1, max_length=1000)]
     location: list[LocationId] | None = None
     channel: list[Id] | None = None
+
+
+class DayAvailability(Struct, frozen=True, gc=False):
+    """Units that can be promised for a day."""
+
+    date: str
+    atp: int
+
+
+class LocationAvailability(Struct, frozen=True, gc=False):
+    """The number at one location, its terms, and how fresh they are."""
+
+    location: str
+    ats: int
+    atf: int
+    on_hand: int
+    unavailable: dict[str, int]
+    reserved: int
+    allocated: int
+    safety_stock: int
+    incoming: list[IncomingDocument]
+    version: int
+    updated_at: Timestamp | None
+    feeds: list[FeedAge]
+    days: list[DayAvailability] | UnsetType = UNSET
 
 
 class SkuAvailability(Struct, frozen=True, gc=False):
@@ -81,215 +92,60 @@ class AvailabilityDocument(Struct, frozen=True):
     items: list[SkuAvailability]
 
 
-class Availability:
-    """Reads levels from where holds are decided, every time."""
-
-    def __init__(
-        self,
-        *,
-        store: Store,
-        catalog: Catalog,
-        auto_create: bool,
-        now_ms: Callable[[], int],
-    ) -> None:
-        self._store = store
-        self._catalog = catalog
-        self._auto_create = auto_create
-        self._now_ms = now_ms
-
-    async def look_up(self, asked: AvailabilityRequest) -> Answer:
-        channel = asked.channel or ""
-        if channel and channel not in self._catalog.channels:
-            await find_channel(self._catalog, channel, auto_create=self._auto_create)
-        known = await self._known(asked.skus)
-        cells = await self._cells(asked, known)
-        own = await self._own_units(asked.exclude_reservation)
-        pairs = [(sku, location) for sku, locations in cells for location in locations]
-        images = await self._store.level_images(pairs)
-        places = {location for _, location in pairs}
-        nowhere = await self._catalog.strangers(Location, places)
-        behind = {feed.id for place in places for feed in self._catalog.feeds_of(place)}
-        as_of_ms = self._now_ms()
-        view = _View(
-            catalog=self._catalog,
-            nowhere=nowhere,
-            seen=await self._store.feeds(sorted(behind)),
-            as_of_ms=as_of_ms,
-            channel=channel,
-            days=_days(as_of_ms, asked.days or 0),
-        )
-        found = iter(
-            view.at(location, image, own.get((sku, location)) if own else None)
-            for (sku, location), image in zip(pairs, images, strict=True)
-        )
-        items = [
-            view.item(sku, list(islice(found, len(locations))))
-            if sku in known
-            else SkuAvailability(sku, 0, 0, 0, [], known=False)
-            for sku, locations in cells
-        ]
-        return Answer(200, AvailabilityDocument(timestamp(as_of_ms), asked.channel, items))
-
-    async def _known(self, skus: Sequence[str]) -> Container[str]:
-        """Those that master data has. While that can't be asked, those with stock too: a page must
-        not fail for it, and a hold of them is taken as well."""
-        strangers = [sku for sku in skus if sku not in self._catalog.skus]
-        if not strangers or await self._catalog.look_again(skus=strangers):
-            return self._catalog.skus
-        places = await self._store.locations_of(strangers)
-        stocked = {sku for sku, found in zip(strangers, places, strict=True) if found}
-        return stocked.union(sku for sku in skus if sku in self._catalog.skus)
-
-    async def _cells(
-        self, asked: AvailabilityRequest, known: Container[str]
-    ) -> list[tuple[str, Sequence[str]]]:
-        """Each SKU with the locations to look at; none where the SKU is unknown."""
-        places: Iterator[Sequence[str]]
-        if asked.locations is None:
-            places = iter(await self._store.locations_of([s for s in asked.skus if s in known]))
-        else:
-            # Units at a location asked for twice are there once.
-            once = list(dict.fromkeys(asked.locations))
-            places = iter([once] * len(asked.skus))
-        cells = [(sku, next(places) if sku in known else ()) for sku in asked.skus]
-        count = sum(len(locations) for _, locations in cells)
-        if count > _MOST_CELLS:
-            raise Refused(
-                invalid(("/skus", f"SKUs × locations may be {_MOST_CELLS}: ask in parts"))
-            )
-        if count * (asked.days or 0) > _MOST_DAYS:
-            raise Refused(
-                invalid(("/days", f"SKUs × locations × days may be {_MOST_DAYS}: ask in parts"))
-            )
-        return cells
-
-    async def _own_units(self, reservation_id: str | None) -> dict[Level, Taken]:
-        """The units a reservation has at each level."""
-        reservation = None
-        if reservation_id:
-            with suppress(Unreadable):
-                reservation = await self._store.reservation(reservation_id)
-        units: dict[Level, Taken] = {}
-        for line in reservation.lines if reservation else ():
-            place = (line.sku, line.location)
-            reserved, allocated = units.get(place, (0, 0))
-            units[place] = (reserved + line.reserved, allocated + line.allocated)
-        return units
+async def _look_up(availability: Availability, asked: AvailabilityRequest) -> Answer:
+    question = Question(
+        skus=asked.skus,
+        locations=asked.locations,
+        channel=asked.channel or "",
+        days=asked.days or 0,
+        exclude_reservation=asked.exclude_reservation,
+    )
+    match await availability.look_up(question):
+        case Numbers() as numbers:
+            items = [_item(item, numbers.days) for item in numbers.items]
+            as_of = timestamp(numbers.as_of_ms)
+            return Answer(200, AvailabilityDocument(as_of, asked.channel, items))
+        case UnknownChannel():
+            return unknown_channel(question.channel)
+        case TooMuch("skus"):
+            return invalid(("/skus", f"SKUs × locations may be {MOST_CELLS}: ask in parts"))
+        case TooMuch():
+            return invalid(("/days", f"SKUs × locations × days may be {MOST_DAYS}: ask in parts"))
 
 
-class _Place(Struct, frozen=True, gc=False):
-    """What is the same for all levels of a location; `feeds` as JSON."""
-
-    refusal: str | None
-    feeds: bytes
-
-
-class _At(NamedTuple):
-    """A level at its location, for the total and for the page."""
-
-    cell: Cell
-    written: Raw
-    days: list[DayAvailability] | None
-
-
-class _View:
-    """How a level looks on a channel at a moment; `nowhere` are locations that nobody knows."""
-
-    def __init__(
-        self,
-        *,
-        catalog: Catalog,
-        nowhere: Collection[str],
-        seen: dict[str, FeedSeen],
-        as_of_ms: int,
-        channel: str,
-        days: Sequence[str],
-    ) -> None:
-        self._catalog = catalog
-        self._nowhere = nowhere
-        self._seen = seen
-        self._as_of_ms = as_of_ms
-        self._channel = channel
-        self._channel_safety_stock = catalog.safety_stock(channel)
-        self._days = days
-        self._places: dict[str, _Place] = {}
-
-    def item(self, sku: str, places: list[_At]) -> SkuAvailability:
-        """The total: each location's number is floored before it is added."""
-        ats = atf = shortage = 0
-        for cell, _, _ in places:
-            ats += cell.ats
-            atf += cell.atf
-            shortage += -cell.atf if cell.atf < 0 else 0
-        days = self._total_by_day(places) if self._days else UNSET
-        locations = cast("list[LocationAvailability]", [place.written for place in places])
-        return SkuAvailability(sku, ats, atf, shortage, locations, days)
-
-    def at(self, location: str, image: bytes | None, own: Taken | None) -> _At:
-        place = self._places.get(location) or self._place(location)
-        if own is None and not self._days:
-            cell = cell_of_image(image, location, place.refusal, self._channel_safety_stock)
-            return _At(cell, cell.written(place.feeds, None), None)
-        level = _without(level_of_image(image), own)
-        cell = cell_of(level, location, place.refusal, self._channel_safety_stock)
-        days = self._by_day(level, place.refusal) if self._days else None
-        return _At(cell, cell.written(place.feeds, days), days)
-
-    def _by_day(self, level: StockLevel, refusal: str | None) -> list[DayAvailability]:
-        """ATP(day): the minimum from that day to the horizon, floored at 0 last."""
-        incoming = incoming_of(level.extras.documents)
-        # An eta is a date, or a moment in UTC; units without one are promised for no day.
-        ats_before_flooring = level.atf - level.safety_stock(self._channel_safety_stock)
-        expected = [
-            ats_before_flooring
-            + sum(due.quantity for due in incoming if due.eta and due.eta[:10] <= day)
-            for day in self._days
-        ]
-        lowest = list(accumulate(reversed(expected), min))[::-1]
-        return [
-            DayAvailability(day, max(0, units) if refusal is None else 0)
-            for day, units in zip(self._days, lowest, strict=True)
-        ]
-
-    def _total_by_day(self, places: Sequence[_At]) -> list[DayAvailability]:
-        by_day = [place.days for place in places if place.days is not None]
-        return [
-            DayAvailability(day, sum(days[i].atp for days in by_day))
-            for i, day in enumerate(self._days)
-        ]
-
-    def _place(self, location: str) -> "_Place":
-        described = self._catalog.locations.get(location)
-        refusal = "unknown" if location in self._nowhere else None
-        place = self._places[location] = _Place(
-            refusal if described is None else location_refusal(described, self._channel),
-            encode([self._age(feed) for feed in self._catalog.feeds_of(location)]),
-        )
-        return place
-
-    def _age(self, feed: Feed) -> FeedAge:
-        """What the feed told last was true then; a feed never heard of is as stale as can be."""
-        seen = self._seen.get(feed.id)
-        if seen is None:
-            return FeedAge(feed.id, None, feed.freshness_seconds is not None)
-        lag_seconds = max(0, self._as_of_ms - seen.occurred_at_ms) / 1000
-        stale = feed.freshness_seconds is not None and lag_seconds > feed.freshness_seconds
-        return FeedAge(feed.id, lag_seconds, stale)
-
-
-def _without(level: StockLevel, own: Taken | None) -> StockLevel:
-    """The level as if a reservation's own units were not taken."""
-    if own is None:
-        return level
-    reserved, allocated = own
-    return structs.replace(
-        level, reserved=level.reserved - reserved, allocated=level.allocated - allocated
+def _item(numbers: SkuNumbers, days: Sequence[str]) -> SkuAvailability:
+    return SkuAvailability(
+        numbers.sku,
+        numbers.ats,
+        numbers.atf,
+        numbers.shortage,
+        [_at(location, days) for location in numbers.locations],
+        _by_day(days, numbers.by_day) if days and numbers.known else UNSET,
+        UNSET if numbers.known else False,
     )
 
 
-def _days(as_of_ms: int, count: int) -> list[str]:
-    today = datetime.fromtimestamp(as_of_ms / 1000, UTC).date()
-    return [(today + timedelta(days=n)).isoformat() for n in range(count)]
+def _at(numbers: LocationNumbers, days: Sequence[str]) -> LocationAvailability:
+    terms = numbers.terms
+    return LocationAvailability(
+        numbers.location,
+        terms.ats,
+        terms.atf,
+        terms.on_hand,
+        terms.unavailable,
+        terms.reserved,
+        terms.allocated,
+        terms.safety_stock,
+        terms.incoming,
+        terms.version,
+        timestamp_or_none(terms.updated_at_ms),
+        numbers.feeds,
+        _by_day(days, numbers.by_day) if days else UNSET,
+    )
+
+
+def _by_day(days: Sequence[str], units: Sequence[int]) -> list[DayAvailability]:
+    return [DayAvailability(day, atp) for day, atp in zip(days, units, strict=True)]
 
 
 @lru_cache(256)
@@ -322,13 +178,13 @@ def hot_routes(availability: Availability) -> list[Hot]:
     return [
         Hot(
             "GET",
-            "/v1/availability",
-            lambda _, __, query: availability.look_up(_asked(query)),
+            _PATH,
+            lambda _, __, query: _look_up(availability, _asked(query)),
         ),
         Hot(
             "POST",
-            "/v1/availability",
-            lambda _, __, body: availability.look_up(read(body)),
+            _PATH,
+            lambda _, __, body: _look_up(availability, read(body)),
         ),
     ]
 
@@ -357,7 +213,7 @@ def routes(availability: Availability) -> Router:
         ] = None,
     ) -> Response[AvailabilityDocument]:
         asked = _request({"sku": sku, "location": location, "channel": channel and [channel]})
-        return respond(await availability.look_up(asked))
+        return respond(await _look_up(availability, asked))
 
     @post(
         "/",
@@ -368,6 +224,6 @@ def routes(availability: Availability) -> Router:
         responses=_PROBLEMS,
     )
     async def look_up(data: JSONBody[AvailabilityRequest]) -> Response[AvailabilityDocument]:
-        return respond(await availability.look_up(data))
+        return respond(await _look_up(availability, data))
 
-    return Router("/v1/availability", route_handlers=[read, look_up], tags=["Availability"])
+    return Router(_PATH, route_handlers=[read, look_up], tags=["Availability"])

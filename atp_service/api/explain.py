@@ -13,15 +13,15 @@ from litestar.params import QueryParameter
 from litestar.response import Response
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from atp_service.api.channels import find_channel
-from atp_service.api.level_json import Terms, terms_of
 from atp_service.api.litestar_routes import bounds, problems, respond
-from atp_service.api.problems import Refused, invalid, problem
+from atp_service.api.problems import Refused, invalid, problem, unknown_channel
 from atp_service.api.request_decoding import converted
 from atp_service.api.responses import Answer, Timestamp, timestamp
 from atp_service.api.wait_recorded import recorded_now
+from atp_service.availability.terms import Terms, terms_of
 from atp_service.catalog import Catalog, Channel, Location, Sku
-from atp_service.catalog.policy import location_refusal
+from atp_service.catalog.policy import location_refusal, sku_refusal
+from atp_service.catalog.resolve import is_channel_known
 from atp_service.identifiers import Id, LocationId
 from atp_service.inventory.commands import RepairLevel
 from atp_service.inventory.stock import StockLevel
@@ -134,6 +134,8 @@ class _Scene(Struct, frozen=True):
         """What a hold would be refused for, whatever stands there: the first of what applies."""
         if self.sku is not None and self.sku.record is None:
             return _Refusal("sku_unavailable", "unknown", self.sku)
+        if self.sku is not None and sku_refusal(self.sku.record):
+            return _Refusal("sku_unavailable", "inactive", self.sku)
         if self.place is None:
             return None
         described = self.place.record
@@ -176,7 +178,7 @@ class Explain:
         of_channel = channel.safety_stock if channel else 0
         level = scene.level or _NO_LEVEL
         refusal = scene.refusal(asked.channel or "")
-        terms = terms_of(level, refusal.reason if refusal else None, of_channel)
+        terms = terms_of(level, of_channel, sold=refusal is None)
         changes = await level_history.changes(
             self._ledger,
             asked.sku,
@@ -202,8 +204,7 @@ class Explain:
         )
 
     async def _now(self, asked: ExplainQuery) -> _Scene:
-        if asked.channel is not None and asked.channel not in self._catalog.channels:
-            await find_channel(self._catalog, asked.channel, auto_create=self._auto_create)
+        await self._check_channel(asked.channel)
         await self._look_for(asked)
         (level,) = await self._store.levels([(asked.sku, asked.location)])
         catalog = self._catalog
@@ -227,7 +228,7 @@ class Explain:
         if asked.channel is not None:
             channel = await level_history.master_data_at(ledger, Channel, asked.channel, at_ms)
             if channel is None or channel.record is None:
-                await find_channel(self._catalog, asked.channel, auto_create=self._auto_create)
+                await self._check_channel(asked.channel)
         found = await level_history.level_at(ledger, asked.sku, location, at_ms)
         level, seq = found or (None, 0)
         return _Scene(
@@ -258,6 +259,11 @@ class Explain:
         if not span.first_ms <= at_ms <= last_ms:
             first, last = timestamp(span.first_ms), timestamp(last_ms)
             raise Refused(invalid(("/at", f"the ledger reaches from {first} to now, {last}")))
+
+    async def _check_channel(self, channel: str | None) -> None:
+        name, create = channel or "", self._auto_create
+        if not await is_channel_known(self._catalog, name, auto_create=create):
+            raise Refused(unknown_channel(name))
 
     async def _look_for(self, asked: ExplainQuery) -> None:
         """Whether the SKU and the location are known can be told from memory then."""

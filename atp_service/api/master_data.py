@@ -19,7 +19,7 @@ from atp_service.catalog import Catalog, Change, Channel, Feed, Location, Record
 from atp_service.catalog.records import SafetyUnits
 from atp_service.identifiers import Id, LocationId
 from atp_service.inventory.commands import SafetyStock
-from atp_service.inventory.outcomes import Applied, Full, Unchanged
+from atp_service.inventory.outcomes import Applied, NoRoom, Unchanged
 from atp_service.postgres import Unavailable
 from atp_service.postgres.idempotency import Keyed
 from atp_service.store import Store
@@ -180,7 +180,7 @@ def _levels(catalog: Catalog, store: Store) -> Router:
                 (level,) = await store.levels([(sku, location)])
                 own = level.extras.safety_stock if level else None
                 return respond(Answer(200, LevelPolicyDocument(sku, location, own), REPLAYED))
-            case Full():
+            case NoRoom():
                 return respond(
                     problem("overloaded", "Redis is nearly out of memory.", retry_after=5)
                 )

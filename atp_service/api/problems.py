@@ -27,6 +27,7 @@ _PROBLEMS: dict[str, tuple[int, str]] = {
     "unknown-channel": (422, "The channel is not known"),
     "cart-spans-partitions": (422, "The cart's lines are in several partitions"),
     "reservation-id-reused": (422, "The reservation id belongs to another content"),
+    "sku-unavailable": (409, "A SKU is not sold now"),
     "location-unavailable": (409, "A location doesn't sell this now"),
     "insufficient-stock": (409, "There are not enough units"),
     "reservation-not-held": (409, "The reservation is not held"),
@@ -56,13 +57,14 @@ class FieldError(Struct, frozen=True):
 
 
 class ShortLine(Struct, frozen=True):
-    """A line that can't be held in full."""
+    """A line that can't be held in full; `reason`: why none of it is sold now, if so."""
 
     line_id: str
     sku: str
     location: str
     requested: int
     available: int
+    reason: str | UnsetType = UNSET
 
 
 class ProblemLine(Struct, frozen=True):
@@ -131,6 +133,10 @@ def invalid(*errors: tuple[str, str]) -> Answer:
         "; ".join(f"{pointer}: {message}" if pointer else message for pointer, message in errors),
         errors=[FieldError(pointer, message) for pointer, message in errors],
     )
+
+
+def unknown_channel(channel: str) -> Answer:
+    return problem("unknown-channel", f"{channel} is not known.", channel=channel)
 
 
 def too_large(limit: int) -> Answer:

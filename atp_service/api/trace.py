@@ -134,7 +134,7 @@ def _entry(entry: RecordedEntry) -> TracedEntry:
         document=fields.document or UNSET,
         source=fields.source or UNSET,
         event_id=fields.event_id or UNSET,
-        channel=fields.channel or UNSET,
+        channel=fields.channel or fields.terms_channel or UNSET,
         reason=fields.reason or UNSET,
         traceparent=fields.traceparent or UNSET,
         line_id=fields.line_id or UNSET,

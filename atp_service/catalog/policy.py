@@ -68,10 +68,12 @@ def location_refusal(location: Location | None, channel: str) -> Refusal | None:
 def _unknown(
     records: Records, channel: str, sku: str, location: str, *, asked: bool
 ) -> Refusal | None:
+    if not asked and channel and channel not in records.channels:
+        return "unasked_channel"
     if sku not in records.skus:
         return "unknown_sku" if asked else "unasked"
     if location not in records.locations:
         return "unknown_location" if asked else "unasked"
     if channel and channel not in records.channels:
-        return "unknown_channel" if asked else "unasked_channel"
+        return "unknown_channel"
     return None

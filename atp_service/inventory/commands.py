@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from atp_service.identifiers import SnapshotPolicy
+from atp_service.identifiers import Refusal, SnapshotPolicy
 from atp_service.inventory.reservations import Order, Reservation
 from atp_service.inventory.stock import StockLevel
 
@@ -35,19 +35,40 @@ class Command(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="
     forked: str | None = None
 
 
-class HoldLine(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Units asked for; `safety_stock` is what the channel withholds where the level has none.
+class LineTerms(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The policy that applies to a line.
 
-    `granted` is what a rebuild says that a partial hold was told it has: the line takes that, no
-    more and no less.
+    `safety_stock`: units that the channel withholds if the level has no safety stock of its own.
+    `refused`: why the line may not be promised. Both are decided on by the script alone.
     """
 
     line_id: str
     sku: str
     location: str
-    quantity: int
     safety_stock: int = 0
+    refused: Refusal | None = None
+
+
+class HoldLine(LineTerms, frozen=True, kw_only=True):
+    """Units asked for.
+
+    `granted`: of a hold that a rebuild repeats, the units that a partial hold was granted. The line
+    takes that many, no more and no less.
+    """
+
+    quantity: int
     granted: int | None = None
+
+
+class Terms(Struct, frozen=True, kw_only=True):
+    """The policy of a reservation's lines, and for which channel, generation and lines it was made.
+
+    If the reservation has become another one, the script needs other terms.
+    """
+
+    channel: str
+    generation: int
+    lines: list[LineTerms]
 
 
 class LineUnits(Struct, frozen=True, kw_only=True):
@@ -73,14 +94,19 @@ class Hold(Command, frozen=True, kw_only=True):
 
 
 class Replace(Command, frozen=True, kw_only=True):
-    """Hold other lines instead, in one step; the reservation's own units count as available."""
+    """Hold other lines instead, in one step; the reservation's own units count as available.
+
+    `channel` and `customer_id` stay as they are if they are None. Then `terms_channel` is the
+    channel that the lines' terms were made for (empty: no channel).
+    """
 
     reservation_id: str
     lines: list[HoldLine]
     fingerprint: str
     ttl_ms: int
-    channel: str = ""
-    customer_id: str = ""
+    channel: str | None = None
+    customer_id: str | None = None
+    terms_channel: str = ""
     allow_partial: bool = False
     if_generation: int | None = None
     key: str | None = None
@@ -95,10 +121,14 @@ class Extend(Command, frozen=True, kw_only=True):
 
 
 class Confirm(Command, frozen=True, kw_only=True):
-    """The order is placed: reserved units become allocated; lapsed ones are taken again."""
+    """The order is placed: reserved units become allocated; lapsed ones are taken again.
+
+    `terms`: for units that are taken again. A confirm in time needs none.
+    """
 
     reservation_id: str
     order_id: str
+    terms: Terms | None = None
     key: str | None = None
 
 

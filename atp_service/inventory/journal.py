@@ -99,6 +99,7 @@ class CommandFields(Struct, frozen=True, gc=False):
     erp_document: str | None = None
     disposition: str | None = None
     channel: str | None = None
+    terms_channel: str | None = None
     reason: str | None = None
     line_id: str | None = None
     key: str | None = None

@@ -6,19 +6,24 @@ from typing import Any
 from msgspec import Struct
 from msgspec.msgpack import Decoder
 
+from atp_service.identifiers import Refusal
 from atp_service.inventory.commands import HoldLine
 from atp_service.inventory.entry_ref import EntryRef
 from atp_service.inventory.reservations import Reservation, decode_reservation
 
 
 class Shortage(Struct, array_like=True, frozen=True):
-    """A line that can't be held in full; `available` is what was left for it."""
+    """A line that can't be held in full; `available` is what was left for it.
+
+    `refused`: why none of it may be promised, whatever there is.
+    """
 
     line_id: str
     sku: str
     location: str
     requested: int
     available: int
+    refused: Refusal | None = None
 
 
 class Excess(Struct, array_like=True, frozen=True):
@@ -61,19 +66,31 @@ class Unchanged(Struct, frozen=True):
     """Nothing to do: it is so already (safety stock, a hold not yet due)."""
 
 
-class Short(Struct, frozen=True):
+class Refused(Struct, frozen=True):
+    """Lines that may not be promised; nothing changed. All have a reason of the same kind."""
+
+    lines: list[Shortage]
+
+
+class TermsNeeded(Struct, frozen=True):
+    """The command has no terms for the reservation as it is; nothing changed."""
+
+    reservation: Reservation
+
+
+class InsufficientStock(Struct, frozen=True):
     """Not enough units; nothing changed."""
 
     shortages: list[Shortage]
 
 
-class Lost(Struct, frozen=True):
-    """Confirmed too late: the hold had lapsed and its units are gone."""
+class ReservationLost(Struct, frozen=True):
+    """Confirmed too late: the hold had lapsed, and its units are gone or may not be sold now."""
 
     shortages: list[Shortage]
 
 
-class Reused(Struct, frozen=True):
+class ReservationIdReused(Struct, frozen=True):
     """The id belongs to a reservation with other content."""
 
 
@@ -99,13 +116,13 @@ class AlreadyConfirmed(Struct, frozen=True):
     reservation: Reservation
 
 
-class TooMany(Struct, frozen=True):
+class QuantityNotOpen(Struct, frozen=True):
     """More units named than are open."""
 
     excesses: list[Excess]
 
 
-class Full(Struct, frozen=True):
+class NoRoom(Struct, frozen=True):
     """Redis is nearly out of memory: promises are refused, facts are not."""
 
 
@@ -167,16 +184,18 @@ Outcome = (
     | Confirmed
     | Repeated
     | Unchanged
-    | Short
-    | Lost
-    | Reused
+    | Refused
+    | TermsNeeded
+    | InsufficientStock
+    | ReservationLost
+    | ReservationIdReused
     | NotFound
     | WrongStatus
     | GenerationMismatch
     | SpansPartitions
     | AlreadyConfirmed
-    | TooMany
-    | Full
+    | QuantityNotOpen
+    | NoRoom
     | Applied
     | Absorbed
     | Duplicate
@@ -195,15 +214,17 @@ _DECODERS: dict[bytes, Callable[[Any, int, int], Outcome]] = {
     b"confirmed": lambda r, p, e: Confirmed(EntryRef(p, e, r[1]), decode_reservation(r[2])),
     b"repeated": lambda r, p, e: Repeated(EntryRef(p, e, r[1]), decode_reservation(r[2])),
     b"unchanged": lambda *_: Unchanged(),
-    b"short": lambda r, *_: Short(_shortages(r[2])),
-    b"lost": lambda r, *_: Lost(_shortages(r[2])),
-    b"reused": lambda *_: Reused(),
+    b"refused": lambda r, *_: Refused(_shortages(r[2])),
+    b"terms_needed": lambda r, *_: TermsNeeded(decode_reservation(r[2])),
+    b"insufficient_stock": lambda r, *_: InsufficientStock(_shortages(r[2])),
+    b"reservation_lost": lambda r, *_: ReservationLost(_shortages(r[2])),
+    b"reservation_id_reused": lambda *_: ReservationIdReused(),
     b"not_found": lambda *_: NotFound(),
     b"wrong_status": lambda r, *_: WrongStatus(decode_reservation(r[2])),
     b"generation_mismatch": lambda r, *_: GenerationMismatch(decode_reservation(r[2])),
     b"already_confirmed": lambda r, *_: AlreadyConfirmed(decode_reservation(r[2])),
-    b"too_many": lambda r, *_: TooMany(_excesses(r[2])),
-    b"full": lambda *_: Full(),
+    b"quantity_not_open": lambda r, *_: QuantityNotOpen(_excesses(r[2])),
+    b"no_room": lambda *_: NoRoom(),
     b"applied": lambda r, p, e: Applied(EntryRef(p, e, r[1])),
     b"absorbed": lambda r, p, e: Absorbed(EntryRef(p, e, r[1])),
     b"duplicate": lambda *_: Duplicate(),

@@ -14,11 +14,14 @@ from redis import Redis
 
 from atp_service.inventory.commands import (
     AnyCommand,
+    Confirm,
     Count,
+    LineTerms,
     RepairLevel,
     RepairOrder,
     RepairReservation,
     Snapshot,
+    Terms,
     decode_command,
     encode_command,
 )
@@ -49,6 +52,7 @@ PARTITION, EPOCH = 0, 1
 KEYS = keys_of(PARTITION)
 START = 1_000_000
 WINDOW_MS = 20_000
+RIGHT = "~"  # the channel of drawn terms that are made for the reservation's own
 
 Aim = Literal["stay", "tick", "before", "at", "after", "last", "back", "window"]
 
@@ -387,8 +391,11 @@ def aimed(aim: Aim, clock: int, model: Partition) -> int:
 
 def with_what_was_read(command: AnyCommand, model: Partition) -> AnyCommand:
     """A count or snapshot says what it read of the level's moves; -1 stands for the truth. A
-    snapshot's units are around what the level has.
+    snapshot's units are around what the level has. A confirm's terms are made for the reservation.
     """
+    if isinstance(command, Confirm) and command.terms is not None:
+        known = model.reservations.get(command.reservation_id)
+        return msgspec.structs.replace(command, terms=known and made_for(known, command.terms))
     if not isinstance(command, Count | Snapshot) or command.moves != -1:
         return command
     level = model.levels.get(level_field(command.sku, command.location)) or StockLevel()
@@ -397,6 +404,24 @@ def with_what_was_read(command: AnyCommand, model: Partition) -> AnyCommand:
             command, quantity=max(0, level.on_hand + command.quantity - 3)
         )
     return msgspec.structs.replace(command, moves=level.moves)
+
+
+def made_for(known: Reservation, drawn: Terms) -> Terms:
+    """Terms for the reservation, but for the channel and the generations that they are late by."""
+    policies = drawn.lines or [LineTerms(line_id="", sku="", location="")]
+    return Terms(
+        channel=known.channel if drawn.channel == RIGHT else drawn.channel,
+        generation=known.generation - drawn.generation,
+        lines=[
+            msgspec.structs.replace(
+                policies[place % len(policies)],
+                line_id=line.line_id,
+                sku=line.sku,
+                location=line.location,
+            )
+            for place, line in enumerate(known.lines)
+        ],
+    )
 
 
 def unreadable(blob: bytes, way: int) -> bytes:

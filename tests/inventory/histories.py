@@ -5,10 +5,12 @@ Most histories do a bit of everything; the others keep to the few kinds of comma
 one shelf, where these meet far more often (swarm testing).
 """
 
-from typing import Any
+from typing import Any, get_args
 
 from hypothesis import strategies as st
+from msgspec import structs
 
+from atp_service.identifiers import Refusal
 from atp_service.inventory.commands import (
     Adjustment,
     AnyCommand,
@@ -23,6 +25,7 @@ from atp_service.inventory.commands import (
     HoldLine,
     Incoming,
     Lapse,
+    LineTerms,
     LineUnits,
     NoPick,
     Park,
@@ -36,12 +39,13 @@ from atp_service.inventory.commands import (
     Snapshot,
     SnapshotClosed,
     StateChange,
+    Terms,
     TransferReceived,
     TransferShipped,
     fingerprint,
 )
 from atp_service.inventory.stock import level_field, split_field
-from tests.inventory.agreement import START, Aim, Damage, Mend, Step
+from tests.inventory.agreement import RIGHT, START, Aim, Damage, Mend, Step
 
 skus = st.sampled_from(["A", "B"])
 places = st.sampled_from(["DC", "DC", "S1"])
@@ -57,8 +61,13 @@ ttls = st.sampled_from([1_000, 2_000, 7_000])
 times = st.integers(START - 6, START + 20_000) | st.sampled_from([START, START + 1_000])
 
 
+reasons: st.SearchStrategy[Refusal] = st.sampled_from(get_args(Refusal))
+
+
 def _lines(
-    skus: st.SearchStrategy[str], places: st.SearchStrategy[str]
+    skus: st.SearchStrategy[str],
+    places: st.SearchStrategy[str],
+    refused: st.SearchStrategy[Refusal | None] = st.none(),  # noqa: B008 # immutable
 ) -> st.SearchStrategy[list[HoldLine]]:
     return st.lists(
         st.builds(
@@ -69,6 +78,7 @@ def _lines(
             quantity=quantities,
             safety_stock=st.sampled_from([0, 0, 1]),
             granted=st.sampled_from([None, None, None, 0, 1, 2]),
+            refused=refused,
         ),
         min_size=1,
         max_size=3,
@@ -101,18 +111,20 @@ def _hold(
 ) -> AnyCommand:
     lines = draw(lines_of)
     more: dict[str, Any] = {}
+    unnamed = [None] if kind is Replace else []
     if kind is Replace:
         more = {
             "if_generation": draw(st.sampled_from([None, None, 1, 2])),
             "key": draw(caller_keys),
+            "terms_channel": draw(st.sampled_from(["", "web"])),
         }
     command: AnyCommand = kind(
         reservation_id=draw(reservation_ids),
         lines=lines,
         fingerprint=fingerprint(lines),
         ttl_ms=draw(ttls),
-        channel=draw(st.sampled_from(["web", "web", "web", ""])),
-        customer_id=draw(st.sampled_from(["", "", "c1"])),
+        channel=draw(st.sampled_from(["web", "web", "web", "", *unnamed])),
+        customer_id=draw(st.sampled_from(["", "", "c1", *unnamed])),
         allow_partial=draw(st.sampled_from([False, False, True])),
         **more,
     )
@@ -143,7 +155,19 @@ _sale: dict[str, Any] = {
     "reservation_id": st.none() | reservation_ids,
     "shipment_id": shipments,
 }
-_confirm = st.builds(Confirm, reservation_id=reservation_ids, order_id=order_ids, key=caller_keys)
+_terms = st.builds(
+    Terms,
+    channel=st.sampled_from([RIGHT, RIGHT, RIGHT, "", "web"]),
+    generation=st.sampled_from([0, 0, 0, 1]),
+    lines=st.just([]),
+)
+_confirm = st.builds(
+    Confirm,
+    reservation_id=reservation_ids,
+    order_id=order_ids,
+    terms=_terms | _terms | st.none(),
+    key=caller_keys,
+)
 
 promises: st.SearchStrategy[AnyCommand] = st.one_of(
     _simple_hold,
@@ -332,6 +356,36 @@ _selling: st.SearchStrategy[AnyCommand] = st.one_of(
         to_state=st.just("damaged"),
     ),
 )
+_refused_cart = _lines(st.just("A"), st.sampled_from(["DC", "S9"]), st.none() | st.none() | reasons)
+_refusing: st.SearchStrategy[AnyCommand] = st.one_of(
+    _hold(Hold, _refused_cart),
+    _hold(Replace, _refused_cart),
+    _hold(Replace, _cart),
+    _confirm,
+    st.builds(
+        Confirm,
+        reservation_id=reservation_ids,
+        order_id=order_ids,
+        terms=st.builds(
+            Terms,
+            channel=st.just(RIGHT),
+            generation=st.just(0),
+            lines=st.lists(
+                st.builds(
+                    LineTerms,
+                    line_id=st.just(""),
+                    sku=st.just(""),
+                    location=st.just(""),
+                    safety_stock=st.sampled_from([0, 2]),
+                    refused=reasons,
+                ),
+                min_size=1,
+                max_size=2,
+            ),
+        ),
+    ),
+    _hold_there,
+)
 _leaving: dict[str, Any] = {
     **_shelf,
     "quantity": st.just(1),
@@ -475,11 +529,39 @@ def _asked_again(draw: st.DrawFn) -> list[AnyCommand]:
     ]
 
 
+themes = (_selling, _refusing, _shipping, _counting, _on_its_way)
+
+
+@st.composite
+def _refused_meanwhile(draw: st.DrawFn) -> list[AnyCommand]:
+    """A cart whose goods or shelf may not be sold any more when it is asked for again."""
+    lines = draw(_cart)
+    cart: dict[str, Any] = {
+        "reservation_id": draw(reservation_ids),
+        "fingerprint": fingerprint(lines),
+        "ttl_ms": draw(ttls),
+    }
+    why = draw(st.lists(reasons, min_size=len(lines), max_size=len(lines)))
+    refused = [
+        structs.replace(line, refused=reason) for line, reason in zip(lines, why, strict=True)
+    ]
+    kind = draw(st.sampled_from([Hold, Replace]))
+    return [
+        Hold(lines=lines, **cart),
+        *draw(st.lists(_confirm, max_size=1)),
+        kind(lines=refused, **cart),
+    ]
+
+
 histories = st.one_of(
     _histories(steps, 14),
     _histories(steps, 14),
-    *(_histories(_steps(theme), 8) for theme in (_selling, _shipping, _counting, _on_its_way)),
+    *(
+        _histories(_steps(theme), 8)
+        for theme in (_selling, _refusing, _shipping, _counting, _on_its_way)
+    ),
     _histories(st.builds(Step, aims, st.just(False), _at_the_counter() | _asked_again()), 4),
+    _histories(st.builds(Step, aims, st.just(False), _refused_meanwhile()), 4),
 )
 
 # Damage of one value or two; then repairs, some of them twice or late, among what goes on.

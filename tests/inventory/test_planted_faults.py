@@ -62,8 +62,64 @@ FAULTS = [
     Fault(
         "a late confirm takes units without asking whether they are there",
         "    if shortages then\n      begin()\n"
-        "      return more and { 'again' } or { 'lost', 0, pack(shortages) }\n    end",
+        "      return more and { 'again' } or { 'reservation_lost', 0, pack(shortages) }\n    end",
         "",
+    ),
+    Fault(
+        "a line that may not be promised is held",
+        "  if unavailable_lines then\n    return { 'refused'",
+        "  if false then\n    return { 'refused'",
+    ),
+    Fault(
+        "a line whose SKU is unknown is held",
+        "  if unknown then",
+        "  if false then",
+    ),
+    Fault(
+        "a repeat is refused because the location has closed meanwhile",
+        "  if known and same_content(known, command, channel, customer_id) then",
+        "  if known and same_content(known, command, channel, customer_id)\n"
+        "    and not refused(command.lines, 1, UNAVAILABLE) then",
+    ),
+    Fault(
+        "that a location is closed wins over that the SKU is not sold",
+        "sku = 6, inactive = 7, closed = 7",
+        "sku = 7, inactive = 7, closed = 6",
+    ),
+    Fault(
+        "of several lines that are refused only one is named",
+        "    if REASONS[line.refused] == first then",
+        "    if REASONS[line.refused] == first and #named == 0 then",
+    ),
+    Fault(
+        "goods with a level are unknown while master data is away",
+        "line.refused == 'unasked' and level_of",
+        "false and level_of",
+    ),
+    Fault(
+        "a late confirm takes units where nothing is sold any more",
+        "    if unavailable_lines then\n      return { 'reservation_lost'",
+        "    if false then\n      return { 'reservation_lost'",
+    ),
+    Fault(
+        "a late confirm is refused for a name that was deleted",
+        "    local unavailable_lines = refused(wanted, UNKNOWN + 1, UNAVAILABLE)",
+        "    local unavailable_lines = refused(wanted, 1, UNAVAILABLE)",
+    ),
+    Fault(
+        "a late confirm goes by terms of the lines before",
+        "    or terms.generation ~= reservation[GENERATION] or",
+        "    or",
+    ),
+    Fault(
+        "a late confirm goes by terms of another channel",
+        "not terms or terms.channel ~= reservation[CHANNEL]",
+        "not terms",
+    ),
+    Fault(
+        "a replace goes by terms of another channel",
+        "  if channel ~= (command.channel or command.terms_channel or '') then",
+        "  if false then",
     ),
     Fault(
         "a confirm leaves the units reserved too",

@@ -30,10 +30,10 @@ from atp_service.inventory.outcomes import (
     Confirmed,
     Duplicate,
     Faulted,
-    Full,
     Held,
+    InsufficientStock,
+    NoRoom,
     Repeated,
-    Short,
 )
 from atp_service.metrics import REGISTRY
 from atp_service.store import Overloaded, Partition, Unavailable
@@ -106,7 +106,7 @@ async def test_the_last_unit_goes_to_one_buyer(
         )
     )
     assert sum(isinstance(outcome, Held) for outcome in outcomes) == 1
-    assert sum(isinstance(outcome, Short) for outcome in outcomes) == 99
+    assert sum(isinstance(outcome, InsufficientStock) for outcome in outcomes) == 99
     await other.close()
 
 
@@ -274,7 +274,7 @@ async def test_what_is_sold_out_is_refused_at_once_however_many_other_holds_are_
     while await store.reads.now_ms() < after:
         await redis.ping()
     before = sent()
-    assert isinstance(await store.apply(hold("late")), Short)
+    assert isinstance(await store.apply(hold("late")), InsufficientStock)
     assert sent() == Sent(before.batches + 1, before.commands + 1)
     await store.close()
 
@@ -309,9 +309,9 @@ async def test_when_memory_runs_out_promises_are_refused_and_facts_are_not(
         store = Partition(redis_url, lamps)
         await store.open(LedgerInHand())
         await store.apply(receipt("1", 10))
-        assert await store.apply(hold("cart")) == Full()
+        assert await store.apply(hold("cart")) == NoRoom()
         assert isinstance(await store.apply(receipt("2", 10)), Applied)
-        assert not isinstance(await store.apply(Confirm(reservation_id="x", order_id="o")), Full)
+        assert not isinstance(await store.apply(Confirm(reservation_id="x", order_id="o")), NoRoom)
         await store.close()
     finally:
         await redis.config_set("maxmemory", 0)

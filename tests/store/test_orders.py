@@ -11,10 +11,12 @@ from atp_service.inventory.commands import (
     Fulfil,
     Hold,
     HoldLine,
+    LineTerms,
     LineUnits,
     Release,
     Sale,
     Shipment,
+    Terms,
     fingerprint,
 )
 from atp_service.inventory.outcomes import (
@@ -23,9 +25,9 @@ from atp_service.inventory.outcomes import (
     Confirmed,
     Duplicate,
     Held,
+    InsufficientStock,
+    QuantityNotOpen,
     Repeated,
-    Short,
-    TooMany,
     WrongStatus,
 )
 from atp_service.inventory.reservations import Reservation
@@ -168,8 +170,12 @@ async def test_what_is_given_back_of_a_lapsed_hold_is_not_taken_again(
     assert isinstance(outcome, Changed)
     assert (outcome.reservation.status, outcome.reservation.lines[0].released) == ("expired", 1)
     too_many = [LineUnits(line_id="1", quantity=3)]
-    assert isinstance(await store.apply(Release(reservation_id="cart", lines=too_many)), TooMany)
-    confirmed = await store.apply(Confirm(reservation_id="cart", order_id="o"))
+    assert isinstance(
+        await store.apply(Release(reservation_id="cart", lines=too_many)), QuantityNotOpen
+    )
+    line = LineTerms(line_id="1", sku="LAMP", location="DC")
+    terms = Terms(channel="", generation=1, lines=[line])
+    confirmed = await store.apply(Confirm(reservation_id="cart", order_id="o", terms=terms))
     assert isinstance(confirmed, Confirmed)
     assert confirmed.reservation.lines[0].allocated == 2
     assert (await level_of(store)).allocated == 2
@@ -181,7 +187,7 @@ async def test_who_asks_for_all_is_not_answered_with_the_part_that_was_held(stor
     assert isinstance(held, Held)
     assert held.reservation.lines[0].reserved == 10
     all_of_it = replace("cart", 12)
-    assert isinstance(await store.apply(all_of_it), Short)
+    assert isinstance(await store.apply(all_of_it), InsufficientStock)
     assert isinstance(await store.apply(structs.replace(all_of_it, allow_partial=True)), Repeated)
     await store.apply(receipt("more", 5))
     outcome = await store.apply(all_of_it)

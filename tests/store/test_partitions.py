@@ -16,10 +16,10 @@ from atp_service.inventory.outcomes import (
     Applied,
     Confirmed,
     Held,
+    InsufficientStock,
     NotFound,
     Parked,
-    Reused,
-    Short,
+    ReservationIdReused,
     SpansPartitions,
 )
 from atp_service.store import Store
@@ -60,7 +60,7 @@ async def test_a_cart_over_two_partitions_is_refused_by_name_and_takes_nothing(
     await stocked(store)
     outcome = await store.apply(cart("LAMP", "ROPE", "LAMP-2"))
     if partitions == 1:
-        assert isinstance(outcome, Short)  # there is no second lamp
+        assert isinstance(outcome, InsufficientStock)  # there is no second lamp
         return
     assert isinstance(outcome, SpansPartitions)
     assert "ROPE" in [line.line_id for line in outcome.lines]
@@ -93,7 +93,7 @@ async def test_a_hold_and_its_confirm_may_come_in_one_call(store: Store) -> None
 async def test_an_id_that_another_partition_has_is_reused_and_not_held_twice(store: Store) -> None:
     await stocked(store)
     assert isinstance(await store.apply(hold("cart", sku="LAMP")), Held)
-    assert await store.apply(hold("cart", sku="ROPE")) == Reused()
+    assert await store.apply(hold("cart", sku="ROPE")) == ReservationIdReused()
     (rope,) = await store.levels([("ROPE", "DC")])
     assert rope is not None
     assert rope.reserved == 0

@@ -1,6 +1,5 @@
 """Promises over HTTP: hold, replace, extend, confirm, release, fulfil, no-pick."""
 
-from atp_service.api.reservations.calls import Reservations
 from atp_service.api.reservations.routes import hot_routes, routes
 
-__all__ = ["Reservations", "hot_routes", "routes"]
+__all__ = ["hot_routes", "routes"]

@@ -1,34 +1,38 @@
-"""What the door said of a promise, as an answer."""
+"""The answer for each outcome of a promise."""
 
 from collections.abc import Sequence
 from typing import Literal
 
 import structlog
+from msgspec import UNSET
 
-from atp_service.api.problems import ProblemLine, ShortLine, invalid, problem
+from atp_service.api.problems import ProblemLine, ShortLine, invalid, problem, unknown_channel
 from atp_service.api.reservations.documents import confirmed_document, document
-from atp_service.api.reservations.requests import LineUnitsRequest
 from atp_service.api.responses import REPLAYED, Answer
+from atp_service.identifiers import Refusal
 from atp_service.inventory.outcomes import (
     AlreadyConfirmed,
     Changed,
     Confirmed,
     Excess,
     Faulted,
-    Full,
     GenerationMismatch,
     Held,
-    Lost,
+    InsufficientStock,
+    NoRoom,
     NotFound,
-    Outcome,
+    QuantityNotOpen,
+    Refused,
     Repeated,
-    Reused,
-    Short,
+    ReservationIdReused,
+    ReservationLost,
     Shortage,
     SpansPartitions,
-    TooMany,
+    TermsNeeded,
     WrongStatus,
 )
+from atp_service.promises import Promise, UnknownName
+from atp_service.promises.requests import LineUnitsRequest
 
 log = structlog.get_logger(__name__)
 
@@ -36,28 +40,30 @@ WrongStatusSlug = Literal["reservation-not-held", "reservation-not-confirmed"]
 
 
 def answer(
-    reservation_id: str,
-    outcome: Outcome,
+    promise: Promise,
     *,
     held: int = 201,
     confirming: bool = False,
     wrong_status: WrongStatusSlug = "reservation-not-held",
     named: Sequence[LineUnitsRequest] | None = None,
 ) -> Answer:
-    """The answer; `held` is its status where units are held anew, `named` the lines asked for."""
+    """The answer; `held` is its status if units are held anew, `named` the lines asked for."""
+    reservation_id, outcome = promise
     describe = confirmed_document if confirming else document
     match outcome:
         case Held():
             return Answer(held, describe(reservation_id, outcome.reservation))
-        case Short():
+        case Refused():
+            return _refused(outcome.lines, outcome.lines[0].refused)
+        case InsufficientStock():
             return _short("insufficient-stock", outcome.shortages)
         case Confirmed() | Changed():
             return Answer(200, describe(reservation_id, outcome.reservation))
         case Repeated():
             return Answer(200, describe(reservation_id, outcome.reservation), REPLAYED)
-        case Lost():
+        case ReservationLost():
             return _short("reservation-lost", outcome.shortages)
-        case Reused():
+        case ReservationIdReused():
             return problem(
                 "reservation-id-reused",
                 f"{reservation_id} has other lines, another channel or another customer.",
@@ -89,9 +95,25 @@ def answer(
                 f"{reservation_id} is confirmed with order {order_id}.",
                 order_id=order_id,
             )
-        case TooMany():
+        case QuantityNotOpen():
             return _too_many(outcome.excesses, named)
-        case Full():
+        case UnknownName(kind="channel"):
+            return unknown_channel(outcome.name)
+        case UnknownName():
+            return problem(
+                "unknown-location",
+                f"{outcome.name} is not known.",
+                location=outcome.name,
+                lines=[ProblemLine(line.line_id) for line in named or ()],
+            )
+        case TermsNeeded():
+            return problem(
+                "unavailable",
+                f"{reservation_id} changed each time its terms were looked up."
+                " Nothing was changed.",
+                retry_after=1,
+            )
+        case NoRoom():
             return problem("overloaded", "Redis is nearly out of memory.", retry_after=5)
         case Faulted():
             log.error("command_faulted", reservation_id=reservation_id, reason=outcome.message)
@@ -109,8 +131,40 @@ def no_reservation(reservation_id: str) -> Answer:
     return problem("not-found", f"There is no reservation {reservation_id}.")
 
 
+def _refused(lines: Sequence[Shortage], refusal: Refusal | None) -> Answer:
+    """Lines that may not be promised, whatever there is; all have a reason of the same kind."""
+    match refusal:
+        case "unknown_sku" | "unknown_location":
+            names = ", ".join(line.line_id for line in lines)
+            return problem(
+                refusal.replace("_", "-"),
+                f"Not known, of line {names}.",
+                lines=[ProblemLine(line.line_id, line.sku, line.location) for line in lines],
+            )
+        case "sku":
+            names = ", ".join(line.sku for line in lines)
+            return problem(
+                "sku-unavailable",
+                f"Not sold any more: {names}.",
+                lines=[ProblemLine(line.line_id, line.sku, line.location) for line in lines],
+            )
+        case _:
+            reasons = ", ".join(f"{line.location} ({line.refused})" for line in lines)
+            return problem(
+                "location-unavailable",
+                f"Doesn't sell this now: {reasons}.",
+                lines=[
+                    ProblemLine(line.line_id, line.sku, line.location, line.refused or UNSET)
+                    for line in lines
+                ],
+            )
+
+
 def _short(slug: str, shortages: Sequence[Shortage]) -> Answer:
-    lines = [ShortLine(s.line_id, s.sku, s.location, s.requested, s.available) for s in shortages]
+    lines = [
+        ShortLine(s.line_id, s.sku, s.location, s.requested, s.available, s.refused or UNSET)
+        for s in shortages
+    ]
     count = len(lines)
     return problem(slug, f"{count} line{'s'[: count != 1]} can't be had in full.", shortages=lines)
 

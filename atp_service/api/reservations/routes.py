@@ -1,209 +1,279 @@
-"""The reservation calls as routes: hold, confirm and release in the lane, all in Litestar."""
+"""The reservation calls: each is described once, for the fast path, for Litestar and the schema."""
 
-from typing import Annotated
+from collections.abc import Awaitable, Callable, Sequence
+from http import HTTPStatus
+from typing import Annotated, Any, Literal
 
 from litestar import Router, get, post, put
 from litestar.di import NamedDependency
+from litestar.handlers import HTTPRouteHandler
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import JSONBody
 from litestar.response import Response
+from msgspec import Struct, structs
 
 from atp_service.api.fast_path.hot_routes import Hot
 from atp_service.api.litestar_routes import StrictBody, path_parameter, problems, repeated, respond
+from atp_service.api.problems import Refused, invalid
 from atp_service.api.request_decoding import body_reader, path_id
-from atp_service.api.reservations.calls import Reservations
-from atp_service.api.reservations.documents import ConfirmedDocument, ReservationDocument
-from atp_service.api.reservations.requests import (
+from atp_service.api.reservations.documents import (
+    ConfirmedDocument,
+    ReservationDocument,
+    document,
+)
+from atp_service.api.reservations.outcomes import answer, no_reservation
+from atp_service.api.responses import Answer, Call
+from atp_service.promises import Promises
+from atp_service.promises.requests import (
     ConfirmRequest,
     ExtendRequest,
     FulfilRequest,
     HoldRequest,
+    LineRequest,
+    LineUnitsRequest,
     NoPickRequest,
     ReleaseRequest,
     ReplaceRequest,
 )
-from atp_service.api.responses import Call
+from atp_service.promises.service import Caller
+
+_PATH = "/v1/reservations"
+_OF_ONE = "/{reservation_id}"
+_UNKNOWN = (
+    *("invalid", "unknown-sku", "unknown-location", "unknown-channel"),
+    "cart-spans-partitions",
+)
+_REFUSED = ("sku-unavailable", "location-unavailable", "insufficient-stock")
+_DOOR = ("too-large", "overloaded", "fenced")
 
 ReservationId = Annotated[str, path_parameter("the cart's or the order's id")]
-Reservation = Response[ReservationDocument]
-
-_UNKNOWN = ("invalid", "unknown-sku", "unknown-location", "unknown-channel")
-_DOOR = ("too-large", "overloaded", "fenced")
-_RELEASE_ALL = ReleaseRequest()
-_FULFIL_ALL = FulfilRequest()
 
 
-def hot_routes(calls: Reservations) -> list[Hot]:
-    """Those that a flash sale is made of."""
-    read_hold = body_reader(HoldRequest)
-    read_confirm = body_reader(ConfirmRequest)
-    read_release = body_reader(ReleaseRequest)
+class _Post(Struct, frozen=True, kw_only=True):
+    """A call with a body; `run` takes the call, the reservation's id and the decoded body.
+
+    `hot`: a flash sale is made of it, so that the fast path has it too.
+    """
+
+    name: str
+    path: str
+    summary: str
+    body: type[Struct]
+    run: Callable[[Call, str, Any], Awaitable[Answer]]
+    problems: tuple[str, ...]
+    method: Literal["POST", "PUT"] = "POST"
+    status: int = 200
+    document: type[Struct] = ReservationDocument
+    hot: bool = False
+
+
+def _posts(promises: Promises) -> list[_Post]:
+    calls = _Calls(promises)
     return [
-        Hot(
-            "POST",
-            "/v1/reservations",
-            lambda call, _, body: calls.hold(call, read_hold(body)),
+        _Post(
+            name="hold",
+            path="/",
+            summary="Hold lines",
+            body=HoldRequest,
+            run=calls.hold,
+            problems=(*_UNKNOWN, "reservation-id-reused", *_REFUSED, *_DOOR),
+            status=201,
+            hot=True,
         ),
-        Hot(
-            "POST",
-            "/v1/reservations/{reservation_id}/confirm",
-            lambda call, segment, body: calls.confirm(
-                call, path_id("reservation_id", segment), read_confirm(body)
+        _Post(
+            name="replace",
+            method="PUT",
+            path=_OF_ONE,
+            summary="Replace the lines",
+            body=ReplaceRequest,
+            run=calls.replace,
+            problems=(
+                *(*_UNKNOWN, "not-found", "reservation-not-held", "generation-mismatch"),
+                *(*_REFUSED, *_DOOR),
             ),
         ),
-        Hot(
-            "POST",
-            "/v1/reservations/{reservation_id}/release",
-            lambda call, segment, body: calls.release(
-                call, path_id("reservation_id", segment), read_release(body)
+        _Post(
+            name="extend",
+            path=f"{_OF_ONE}/extend",
+            summary="Move the deadline",
+            body=ExtendRequest,
+            run=calls.extend,
+            problems=("invalid", "not-found", "reservation-not-held", *_DOOR),
+        ),
+        _Post(
+            name="confirm",
+            path=f"{_OF_ONE}/confirm",
+            summary="The order is placed",
+            body=ConfirmRequest,
+            run=calls.confirm,
+            problems=(
+                *("invalid", "not-found", "reservation-not-held", "reservation-lost"),
+                *("already-confirmed", *_DOOR),
+            ),
+            document=ConfirmedDocument,
+            hot=True,
+        ),
+        _Post(
+            name="release",
+            path=f"{_OF_ONE}/release",
+            summary="Give units back",
+            body=ReleaseRequest,
+            run=calls.release,
+            problems=("invalid", "not-found", "quantity-not-open", *_DOOR),
+            hot=True,
+        ),
+        _Post(
+            name="fulfil",
+            path=f"{_OF_ONE}/fulfil",
+            summary="Units leave",
+            body=FulfilRequest,
+            run=calls.fulfil,
+            problems=(
+                *("invalid", "unknown-location", "not-found", "reservation-not-confirmed"),
+                *("quantity-not-open", *_DOOR),
+            ),
+        ),
+        _Post(
+            name="no_pick",
+            path=f"{_OF_ONE}/no-pick",
+            summary="The store can't find it",
+            body=NoPickRequest,
+            run=calls.no_pick,
+            problems=(
+                *("invalid", "not-found", "reservation-not-confirmed", "quantity-not-open"),
+                *_DOOR,
             ),
         ),
     ]
 
 
-def routes(calls: Reservations) -> Router:
-    """All of them, with their schema."""
+class _Calls:
+    """From a decoded request to an answer."""
 
-    @post(
-        "/",
-        status_code=201,
-        dto=StrictBody[HoldRequest],
-        return_dto=None,
-        summary="Hold lines",
-        responses=problems(
-            *_UNKNOWN,
-            "cart-spans-partitions",
-            "reservation-id-reused",
-            "location-unavailable",
-            "insufficient-stock",
-            *_DOOR,
-        )
-        | repeated(ReservationDocument),
+    def __init__(self, promises: Promises) -> None:
+        self._promises = promises
+
+    async def hold(self, call: Call, _: str, body: HoldRequest) -> Answer:
+        _check_distinct(body.lines)
+        return answer(await self._promises.hold(body, _caller(call)))
+
+    async def replace(self, call: Call, reservation_id: str, body: ReplaceRequest) -> Answer:
+        if body.reservation_id not in (None, reservation_id):
+            return invalid(("/reservation_id", "not the id in the path"))
+        _check_distinct(body.lines)
+        promise = await self._promises.replace(reservation_id, body, _caller(call))
+        return answer(promise, held=200)
+
+    async def extend(self, call: Call, reservation_id: str, body: ExtendRequest) -> Answer:
+        return answer(await self._promises.extend(reservation_id, body, _caller(call)))
+
+    async def confirm(self, call: Call, reservation_id: str, body: ConfirmRequest) -> Answer:
+        promise = await self._promises.confirm(reservation_id, body, _caller(call))
+        return answer(promise, confirming=True)
+
+    async def release(self, call: Call, reservation_id: str, body: ReleaseRequest) -> Answer:
+        _check_distinct(body.lines or ())
+        promise = await self._promises.release(reservation_id, body, _caller(call))
+        return answer(promise, named=body.lines)
+
+    async def fulfil(self, call: Call, reservation_id: str, body: FulfilRequest) -> Answer:
+        _check_distinct(body.lines or ())
+        promise = await self._promises.fulfil(reservation_id, body, _caller(call))
+        return answer(promise, wrong_status="reservation-not-confirmed", named=body.lines)
+
+    async def no_pick(self, call: Call, reservation_id: str, body: NoPickRequest) -> Answer:
+        if body.reassign:
+            return invalid(("/reassign", "a line can't be moved elsewhere by the service yet"))
+        promise = await self._promises.no_pick(reservation_id, body, _caller(call))
+        return answer(promise, wrong_status="reservation-not-confirmed")
+
+
+def _caller(call: Call) -> Caller:
+    return Caller(call.key, call.traceparent)
+
+
+def _check_distinct(lines: Sequence[LineRequest | LineUnitsRequest]) -> None:
+    """Refuses lines that share an id; a line without one has its place as its id, from 1."""
+    if len(lines) < 2:
+        return
+    ids = [line.line_id or str(place) for place, line in enumerate(lines, 1)]
+    if len(set(ids)) < len(ids):
+        repeats = [i for i, line_id in enumerate(ids) if line_id in ids[:i]]
+        raise Refused(invalid(*((f"/lines/{i}/line_id", "used by another line") for i in repeats)))
+
+
+def hot_routes(promises: Promises) -> list[Hot]:
+    """The calls that a flash sale is made of."""
+    return [_hot(post) for post in _posts(promises) if post.hot]
+
+
+def _hot(post: _Post) -> Hot:
+    run, read = post.run, body_reader(post.body)
+    if post.path == "/":
+        return Hot(post.method, _PATH, lambda call, _, body: run(call, "", read(body)))
+    return Hot(
+        post.method,
+        _PATH + post.path,
+        lambda call, segment, body: run(call, path_id("reservation_id", segment), read(body)),
     )
-    async def hold(call: NamedDependency[Call], data: JSONBody[HoldRequest]) -> Reservation:
-        return respond(await calls.hold(call, data))
+
+
+def routes(promises: Promises) -> Router:
+    """All of them, with their schema."""
 
     @get(
         "/{reservation_id:str}",
         summary="A reservation's current state",
         responses=problems("invalid", "not-found", "fenced"),
     )
-    async def read(reservation_id: ReservationId) -> Reservation:
-        return respond(await calls.get(path_id("reservation_id", reservation_id)))
+    async def read(reservation_id: ReservationId) -> Response[ReservationDocument]:
+        reservation_id = path_id("reservation_id", reservation_id)
+        reservation = await promises.reservation(reservation_id)
+        if reservation is None:
+            return respond(no_reservation(reservation_id))
+        return respond(Answer(200, document(reservation_id, reservation)))
 
-    @put(
-        "/{reservation_id:str}",
-        dto=StrictBody[ReplaceRequest],
-        return_dto=None,
-        summary="Replace the lines",
-        responses=problems(
-            *_UNKNOWN,
-            "cart-spans-partitions",
-            "not-found",
-            "reservation-not-held",
-            "location-unavailable",
-            "insufficient-stock",
-            "generation-mismatch",
-            *_DOOR,
+    handlers = [_handler(post) for post in _posts(promises)]
+    return Router(_PATH, route_handlers=[read, *handlers], tags=["Reservations"])
+
+
+def _handler(described: _Post) -> HTTPRouteHandler:
+    """The call as Litestar has it."""
+    run, kind = described.run, described.body
+    optional = not any(field.required for field in structs.fields(kind))
+    responses = {
+        described.status: ResponseSpec(
+            described.document,
+            description=HTTPStatus(described.status).description,
+            generate_examples=False,
         ),
-    )
-    async def replace(
-        call: NamedDependency[Call], reservation_id: ReservationId, data: JSONBody[ReplaceRequest]
-    ) -> Reservation:
-        reservation_id = path_id("reservation_id", reservation_id)
-        return respond(await calls.replace(call, reservation_id, data))
+        **problems(*described.problems),
+        **(repeated(described.document) if described.status != 200 else {}),
+    }
 
-    @post(
-        "/{reservation_id:str}/extend",
-        status_code=200,
-        dto=StrictBody[ExtendRequest],
-        return_dto=None,
-        summary="Move the deadline",
-        responses=problems("invalid", "not-found", "reservation-not-held", *_DOOR),
-    )
-    async def extend(
-        call: NamedDependency[Call], reservation_id: ReservationId, data: JSONBody[ExtendRequest]
-    ) -> Reservation:
-        reservation_id = path_id("reservation_id", reservation_id)
-        return respond(await calls.extend(call, reservation_id, data))
+    async def on_none(call: NamedDependency[Call], data: JSONBody[Any]) -> Response[Any]:
+        return respond(await run(call, "", data))
 
-    @post(
-        "/{reservation_id:str}/confirm",
-        status_code=200,
-        dto=StrictBody[ConfirmRequest],
-        return_dto=None,
-        summary="The order is placed",
-        responses=problems(
-            "invalid",
-            "not-found",
-            "reservation-not-held",
-            "reservation-lost",
-            "already-confirmed",
-            *_DOOR,
-        ),
-    )
-    async def confirm(
-        call: NamedDependency[Call], reservation_id: ReservationId, data: JSONBody[ConfirmRequest]
-    ) -> Response[ConfirmedDocument]:
-        reservation_id = path_id("reservation_id", reservation_id)
-        return respond(await calls.confirm(call, reservation_id, data))
+    async def on_one(
+        call: NamedDependency[Call], reservation_id: ReservationId, data: JSONBody[Any]
+    ) -> Response[Any]:
+        return respond(await run(call, path_id("reservation_id", reservation_id), data))
 
-    @post(
-        "/{reservation_id:str}/release",
-        status_code=200,
-        dto=StrictBody[ReleaseRequest],
-        return_dto=None,
-        summary="Give units back",
-        responses=problems("invalid", "not-found", "quantity-not-open", *_DOOR),
-    )
-    async def release(
+    async def on_one_without_body(
         call: NamedDependency[Call],
         reservation_id: ReservationId,
-        data: JSONBody[ReleaseRequest] = _RELEASE_ALL,
-    ) -> Reservation:
-        reservation_id = path_id("reservation_id", reservation_id)
-        return respond(await calls.release(call, reservation_id, data))
+        data: JSONBody[Any] = kind() if optional else None,  # noqa: B008 # frozen
+    ) -> Response[Any]:
+        return await on_one(call, reservation_id, data)
 
-    @post(
-        "/{reservation_id:str}/fulfil",
-        status_code=200,
-        dto=StrictBody[FulfilRequest],
+    called = on_none if described.path == "/" else on_one_without_body if optional else on_one
+    called.__name__ = described.name
+    decorated = (post if described.method == "POST" else put)(
+        described.path.replace("}", ":str}"),
+        status_code=described.status,
+        dto=StrictBody[kind],  # type: ignore[valid-type]  # a type, only known here
         return_dto=None,
-        summary="Units leave",
-        responses=problems(
-            "invalid",
-            "unknown-location",
-            "not-found",
-            "reservation-not-confirmed",
-            "quantity-not-open",
-            *_DOOR,
-        ),
+        summary=described.summary,
+        responses=responses,
     )
-    async def fulfil(
-        call: NamedDependency[Call],
-        reservation_id: ReservationId,
-        data: JSONBody[FulfilRequest] = _FULFIL_ALL,
-    ) -> Reservation:
-        reservation_id = path_id("reservation_id", reservation_id)
-        return respond(await calls.fulfil(call, reservation_id, data))
-
-    @post(
-        "/{reservation_id:str}/no-pick",
-        status_code=200,
-        dto=StrictBody[NoPickRequest],
-        return_dto=None,
-        summary="The store can't find it",
-        responses=problems(
-            "invalid", "not-found", "reservation-not-confirmed", "quantity-not-open", *_DOOR
-        ),
-    )
-    async def no_pick(
-        call: NamedDependency[Call], reservation_id: ReservationId, data: JSONBody[NoPickRequest]
-    ) -> Reservation:
-        reservation_id = path_id("reservation_id", reservation_id)
-        return respond(await calls.no_pick(call, reservation_id, data))
-
-    return Router(
-        "/v1/reservations",
-        route_handlers=[hold, read, replace, extend, confirm, release, fulfil, no_pick],
-        tags=["Reservations"],
-    )
+    return decorated(called)

@@ -37,7 +37,7 @@ local function fulfil(command, blob)
   end
   local units, excesses = chosen(known, wanted)
   if not units then
-    return { 'too_many', 0, pack(excesses) }
+    return { 'quantity_not_open', 0, pack(excesses) }
   end
   local reservation = touch_reservation(id)
   for i, line in ipairs(reservation[LINES]) do
@@ -71,7 +71,7 @@ local function no_pick(command, blob)
   local wanted = { { line_id = command.line_id, quantity = command.quantity } }
   local units, excesses = chosen(known, wanted)
   if not units then
-    return { 'too_many', 0, pack(excesses) }
+    return { 'quantity_not_open', 0, pack(excesses) }
   end
   local reservation = touch_reservation(id)
   for i, line in ipairs(reservation[LINES]) do

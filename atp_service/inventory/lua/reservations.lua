@@ -13,10 +13,9 @@ local function settle(tag, command, blob)
   return answer(tag, command.reservation_id)
 end
 
-local function same_content(reservation, command)
+local function same_content(reservation, command, channel, customer_id)
   return reservation[FINGERPRINT] == command.fingerprint
-    and reservation[CHANNEL] == (command.channel or '')
-    and reservation[CUSTOMER] == (command.customer_id or '')
+    and reservation[CHANNEL] == channel and reservation[CUSTOMER] == customer_id
 end
 
 -- What a line still has: units it holds, or held until its deadline passed.
@@ -130,30 +129,80 @@ local function any_granted(lines)
   return false
 end
 
+-- Why a line may not be promised, in the order in which the reasons win. Up to UNKNOWN the names
+-- are not known; after it the SKU or the location is not sold.
+local REASONS = {
+  unknown_sku = 1, unknown_location = 2, unasked = 3, unknown_channel = 4, unasked_channel = 5,
+  sku = 6, inactive = 7, closed = 7, channel = 7,
+}
+local UNKNOWN, UNAVAILABLE = 5, 7
+
+-- All lines that the first of the reasons `from` to `to` keeps from being promised; nil if none.
+-- While master data is away, what has a level is known.
+local function refused(lines, from, to)
+  local first = to + 1
+  for i = 1, #lines do
+    local line = lines[i]
+    local place = REASONS[line.refused]
+    if place and place >= from and place < first
+      and not (line.refused == 'unasked' and level_of(level_name(line.sku, line.location))) then
+      first = place
+    end
+  end
+  if first > to then
+    return nil
+  end
+  local named = {}
+  for _, line in ipairs(lines) do
+    if REASONS[line.refused] == first then
+      named[#named + 1] = { line.line_id, line.sku, line.location, line.quantity, 0, line.refused }
+    end
+  end
+  return named
+end
+
 -- Take the lines of a hold or replace; `known` is the reservation they replace, or nil.
-local function take(command, blob, known)
+local function take(command, blob, known, channel, customer_id)
   local id, partial = command.reservation_id, command.allow_partial
   local lines, shortages, more = allot_after_reaping(command.lines, known and known[LINES], partial)
   if shortages and (more or not (partial and any_granted(lines))) then
     begin()
-    return more and { 'again' } or { 'short', 0, pack(shortages) }
+    return more and { 'again' } or { 'insufficient_stock', 0, pack(shortages) }
   end
-  put_reservation(id, { 'held', known and known[GENERATION] + 1 or 1, command.channel or '',
-    command.customer_id or '', '', known and known[CREATED_AT] or now, now + command.ttl_ms,
+  put_reservation(id, { 'held', known and known[GENERATION] + 1 or 1, channel,
+    customer_id, '', known and known[CREATED_AT] or now, now + command.ttl_ms,
     0, 0, command.fingerprint, '', 0, lines })
   return settle('held', command, blob)
 end
 
-local function hold(command, blob)
-  local id = command.reservation_id
-  local known = reservation_now(id)
-  if known then
-    return same_content(known, command) and answer('repeated', id) or { 'reused' }
+-- The order of answers, once it is no repeat: unknown, reused id, no room, SKU unavailable,
+-- location unavailable, insufficient stock.
+local function promise(command, blob, known, channel, customer_id)
+  local unknown = refused(command.lines, 1, UNKNOWN)
+  if unknown then
+    return { 'refused', 0, pack(unknown) }
+  end
+  if known and command.type == 'hold' then
+    return { 'reservation_id_reused' }
   end
   if promises_refused then
-    return { 'full' }
+    return { 'no_room' }
   end
-  return take(command, blob, nil)
+  local unavailable_lines = refused(command.lines, UNKNOWN + 1, UNAVAILABLE)
+  if unavailable_lines then
+    return { 'refused', 0, pack(unavailable_lines) }
+  end
+  return take(command, blob, known, channel, customer_id)
+end
+
+local function hold(command, blob)
+  local id, channel, customer_id = command.reservation_id, command.channel or '',
+    command.customer_id or ''
+  local known = reservation_now(id)
+  if known and same_content(known, command, channel, customer_id) then
+    return answer('repeated', id)
+  end
+  return promise(command, blob, known, channel, customer_id)
 end
 
 -- Whether a line has been granted less than was asked for.
@@ -166,34 +215,41 @@ local function is_short(reservation)
   return false
 end
 
+local function has_fulfilled(reservation)
+  for _, line in ipairs(reservation[LINES]) do
+    if line[FULFILLED] > 0 then
+      return true
+    end
+  end
+  return false
+end
+
 -- The same content again is a repeat, whatever the generation and also once it is confirmed, unless
--- all of it is asked for and only a part was had; an expired one is held anew.
+-- all of it is asked for and only a part was had; an expired one is held anew. The order of
+-- answers: not found, a repeat, no longer held, generation mismatch, then that of a promise.
 local function replace(command, blob)
   local id = command.reservation_id
   local known = reservation_now(id)
   if not known then
     return { 'not_found' }
   end
+  local channel = command.channel or known[CHANNEL]
+  local customer_id = command.customer_id or known[CUSTOMER]
   local stands = known[STATUS] == 'held' or known[STATUS] == 'confirmed'
-  if stands and same_content(known, command)
+  if stands and same_content(known, command, channel, customer_id)
     and (command.allow_partial or not is_short(known)) then
     return answer('repeated', id)
   end
-  if known[STATUS] ~= 'held' and known[STATUS] ~= 'expired' then
+  if known[STATUS] ~= 'held' and known[STATUS] ~= 'expired' or has_fulfilled(known) then
     return answer('wrong_status', id)
   end
   if command.if_generation and command.if_generation ~= known[GENERATION] then
     return answer('generation_mismatch', id)
   end
-  for _, line in ipairs(known[LINES]) do
-    if line[FULFILLED] > 0 then
-      return answer('wrong_status', id)
-    end
+  if channel ~= (command.channel or command.terms_channel or '') then
+    return answer('terms_needed', id)
   end
-  if promises_refused then
-    return { 'full' }
-  end
-  return take(command, blob, known)
+  return promise(command, blob, known, channel, customer_id)
 end
 
 local function extend(command, blob)
@@ -235,6 +291,24 @@ local function early_units(order, lines, term)
   return units, left
 end
 
+-- Whether terms were made for the reservation as it is.
+local function are_terms_of(terms, reservation)
+  local lines = reservation[LINES]
+  if not terms or terms.channel ~= reservation[CHANNEL]
+    or terms.generation ~= reservation[GENERATION] or #terms.lines ~= #lines then
+    return false
+  end
+  for i, line in ipairs(lines) do
+    local of_line = terms.lines[i]
+    if of_line.line_id ~= line[LINE_ID] or of_line.sku ~= line[SKU]
+      or of_line.location ~= line[LOCATION] then
+      return false
+    end
+  end
+  return true
+end
+
+-- The customer of a late confirm has paid: a name that was deleted does not refuse it.
 local function confirm(command, blob)
   local id = command.reservation_id
   local known = reservation_now(id)
@@ -251,18 +325,26 @@ local function confirm(command, blob)
   local term = expired and LAPSED or RESERVED
   local early, left_early = early_units(order_of(command.order_id), known[LINES], term)
   if expired then
-    local wanted = {}
+    local wanted, has_terms = {}, are_terms_of(command.terms, known)
     for i, line in ipairs(known[LINES]) do
       if line[LAPSED] > early[i] then
+        if not has_terms then
+          return answer('terms_needed', id)
+        end
+        local of_line = command.terms.lines[i]
         wanted[#wanted + 1] = { line_id = line[LINE_ID], sku = line[SKU],
           location = line[LOCATION], quantity = line[LAPSED] - early[i],
-          safety_stock = line[SAFETY_STOCK] }
+          safety_stock = of_line.safety_stock, refused = of_line.refused }
       end
+    end
+    local unavailable_lines = refused(wanted, UNKNOWN + 1, UNAVAILABLE)
+    if unavailable_lines then
+      return { 'reservation_lost', 0, pack(unavailable_lines) }
     end
     local _, shortages, more = allot_after_reaping(wanted, nil, false)
     if shortages then
       begin()
-      return more and { 'again' } or { 'lost', 0, pack(shortages) }
+      return more and { 'again' } or { 'reservation_lost', 0, pack(shortages) }
     end
   end
   local reservation = touch_reservation(id)
@@ -342,7 +424,7 @@ local function release(command, blob)
   end
   local units, excesses = chosen(known, command.lines)
   if not units then
-    return { 'too_many', 0, pack(excesses) }
+    return { 'quantity_not_open', 0, pack(excesses) }
   end
   local reservation = touch_reservation(id)
   for i, line in ipairs(reservation[LINES]) do

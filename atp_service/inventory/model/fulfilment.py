@@ -41,8 +41,8 @@ from atp_service.inventory.outcomes import (
     Duplicate,
     NotFound,
     Outcome,
+    QuantityNotOpen,
     Repeated,
-    TooMany,
     WrongStatus,
 )
 from atp_service.inventory.reservations import Reservation
@@ -83,7 +83,7 @@ def fulfil(b: Batch, command: Fulfil) -> Outcome:
         return answer(b, Repeated, command.reservation_id)
     units, excesses = chosen(known, wanted)
     if excesses:
-        return TooMany(excesses)
+        return QuantityNotOpen(excesses)
     reservation = touch_reservation(b, command.reservation_id)
     for line, leaving in zip(reservation.lines, units, strict=True):
         if leaving > 0:
@@ -111,7 +111,7 @@ def no_pick(b: Batch, command: NoPick) -> Outcome:
     wanted = [LineUnits(line_id=command.line_id, quantity=command.quantity)]
     units, excesses = chosen(known, wanted)
     if excesses:
-        return TooMany(excesses)
+        return QuantityNotOpen(excesses)
     reservation = touch_reservation(b, command.reservation_id)
     for line, missing in zip(reservation.lines, units, strict=True):
         if missing > 0:

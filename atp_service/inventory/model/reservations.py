@@ -6,6 +6,7 @@ Mirrors `lua/reservations.lua`.
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 
+from atp_service.identifiers import Refusal
 from atp_service.inventory.commands import (
     AnyCommand,
     Confirm,
@@ -15,6 +16,7 @@ from atp_service.inventory.commands import (
     LineUnits,
     Release,
     Replace,
+    Terms,
 )
 from atp_service.inventory.entry_ref import EntryRef
 from atp_service.inventory.model.deadlines import reap_for_promise, reservation_now
@@ -38,17 +40,19 @@ from atp_service.inventory.outcomes import (
     Changed,
     Confirmed,
     Excess,
-    Full,
     GenerationMismatch,
     Held,
-    Lost,
+    InsufficientStock,
+    NoRoom,
     NotFound,
     Outcome,
+    QuantityNotOpen,
+    Refused,
     Repeated,
-    Reused,
-    Short,
+    ReservationIdReused,
+    ReservationLost,
     Shortage,
-    TooMany,
+    TermsNeeded,
     WrongStatus,
 )
 from atp_service.inventory.reservations import Line, Order, Reservation
@@ -73,11 +77,13 @@ def settle(b: Batch, made: Answer, command: AnyCommand) -> Outcome:
     return answer(b, made, name)
 
 
-def same_content(reservation: Reservation, command: Hold | Replace) -> bool:
+def same_content(
+    reservation: Reservation, command: Hold | Replace, channel: str, customer_id: str
+) -> bool:
     return (
         reservation.fingerprint == command.fingerprint
-        and reservation.channel == command.channel
-        and reservation.customer_id == command.customer_id
+        and reservation.channel == channel
+        and reservation.customer_id == customer_id
     )
 
 
@@ -170,7 +176,47 @@ def allot_after_reaping(
     return lines, shortages, more
 
 
-def take(b: Batch, command: Hold | Replace, known: Reservation | None) -> Outcome:
+# Why a line may not be promised, in the order in which the reasons win. Up to UNKNOWN the names are
+# not known; after it the SKU or the location is not sold.
+REASONS: dict[Refusal | None, int] = {
+    "unknown_sku": 1,
+    "unknown_location": 2,
+    "unasked": 3,
+    "unknown_channel": 4,
+    "unasked_channel": 5,
+    "sku": 6,
+    "inactive": 7,
+    "closed": 7,
+    "channel": 7,
+}
+UNKNOWN, UNAVAILABLE = 5, 7
+
+
+def refused(b: Batch, lines: Sequence[HoldLine], first: int, last: int) -> list[Shortage]:
+    """All lines that the first of the reasons `first` to `last` keeps from being promised.
+
+    While master data is away, what has a level is known.
+    """
+    places = {
+        place
+        for line in lines
+        if first <= (place := REASONS.get(line.refused, 0)) <= last
+        and not (line.refused == "unasked" and level_of(b, level_field(line.sku, line.location)))
+    }
+    return [
+        Shortage(line.line_id, line.sku, line.location, line.quantity, 0, line.refused)
+        for line in lines
+        if places and REASONS.get(line.refused) == min(places)
+    ]
+
+
+def take(
+    b: Batch,
+    command: Hold | Replace,
+    known: Reservation | None,
+    channel: str,
+    customer_id: str,
+) -> Outcome:
     """Take the lines of a hold or replace; `known` is the reservation they replace."""
     reservation_id, partial = command.reservation_id, command.allow_partial
     known_lines = known.lines if known else ()
@@ -178,12 +224,12 @@ def take(b: Batch, command: Hold | Replace, known: Reservation | None) -> Outcom
     granted = any(line.reserved > 0 for line in lines)
     if shortages and (more or not (partial and granted)):
         b.begin()
-        return Again() if more else Short(shortages)
+        return Again() if more else InsufficientStock(shortages)
     reservation = Reservation(
         status="held",
         generation=known.generation + 1 if known else 1,
-        channel=command.channel,
-        customer_id=command.customer_id,
+        channel=channel,
+        customer_id=customer_id,
         order_id="",
         created_at=known.created_at if known else b.now,
         expires_at=b.now + command.ttl_ms,
@@ -198,14 +244,32 @@ def take(b: Batch, command: Hold | Replace, known: Reservation | None) -> Outcom
     return settle(b, Held, command)
 
 
+def promise(
+    b: Batch,
+    command: Hold | Replace,
+    known: Reservation | None,
+    channel: str,
+    customer_id: str,
+) -> Outcome:
+    """The order of answers, once it is no repeat: unknown, reused id, no room, SKU unavailable,
+    location unavailable, insufficient stock.
+    """
+    if unknown := refused(b, command.lines, 1, UNKNOWN):
+        return Refused(unknown)
+    if known and isinstance(command, Hold):
+        return ReservationIdReused()
+    if b.promises_refused:
+        return NoRoom()
+    if unavailable_lines := refused(b, command.lines, UNKNOWN + 1, UNAVAILABLE):
+        return Refused(unavailable_lines)
+    return take(b, command, known, channel, customer_id)
+
+
 def hold(b: Batch, command: Hold) -> Outcome:
     known = reservation_now(b, command.reservation_id)
-    if known:
-        same = same_content(known, command)
-        return answer(b, Repeated, command.reservation_id) if same else Reused()
-    if b.promises_refused:
-        return Full()
-    return take(b, command, None)
+    if known and same_content(known, command, command.channel, command.customer_id):
+        return answer(b, Repeated, command.reservation_id)
+    return promise(b, command, known, command.channel, command.customer_id)
 
 
 def is_short(reservation: Reservation) -> bool:
@@ -216,25 +280,31 @@ def is_short(reservation: Reservation) -> bool:
     )
 
 
+def has_fulfilled(reservation: Reservation) -> bool:
+    return any(line.fulfilled > 0 for line in reservation.lines)
+
+
 def replace(b: Batch, command: Replace) -> Outcome:
     """The same content again is a repeat, whatever the generation and also once it is confirmed,
-    unless all of it is asked for and only a part was had; an expired one is held anew.
+    unless all of it is asked for and only a part was had; an expired one is held anew. The order of
+    answers: not found, a repeat, no longer held, generation mismatch, then that of a promise.
     """
     known = reservation_now(b, command.reservation_id)
     if not known:
         return NotFound()
-    repeated = known.status in ("held", "confirmed") and same_content(known, command)
+    channel = known.channel if command.channel is None else command.channel
+    customer_id = known.customer_id if command.customer_id is None else command.customer_id
+    stands = known.status in ("held", "confirmed")
+    repeated = stands and same_content(known, command, channel, customer_id)
     if repeated and (command.allow_partial or not is_short(known)):
         return answer(b, Repeated, command.reservation_id)
-    if known.status not in ("held", "expired"):
+    if known.status not in ("held", "expired") or has_fulfilled(known):
         return WrongStatus(deepcopy(known))
     if command.if_generation is not None and command.if_generation != known.generation:
         return GenerationMismatch(deepcopy(known))
-    if any(line.fulfilled > 0 for line in known.lines):
-        return WrongStatus(deepcopy(known))
-    if b.promises_refused:
-        return Full()
-    return take(b, command, known)
+    if command.channel is None and channel != command.terms_channel:
+        return TermsNeeded(deepcopy(known))
+    return promise(b, command, known, channel, customer_id)
 
 
 def extend(b: Batch, command: Extend) -> Outcome:
@@ -269,7 +339,19 @@ def early_units(
     ]
 
 
+def are_terms_of(terms: Terms | None, reservation: Reservation) -> bool:
+    """Whether terms were made for the reservation as it is."""
+    return (
+        terms is not None
+        and terms.channel == reservation.channel
+        and terms.generation == reservation.generation
+        and [(line.line_id, line.sku, line.location) for line in terms.lines]
+        == [(line.line_id, line.sku, line.location) for line in reservation.lines]
+    )
+
+
 def confirm(b: Batch, command: Confirm) -> Outcome:
+    """The customer of a late confirm has paid: a name that was deleted does not refuse it."""
     reservation_id = command.reservation_id
     known = reservation_now(b, reservation_id)
     if not known:
@@ -285,21 +367,29 @@ def confirm(b: Batch, command: Confirm) -> Outcome:
     units = [line.lapsed if expired else line.reserved for line in known.lines]
     early, left_early = early_units(order_of(b, command.order_id), known.lines, units)
     if expired:
-        wanted = [
-            HoldLine(
-                line_id=line.line_id,
-                sku=line.sku,
-                location=line.location,
-                quantity=line.lapsed - sold,
-                safety_stock=line.safety_stock,
-            )
-            for line, sold in zip(known.lines, early, strict=True)
-            if line.lapsed > sold
-        ]
+        wanted = []
+        terms = command.terms if are_terms_of(command.terms, known) else None
+        for i, line in enumerate(known.lines):
+            if line.lapsed > early[i]:
+                if terms is None:
+                    return TermsNeeded(deepcopy(known))
+                of_line = terms.lines[i]
+                wanted.append(
+                    HoldLine(
+                        line_id=line.line_id,
+                        sku=line.sku,
+                        location=line.location,
+                        quantity=line.lapsed - early[i],
+                        safety_stock=of_line.safety_stock,
+                        refused=of_line.refused,
+                    )
+                )
+        if unavailable_lines := refused(b, wanted, UNKNOWN + 1, UNAVAILABLE):
+            return ReservationLost(unavailable_lines)
         _, shortages, more = allot_after_reaping(b, wanted, (), False)
         if shortages:
             b.begin()
-            return Again() if more else Lost(shortages)
+            return Again() if more else ReservationLost(shortages)
     reservation = touch_reservation(b, reservation_id)
     for line, held, sold in zip(reservation.lines, units, early, strict=True):
         if held > 0:
@@ -365,7 +455,7 @@ def release(b: Batch, command: Release) -> Outcome:
         return answer(b, Repeated, command.reservation_id)
     units, excesses = chosen(known, command.lines)
     if excesses:
-        return TooMany(excesses)
+        return QuantityNotOpen(excesses)
     reservation = touch_reservation(b, command.reservation_id)
     for line, given_back in zip(reservation.lines, units, strict=True):
         if given_back > 0:

@@ -4,7 +4,7 @@ import pytest
 from redis.asyncio import Redis
 
 from atp_service.inventory.commands import Command, Fulfil, LineUnits, NoPick, Release
-from atp_service.inventory.outcomes import Changed, Held, Short
+from atp_service.inventory.outcomes import Changed, Held, InsufficientStock
 from tests.facts.trade import WAREHOUSE, Retailer, event
 from tests.workers.rebuild.rebuild_setup import (
     copy_of,
@@ -108,7 +108,7 @@ async def test_a_shipment_that_left_on_the_fork_leaves_once(
     async with looked_after(mending, shop):
         await opened_in(shop, 2)
         assert await shop.on_hand() == 5 - 4 - 2
-        assert isinstance(await shop.store.apply(hold("other", 1)), Short)
+        assert isinstance(await shop.store.apply(hold("other", 1)), InsufficientStock)
         assert await shop.store.reservation("next") is None
         news = event(
             "shipment",

@@ -7,7 +7,7 @@ from msgspec import structs
 from redis.asyncio import Redis
 
 from atp_service.inventory.commands import Hold, HoldLine, Release, fingerprint
-from atp_service.inventory.outcomes import Held, Repeated, Short
+from atp_service.inventory.outcomes import Held, InsufficientStock, Repeated
 from atp_service.metrics import REGISTRY
 from tests.facts.trade import DC, Retailer, event, until
 from tests.workers.rebuild.rebuild_setup import (
@@ -141,7 +141,7 @@ async def test_a_hold_that_nobody_has_any_more_asks_no_person(
         *order("placed", 1),
         Release(reservation_id="placed", key="k"),
     )
-    assert not any(isinstance(outcome, Short) for outcome in told)
+    assert not any(isinstance(outcome, InsufficientStock) for outcome in told)
     before = REGISTRY.get_sample_value("atp_rebuild_conflicts_total") or 0
     async with looked_after(mending, shop):
         await opened_in(shop, 2)

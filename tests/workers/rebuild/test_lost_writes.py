@@ -19,8 +19,8 @@ from atp_service.inventory.outcomes import (
     Confirmed,
     Duplicate,
     Held,
+    InsufficientStock,
     Repeated,
-    Short,
 )
 from atp_service.metrics import REGISTRY
 from atp_service.store import Fenced, Store, Unavailable
@@ -149,7 +149,7 @@ async def test_a_redis_emptied_before_anything_was_recorded_is_fenced_and_begun_
     assert told.value.cause == "lost"
     async with looked_after(tools(shop, redis_url, ledger_url), shop):
         await opened_in(shop, 2)
-        assert isinstance(await shop.store.apply(hold("cart", 3)), Short)
+        assert isinstance(await shop.store.apply(hold("cart", 3)), InsufficientStock)
         await shop.tell(event("receipt", quantity=5))
         assert isinstance(await shop.store.apply(hold("cart", 3)), Held)
         await shop.recorded()
@@ -191,7 +191,7 @@ async def test_a_redis_set_back_to_an_old_copy_catches_up_without_a_reconnect(
         await opened_in(shop, 2)
         level = await shop.level()
         assert (level.on_hand, level.reserved) == (8, 4)
-        assert isinstance(await shop.store.apply(hold("more", 5)), Short)
+        assert isinstance(await shop.store.apply(hold("more", 5)), InsufficientStock)
 
 
 async def test_what_a_fork_acknowledged_is_applied_again_and_what_no_longer_fits_is_told(

@@ -8,13 +8,15 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
-from atp_service.api.reservations import Reservations
-from atp_service.api.reservations.requests import ConfirmRequest, HoldRequest, LineRequest
 from atp_service.api.responses import Call
 from atp_service.api.stock_events import StockEvents
 from atp_service.embedded.postgres import Postgres
 from atp_service.inventory.commands import Fulfil
+from atp_service.inventory.outcomes import Confirmed, Held, InsufficientStock, Outcome, Repeated
 from atp_service.postgres import Unavailable as PostgresUnavailable
+from atp_service.promises import Promises, UnknownName
+from atp_service.promises.requests import ConfirmRequest, HoldRequest, LineRequest
+from atp_service.promises.service import Caller
 from atp_service.store import Fenced, Unavailable
 from tests.facts.trade import DC, Retailer, away, event, until
 from tests.recording import last_seq
@@ -35,8 +37,8 @@ BUYERS = 64
 LINES = [LineRequest(sku="SKU-1", location=DC, quantity=1)]
 
 
-def promises(shop: Retailer, *, patience: float = 5.0) -> Reservations:
-    return Reservations(
+def promises(shop: Retailer, *, patience: float = 5.0) -> Promises:
+    return Promises(
         store=shop.store,
         ledger=shop.ledger,
         catalog=shop.catalog,
@@ -56,19 +58,17 @@ async def test_redis_emptied_amid_twenty_thousand_holds_and_confirms_loses_none_
     asked_again = 0
     emptied = False
 
-    async def patiently(cart: str, *, confirm: bool) -> int:
+    async def patiently(cart: str, *, confirm: bool) -> Outcome | UnknownName:
         """As a caller does: the same again until there is an answer."""
         nonlocal asked_again
-        call = Call(request_id=cart, traceparent=None, key=None)
         give_up = time.monotonic() + 3 * SECONDS
         while True:
             try:
                 if confirm:
                     order = ConfirmRequest(order_id=f"order-of-{cart}")
-                    return (await calls.confirm(call, cart, order)).status
-                return (
-                    await calls.hold(call, HoldRequest(lines=LINES, reservation_id=cart))
-                ).status
+                    return (await calls.confirm(cart, order, Caller())).outcome
+                wanted = HoldRequest(lines=LINES, reservation_id=cart)
+                return (await calls.hold(wanted, Caller())).outcome
             except (Fenced, Unavailable, PostgresUnavailable):
                 assert time.monotonic() < give_up
                 asked_again += 1
@@ -78,17 +78,16 @@ async def test_redis_emptied_amid_twenty_thousand_holds_and_confirms_loses_none_
         nonlocal refused, emptied
         while (number := next(numbers)) <= CARTS:
             cart = f"cart-{number}"
-            status = await patiently(cart, confirm=False)
-            if status == 409:
+            outcome = await patiently(cart, confirm=False)
+            if isinstance(outcome, InsufficientStock):
                 refused += 1
                 continue
-            assert status in (200, 201)
+            assert isinstance(outcome, Held | Repeated)
             held.add(cart)
             if number > CARTS // 2 and not emptied:
                 emptied = True
                 await redis.flushall()
-            status = await patiently(cart, confirm=True)
-            assert status == 200
+            assert isinstance(await patiently(cart, confirm=True), Confirmed | Repeated)
             confirmed.add(cart)
 
     async with looked_after(tools(shop, redis_url, ledger_url), shop):
@@ -112,24 +111,23 @@ async def test_while_postgres_is_away_nobody_is_told_yes_and_the_retry_makes_it_
     shop: Retailer, postgres: Postgres, redis_url: str, ledger_url: str
 ) -> None:
     calls = promises(shop, patience=1.0)
-    call = Call(request_id="1", traceparent=None, key=None)
     wanted = HoldRequest(lines=LINES, reservation_id="cart")
     async with looked_after(tools(shop, redis_url, ledger_url), shop):
         await shop.tell(event("receipt", quantity=1))
         await shop.recorded()
         with away(postgres, ledger_url), pytest.raises(PostgresUnavailable):
-            await calls.hold(call, wanted)
+            await calls.hold(wanted, Caller())
         give_up = time.monotonic() + SECONDS
         while True:
             try:
-                answer = await calls.hold(call, wanted)
+                promise = await calls.hold(wanted, Caller())
                 break
             except PostgresUnavailable:
                 assert time.monotonic() < give_up
-        assert answer.status == 200
+        assert isinstance(promise.outcome, Repeated)
         assert await shop.ledger.reservation("cart") is not None
-        other = await calls.hold(call, HoldRequest(lines=LINES, reservation_id="other"))
-        assert other.status == 409
+        other = await calls.hold(HoldRequest(lines=LINES, reservation_id="other"), Caller())
+        assert isinstance(other.outcome, InsufficientStock)
 
 
 async def test_an_event_is_answered_for_itself_and_not_for_another_of_the_same_number(

@@ -87,12 +87,12 @@ def _park(
 
 def _words(outcome: Outcome) -> str:
     match outcome:
-        case outcomes.Short(shortages) | outcomes.Lost(shortages):
+        case outcomes.InsufficientStock(shortages) | outcomes.ReservationLost(shortages):
             return "; ".join(
                 f"{s.sku} at {s.location}: {s.requested} wanted, {s.available} left"
                 for s in shortages
             )
-        case outcomes.TooMany(excesses):
+        case outcomes.QuantityNotOpen(excesses):
             return "; ".join(
                 f"line {e.line_id}: {e.requested} named, {max(0, e.open)} open" for e in excesses
             )
@@ -104,7 +104,7 @@ def _words(outcome: Outcome) -> str:
             return f"its lines are of generation {reservation.generation}"
         case outcomes.NotFound():
             return "there is no such reservation"
-        case outcomes.Reused():
+        case outcomes.ReservationIdReused():
             return "the reservation has other lines"
         case outcomes.Faulted(message):
             return message

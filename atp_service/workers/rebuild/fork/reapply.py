@@ -23,6 +23,7 @@ from atp_service.inventory.commands import (
     Fulfil,
     Hold,
     HoldLine,
+    LineTerms,
     NoPick,
     Park,
     RepairLevel,
@@ -30,6 +31,7 @@ from atp_service.inventory.commands import (
     RepairReservation,
     Replace,
     Snapshot,
+    Terms,
 )
 from atp_service.inventory.journal import DecodedEntry, decode_fields
 from atp_service.inventory.outcomes import Moved, Outcome
@@ -56,15 +58,17 @@ _CONFIRM_MS: Final = 60_000
 
 _REPAIRS = (RepairLevel, RepairReservation, RepairOrder)  # of a Redis that is no more
 _REFUSALS = (
-    outcomes.Short,
-    outcomes.Lost,
-    outcomes.Reused,
+    outcomes.Refused,
+    outcomes.TermsNeeded,
+    outcomes.InsufficientStock,
+    outcomes.ReservationLost,
+    outcomes.ReservationIdReused,
     outcomes.NotFound,
     outcomes.WrongStatus,
     outcomes.GenerationMismatch,
     outcomes.AlreadyConfirmed,
-    outcomes.TooMany,
-    outcomes.Full,
+    outcomes.QuantityNotOpen,
+    outcomes.NoRoom,
     outcomes.Faulted,
     Moved,
 )
@@ -214,6 +218,9 @@ class Again:
             if command.reservation_id in self._confirmed:
                 left_ms = max(left_ms, _CONFIRM_MS)
             command = structs.replace(command, ttl_ms=left_ms)
+        if isinstance(command, Confirm):
+            told = decoded.reservations.get(command.reservation_id)
+            command = structs.replace(command, terms=_terms_as_held(told) if told else None)
         if isinstance(command, Replace) and command.key is None:
             command = structs.replace(command, key=_key(entry))
         return command
@@ -311,6 +318,20 @@ def _as_held(told: Reservation) -> list[HoldLine]:
         )
         for line in told.lines
     ]
+
+
+def _terms_as_held(reservation: Reservation) -> Terms:
+    """The order was acknowledged: if the hold has lapsed meanwhile, its units alone decide."""
+    lines = [
+        LineTerms(
+            line_id=line.line_id,
+            sku=line.sku,
+            location=line.location,
+            safety_stock=line.safety_stock,
+        )
+        for line in reservation.lines
+    ]
+    return Terms(channel=reservation.channel, generation=reservation.generation, lines=lines)
 
 
 def _event(command: AnyCommand) -> tuple[str, str] | None:
