@@ -1,6 +1,7 @@
 """Which Redis may be answered from: the one that continues what the ledger has, and no other."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -269,3 +270,47 @@ async def test_a_fence_is_taken_from_the_epoch_that_was_seen_and_no_other(
     with pytest.raises(Fenced, match="fenced"):
         await store.apply(hold("other"))
     await store.close()
+
+
+@pytest.mark.parametrize(
+    ("written_in", "words"), [(None, "data of 0.1.0.*remove its data folder"), ("2", "in format 2")]
+)
+async def test_a_redis_that_another_release_has_written_is_refused_by_name(
+    redis_url: str, redis: Redis, lamps: int, written_in: str | None, words: str
+) -> None:
+    store, ledger = Partition(redis_url, lamps), LedgerInHand()
+    await store.open(ledger)
+    await store.apply(receipt("1", 5))
+    ledger.last = await recorded(store)
+    await write_format(redis, store, written_in)
+    late = Partition(redis_url, lamps)
+    with pytest.raises(Fenced, match=words) as fenced:
+        await late.open(ledger)
+    assert fenced.value.cause == "format"
+    await store.close()
+    await late.close()
+
+
+async def test_a_release_that_writes_another_format_writes_nothing(
+    redis_url: str, redis: Redis, lamps: int
+) -> None:
+    """It was connected before the other one began, so the script itself has to refuse it."""
+    store, ledger = Partition(redis_url, lamps), LedgerInHand()
+    await store.open(ledger)
+    await store.apply(receipt("1", 5))
+    before = await recorded(store)
+    ledger.last = before
+    await write_format(redis, store, "2")
+    with pytest.raises(Fenced, match="in format 2"):
+        await store.apply(receipt("2", 5))
+    await write_format(redis, store, "1")
+    assert (await recorded(store)).seq == before.seq
+    await store.apply(receipt("2", 5))
+    await store.close()
+
+
+async def write_format(redis: Redis, store: Partition, name: str | None) -> None:
+    client: Any = redis
+    await client.hdel(store.keys.meta, "format")
+    if name is not None:
+        await client.hset(store.keys.meta, "format", name)
