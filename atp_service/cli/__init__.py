@@ -1,4 +1,4 @@
-"""The command line. Each command is a module here, read only when it is asked for."""
+"""The command line. Each command is a module here, imported only when it runs."""
 
 import importlib
 import sys
@@ -27,7 +27,7 @@ _COMMANDS = (
 
 
 class _Commands(click.RichGroup):
-    """Commands by their module's name: `atp worker` doesn't pay for what `atp up` imports."""
+    """Commands by their module's name: `atp worker` does not pay for the imports of `atp up`."""
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
         return list(_COMMANDS)

@@ -1,4 +1,4 @@
-"""A GET to the API, for commands: its answer, or in words why there is none."""
+"""Requests of commands to the API: its answer, or the reason why there is none, in words."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ from atp_service.processes.instance import find
 _PATIENCE_SECONDS = 15.0
 
 api_option = click.option(
-    "--api", metavar="URL", help="The API's address; the running one, if left out."
+    "--api", metavar="URL", help="The API's address; by default the running one."
 )
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print the answer as JSON and nothing else."
@@ -21,8 +21,11 @@ json_option = click.option(
 
 
 def ask(api: str | None, path: str, query: dict[str, str] | None = None) -> dict[str, Any]:
-    """The answer to a GET. Ends the command with 1 if there is no such thing, and with 2 if the
-    request is wrong or the API can't answer now."""
+    """The answer to a GET of `path`, as a document.
+
+    Ends the command with 1 after a 404 and with 2 after any other error. Raises SettingsError if no
+    API answers.
+    """
     import httpx2
 
     url = api or _url(settings_here(os.environ))
@@ -33,7 +36,7 @@ def ask(api: str | None, path: str, query: dict[str, str] | None = None) -> dict
         raise SettingsError(
             f"No API answers at {url}: {str(fault) or type(fault).__name__}\n"
             "Start one with `atp up` or `atp serve`, name another with --api, or set ATP_DATA to\n"
-            "the folder of the one that runs."
+            "the folder of a running one."
         ) from None
     if answer.is_success:
         return document
@@ -42,15 +45,15 @@ def ask(api: str | None, path: str, query: dict[str, str] | None = None) -> dict
 
 
 def _why(document: dict[str, Any], query: dict[str, str]) -> str:
-    """The API's reason; for a parameter, by the name of the command's option."""
-    faults = [(error["pointer"], error["message"]) for error in document.get("errors", ())]
-    if faults and all(pointer[1:] in query for pointer, _ in faults):
-        return "; ".join(f"--{pointer[1:]}: {message}" for pointer, message in faults)
+    """The API's reason; parameters are named as options of the command."""
+    errors = [(error["pointer"], error["message"]) for error in document.get("errors", ())]
+    if errors and all(pointer[1:] in query for pointer, _ in errors):
+        return "; ".join(f"--{pointer[1:]}: {message}" for pointer, message in errors)
     return str(document.get("detail", ""))
 
 
 def _url(settings: Settings) -> str:
-    """The address of the instance on `ATP_DATA`; else the one that `atp serve` would have."""
+    """The URL of the instance that runs on `ATP_DATA`; else that of `atp serve`."""
     instance = find(settings.folder)
     if instance is not None:
         return instance.url

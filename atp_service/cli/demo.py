@@ -11,19 +11,19 @@ from atp_service.cli.settings import settings_here
 
 
 @click.command("demo")
-@click.option("--api", metavar="URL", help="Where the API is; the running one, if left out.")
-@click.option("--seed", default=1, show_default=True, help="What everybody does follows from it.")
+@click.option("--api", metavar="URL", help="The API's address; by default the running one.")
+@click.option("--seed", default=1, show_default=True, help="Decides what the shoppers do.")
 @click.option(
     "--speed",
     type=click.FloatRange(0.1, 20),
     default=1.0,
     show_default=True,
-    help="How fast the day passes.",
+    help="Time passes so many times faster.",
 )
 def command(api: str | None, seed: int, speed: float) -> None:
     """Trade as 6 stores, a warehouse, a 3PL and their shoppers, until stopped."""
     settings = settings_here(os.environ, "nats_url")
-    assert settings.nats_url is not None  # noqa: S101 – settings_here has seen to it
+    assert settings.nats_url is not None  # noqa: S101 – settings_here raises without it
 
     from atp_service import log
     from atp_service.demo.run import trade

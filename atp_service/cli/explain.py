@@ -1,4 +1,4 @@
-"""`atp explain`: why a number is what it is."""
+"""`atp explain`: the reasons for a number."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -10,15 +10,15 @@ from atp_service.cli.api_client import api_option, ask, json_option
 if TYPE_CHECKING:
     from rich.table import Table
 
-# What tells of an entry whose it was, the most telling first.
+# The ids that name an entry's cause, the most helpful first.
 _WHOSE = ("order_id", "reservation_id", "document", "erp_document", "shipment_id", "reason")
 
 
 @click.command("explain")
 @click.argument("sku")
 @click.argument("location")
-@click.option("--channel", metavar="ID", help="Whose view; nobody's in particular, if left out.")
-@click.option("--at", metavar="TIME", help="A moment in the past (RFC 3339); now, if left out.")
+@click.option("--channel", metavar="ID", help="The channel's view; by default that of no channel.")
+@click.option("--at", metavar="TIME", help="A moment in the past (RFC 3339); by default now.")
 @click.option("--limit", type=click.IntRange(1, 100), default=5, show_default=True)
 @api_option
 @json_option
@@ -33,10 +33,10 @@ def command(
 ) -> None:
     """Take the number that can be sold apart: the terms, and the entries behind each.
 
-    Exits with 1 for a SKU or location nobody knows, with 2 where nobody can answer.
+    Exits with 1 for an unknown SKU or location, with 2 if there is no answer.
     """
-    asked = {"sku": sku, "location": location, "channel": channel, "at": at, "limit": str(limit)}
-    answer = ask(api, "/v1/explain", {name: value for name, value in asked.items() if value})
+    query = {"sku": sku, "location": location, "channel": channel, "at": at, "limit": str(limit)}
+    answer = ask(api, "/v1/explain", {name: value for name, value in query.items() if value})
 
     import msgspec
     from rich.console import Console
@@ -74,7 +74,7 @@ def _table(answer: dict[str, Any]) -> "Table":
 
 
 def _grounds(term: dict[str, Any]) -> Iterator[str]:
-    """What master data or the states have to say of a term."""
+    """The reasons for a term in master data or in the states of units."""
     since = f", since {term['since']}" if "since" in term else ""
     if "policy" in term:
         yield f"the {term['policy']}'s{since}"
@@ -89,13 +89,13 @@ def _line(entry: dict[str, Any]) -> str:
     whose = "".join(f" {entry[name]}" for name in _WHOSE if name in entry)
     happened = entry.get("occurred_at", entry["at"])
     of = "" if happened == entry["at"] else f" of {happened}"
-    told = f"{entry['at']} {entry['units']:+,} {_kind(entry)}{of}"
-    return f"{told}{source}{whose} (entry {entry['seq']})"
+    change = f"{entry['at']} {entry['units']:+,} {_kind(entry)}{of}"
+    return f"{change}{source}{whose} (entry {entry['seq']})"
 
 
 def _kind(entry: dict[str, Any]) -> str:
-    """The entry's kind; of a repair what it found, which no other entry accounts for."""
+    """The entry's kind; of a repair also the value it found, which no other entry explains."""
     if "found" not in entry:
         return str(entry["kind"])
     found = "nothing readable" if entry["found"] is None else f"{entry['found']:,}"
-    return f"repair: somebody had made it {found}, set back to {entry['after']:,}"
+    return f"repair: it was changed to {found} by hand, set back to {entry['after']:,}"

@@ -1,4 +1,4 @@
-"""`atp migrate`: the database's tables, brought up to date."""
+"""`atp migrate`: the tables of the database, up to date."""
 
 import os
 

@@ -9,13 +9,13 @@ from atp_service.cli.settings import settings_here
 
 
 @click.command("rebuild")
-@click.option("--yes", is_flag=True, help="Don't ask, not even where Redis is as it should be.")
+@click.option("--yes", is_flag=True, help="Don't ask, even if Redis is as it should be.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON and nothing else.")
 def command(yes: bool, as_json: bool) -> None:
     """Empty Redis and fill it from the ledger, as the workers do by themselves when it lost writes.
 
-    Nothing can be promised meanwhile. Exits with 0 when it is open again, with 1 when somebody
-    else is at it, with 2 when nothing was done.
+    Nothing can be promised meanwhile. Exits with 0 once Redis is open, with 1 if another process
+    is rebuilding it, with 2 if nothing was done.
     """
     settings = settings_here(os.environ, "redis_url", "database_url")
 
@@ -59,15 +59,14 @@ def command(yes: bool, as_json: bool) -> None:
     except rebuild.NotToBeRebuilt as behind:
         click.echo(
             f"atp: {behind}\n"
-            "A rebuild would destroy what only Redis has. Restore the ledger to where it was; or,"
-            " if that is not to be had, empty Redis yourself.",
+            "A rebuild would destroy entries that only Redis has. Restore the ledger; or, if you"
+            " have no copy of it, empty Redis yourself.",
             err=True,
         )
         sys.exit(2)
     except rebuild.Unreadable as fault:
         click.echo(
-            f"atp: {fault}\n"
-            "Redis is as it was, if it was sound. `atp verify` says what doesn't hold.",
+            f"atp: {fault}\nRedis was not changed, if it was sound. `atp verify` names the damage.",
             err=True,
         )
         sys.exit(2)
@@ -76,7 +75,7 @@ def command(yes: bool, as_json: bool) -> None:
         sys.exit(2)
     for report in reports:
         if report is None:
-            click.echo("atp: somebody else is rebuilding it.", err=True)
+            click.echo("atp: another process is rebuilding it.", err=True)
         elif as_json:
             click.echo(msgspec.json.encode(report).decode())
         else:

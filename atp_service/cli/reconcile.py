@@ -21,15 +21,15 @@ _SHOWN = 30  # differences in the table; all of the report with --json
 @click.option(
     "--location", "locations", multiple=True, metavar="ID", help="Only levels there; repeatable."
 )
-@click.option("--no-repair", is_flag=True, help="Tell what differs and leave it as it is.")
+@click.option("--no-repair", is_flag=True, help="Report differences and repair none.")
 @click.option("--json", "as_json", is_flag=True, help="Print the run as JSON and nothing else.")
 def command(
     skus: tuple[str, ...], locations: tuple[str, ...], no_repair: bool, as_json: bool
 ) -> None:
-    """Compare Redis with the ledger while selling goes on, and repair what somebody changed.
+    """Compare Redis with the ledger while selling goes on, and repair what was changed by hand.
 
     Without --sku and --location everything is compared: levels, reservations, orders, deadlines.
-    A worker does it where one runs; else this command. Exits with 1 if there was a difference,
+    A worker does it, if one runs; else this command. Exits with 1 if there was a difference,
     repaired or not, with 2 if it could not be done.
     """
     settings = settings_here(os.environ, "redis_url", "database_url")
@@ -49,7 +49,7 @@ def command(
     scope = reconciliations.Scope(skus=list(skus), locations=list(locations))
 
     async def run() -> "Reconciliation | Scope":
-        """The run, once it is over; or what of its scope nobody knows."""
+        """The run, once it is over; or the unknown part of its scope."""
         async with app.connections(settings, "reconcile") as parts:
             unknown = await reconciliations.unknown(parts.ledger, scope)
             if not unknown.whole:
@@ -67,7 +67,7 @@ def command(
     try:
         done = uvloop.run(run())
     except Unavailable as away:
-        click.echo(f"atp: Postgres can't be asked: {away}", err=True)
+        click.echo(f"atp: Postgres is away: {away}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
         click.echo("atp: stopped; a worker that has taken the run up goes on with it.", err=True)
@@ -135,5 +135,5 @@ def _difference(drift: "Drift") -> str:
 
 
 def _due(at_ms: object) -> object:
-    """A deadline with its name; what can't be read, or isn't there, as it is."""
+    """A deadline with its name; a missing or unreadable one as it is."""
     return {"due_at": at_ms} if isinstance(at_ms, int | float) else at_ms

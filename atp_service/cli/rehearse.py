@@ -1,4 +1,4 @@
-"""`atp rehearse`: a flash sale before it happens, with a verdict."""
+"""`atp rehearse`: a flash sale before the real one, with a verdict."""
 
 import os
 import signal
@@ -30,9 +30,9 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--fault",
     type=click.Choice(FAULTS),
-    help="What goes wrong, early in the plateau.",
+    help="The fault, early in the plateau.",
 )
-@click.option("--api", metavar="URL", help="Where the API is; the running one, if left out.")
+@click.option("--api", metavar="URL", help="The API's address; by default the running one.")
 @click.option("--json", "json_path", type=_FILE, metavar="FILE", help="All figures, as JSON.")
 @click.option(
     "--report",
@@ -51,8 +51,8 @@ def command(
     """Sell a scenario's goods to its buyers, then audit every unit from the ledger.
 
     Uses the service that runs on ATP_DATA, or the one that ATP_HOST, ATP_PORT and ATP_DATABASE_URL
-    name; where there is none, one of its own for as long as it takes. Exits with 0 if the verdict
-    is good, with 1 if it isn't, with 2 if there is none.
+    name; if there is none, a temporary one of its own. Exits with 0 for a good verdict, with 1 for
+    a bad one, with 2 if there is none.
     """
     settings = read_settings(os.environ)
     for file in (json_path, report):
@@ -60,7 +60,7 @@ def command(
             raise SettingsError(f"{file.parent} is not a folder\nNothing can be written to {file}.")
     if report is not None and find_spec("matplotlib") is None:
         raise SettingsError(
-            f"{report} can't be drawn: what draws it isn't installed\n"
+            f"{report} can't be drawn: matplotlib is not installed\n"
             "Install atp-service[rehearse]; in a checkout, make env."
         )
 
@@ -73,7 +73,7 @@ def command(
     from atp_service.rehearse.summary import as_json, tables
     from atp_service.rehearse.target import target
 
-    # Told to stop, it takes along what it has started, as at Ctrl-C.
+    # At SIGTERM it stops all that it has started, as at Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console(stderr=True)
     try:
@@ -95,7 +95,7 @@ def command(
 
 
 def _write(rehearsal: "Rehearsal", report: Path) -> None:
-    """The page and its picture."""
+    """Write the page, and the plots beside it."""
     from atp_service.rehearse.plots import draw
     from atp_service.rehearse.report import page
 

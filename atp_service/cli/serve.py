@@ -14,7 +14,7 @@ from atp_service.cli.settings import settings_here
     type=click.IntRange(1, 64),
     default=1,
     metavar="N",
-    help="Processes on one port; 1, if left out.",
+    help="The number of processes on the port; by default 1.",
 )
 @click.option("--one-of-several", is_flag=True, hidden=True)
 def command(workers: int, one_of_several: bool) -> None:

@@ -1,4 +1,4 @@
-"""The settings a command works with: the environment's, and a running instance's."""
+"""The settings of a command: the environment's, completed by a running instance's."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ _URLS = ("redis_url", "nats_url", "database_url", "migration_url")
 
 
 def settings_here(environment: Mapping[str, str], *needed: str) -> Settings:
-    """The settings; a URL left out is that of the instance that runs on `ATP_DATA`.
+    """The settings; missing URLs are those of the instance that runs on `ATP_DATA`.
 
     Raises SettingsError for one of `needed` that is in neither.
     """

@@ -1,4 +1,4 @@
-"""`atp trace`: everything that is tied to an id."""
+"""`atp trace`: all entries and exceptions of an id."""
 
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -28,9 +28,9 @@ _NAMED = (
 @api_option
 @json_option
 def command(id_: str, api: str | None, as_json: bool) -> None:
-    """Tell the story of an id, whatever it is: reservation, order, shipment, document or event.
+    """Show the history of an id: a reservation, order, shipment, document or event.
 
-    Exits with 1 for an id the ledger has nothing of, with 2 where nobody can answer.
+    Exits with 1 for an unknown id, with 2 if there is no answer.
     """
     answer = ask(api, f"/v1/trace/{quote(id_, safe='')}")
 
@@ -62,7 +62,7 @@ def _table(answer: dict[str, Any]) -> "Table":
     table.add_column("entry", justify="right", no_wrap=True)
     table.add_column("what", overflow="fold")
     table.add_column("of", overflow="fold")
-    table.add_column("left behind", overflow="fold")
+    table.add_column("afterwards", overflow="fold")
     for entry in answer["entries"]:
         table.add_row(
             entry["at"],

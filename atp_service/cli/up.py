@@ -1,4 +1,4 @@
-"""`atp up`: everything, with servers of its own."""
+"""`atp up`: the whole service, with servers of its own."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from atp_service.config import read_settings
 
 @click.command("up")
 @click.option("--demo/--no-demo", default=True, help="A small retailer that trades all day.")
-@click.option("--with-parent", is_flag=True, hidden=True, help="Stop when our parent dies.")
+@click.option("--with-parent", is_flag=True, hidden=True, help="Stop when the parent process dies.")
 def command(demo: bool, with_parent: bool) -> None:
     """Run everything: servers, API, worker, demo. Ctrl-C stops it; data stays in ATP_DATA."""
     parent = os.getppid()

@@ -1,4 +1,4 @@
-"""`atp verify`: does every number follow?"""
+"""`atp verify`: the proof that every number follows from the entries."""
 
 import os
 import sys
@@ -9,18 +9,18 @@ from atp_service.cli.settings import settings_here
 
 
 @click.command("verify")
-@click.option("--no-redis", is_flag=True, help="Only the ledger; Redis is not looked at.")
+@click.option("--no-redis", is_flag=True, help="Verify the ledger only, without Redis.")
 @click.option("--execute", is_flag=True, help="Execute each command once more: slower.")
 @click.option("--digest", "digest_only", is_flag=True, help="Print the state's digest, no table.")
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON, nothing else.")
 def command(no_redis: bool, execute: bool, digest_only: bool, as_json: bool) -> None:
-    """Walk the ledger from its first entry; what was changed since is found, and named.
+    """Walk the ledger from its first entry, and name all that was changed since.
 
-    Every entry must continue the one before, with --execute also be what its command comes to;
-    all else in the ledger, and Redis, must be what the entries come to. Selling goes on meanwhile.
+    Every entry must continue the one before, and with --execute be the result of its command. All
+    else in the ledger, and Redis, must follow from the entries. Selling goes on meanwhile.
 
-    Exits with 0 if all holds, with 1 if something does not, with 2 if it could not be done, or
-    Redis not be compared.
+    Exits with 0 if all holds, with 1 if something does not, with 2 if it, or the comparison with
+    Redis, could not be done.
     """
     needed = ["database_url"] if no_redis else ["redis_url", "database_url"]
     settings = settings_here(os.environ, *needed)

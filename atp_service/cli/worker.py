@@ -11,9 +11,9 @@ from atp_service.workers import ROLES, Role
 
 
 @click.command("worker")
-@click.option("--only", metavar="ROLES", help=f"Some of {','.join(ROLES)}; all, if left out.")
+@click.option("--only", metavar="ROLES", help=f"Some of {','.join(ROLES)}; by default all.")
 def command(only: str | None) -> None:
-    """Take in events, record the journal, expire holds, compare and mend Redis, until stopped."""
+    """Ingest events, record the journal, expire holds, compare and repair Redis, until stopped."""
     roles = _roles(only)
     needed = ["redis_url", "database_url"]
     if "ingest" in roles:

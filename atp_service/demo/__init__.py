@@ -1,6 +1,6 @@
-"""A small retailer to look at: its tills, warehouse, buyers and shoppers, as a start for `atp up`.
+"""A small retailer as a demonstration: its tills, warehouse, buyers and shoppers.
 
 It uses the service as any customer would: facts over NATS, promises and master data over HTTP.
-It keeps no state of its own. What it needs to know it asks the service, so it can be stopped and
-started at any time.
+It keeps no state of its own but reads it from the service, so it can be stopped and started at any
+time.
 """

@@ -1,13 +1,13 @@
-"""What the retailer sells: 200 articles for house and garden, 25 families of 8."""
+"""The assortment: 200 articles for house and garden, 25 families of 8."""
 
 from msgspec import Struct
 
-BEST_SELLER = 0.5  # from this pace on
+BEST_SELLER = 0.5  # the lowest pace of a best seller
 
 
 class Article(Struct, frozen=True):
-    """One SKU. `pace` is how much of it sells, 1.0 being the best seller's; `bulky` goods are kept
-    by the 3PL instead of the stores."""
+    """One SKU. `pace` is how fast it sells, relative to the fastest (1.0); the 3PL keeps `bulky`
+    goods, the stores the others."""
 
     sku: str
     name: str
@@ -85,8 +85,8 @@ _FAMILIES = (
     _Family("FLOR", "Parquet, pack of 2 m²", _WOODS, bulky=True),
 )
 
-# Families stand in the order of how well they sell, and so do the variants of each: the pace falls
-# with the rank as it does in most shops.
+# Families, and the variants of each, are in the order of their sales: the pace falls with the rank,
+# as in most shops.
 ARTICLES = tuple(
     Article(
         sku=f"{family.code}-{number:02}",

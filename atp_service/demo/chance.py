@@ -1,7 +1,8 @@
-"""Chance with a seed: what people do by chance is the same every time it is asked for by name."""
+"""Random numbers with a seed: the same names give the same sequence each time."""
 
 from random import Random
 
 
 def chance(*names: object) -> Random:
+    """A generator of random numbers that is seeded by the names."""
     return Random(" ".join(map(str, names)))  # noqa: S311 – shoppers are no secrets

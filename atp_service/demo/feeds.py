@@ -1,4 +1,4 @@
-"""The retailer's systems: canonical events onto NATS, each retried until the stream has it."""
+"""The retailer's feeds: canonical events onto NATS, each sent until the stream has it."""
 
 import itertools
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ AWAY = (NatsError, TimeoutError, OSError)
 
 
 class Feeds:
-    """Every feed of the retailer. `run` makes the ids of this start differ from any other's."""
+    """Every feed of the retailer. `run` is part of the event ids: each start has its own."""
 
     def __init__(self, nats: Client, run: str, clock: Callable[[], datetime]) -> None:
         self._jetstream = nats.jetstream()
@@ -23,25 +23,26 @@ class Feeds:
         self._numbers = itertools.count(1)
 
     def now(self) -> datetime:
+        """The time of the retailer's clock."""
         return self._clock()
 
     async def publish(
         self,
         feed: str,
-        happened: str,
+        event_type: str,
         data: Mapping[str, object] | None = None,
         *,
         event_id: str | None = None,
         at: datetime | None = None,
     ) -> None:
-        """Publish an event of a kind (`sale`, `receipt`, …); it happened `at`, or now."""
+        """Publish an event of a type (`sale`, `receipt`, …), by default of now."""
         event_id = event_id or f"{self._run}-{next(self._numbers)}"
         event = {
             "specversion": "1.0",
             "id": event_id,
             "source": feed,
-            "type": f"atp.stock.{happened}.v1",
-            "time": written(at or self.now()),
+            "type": f"atp.stock.{event_type}.v1",
+            "time": rfc3339(at or self.now()),
             "data": data or {},
         }
         payload = msgspec.json.encode(event)
@@ -52,7 +53,7 @@ class Feeds:
         await retried(lambda: self._jetstream.publish(subject, payload, headers=headers), on=AWAY)
 
 
-def written(moment: datetime) -> str:
-    """RFC 3339, UTC, milliseconds."""
+def rfc3339(moment: datetime) -> str:
+    """A moment in UTC with milliseconds: `2026-11-23T06:00:00.000Z`."""
     text = moment.astimezone(UTC).isoformat(timespec="milliseconds")
     return text.removesuffix("+00:00") + "Z"

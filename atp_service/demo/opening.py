@@ -1,4 +1,4 @@
-"""The first day: master data over HTTP, then the stock everything starts with."""
+"""The first day: master data over HTTP, then the opening stock."""
 
 from datetime import UTC, datetime
 
@@ -16,13 +16,13 @@ from atp_service.demo.places import (
 )
 from atp_service.demo.service import Service
 
-# Long ago on purpose: events older than the dedupe window are looked up in the ledger, so opening
-# stock that the next start repeats is recognised, however much later that is.
+# Long ago on purpose: the ledger recognizes events older than the dedupe window, so opening stock
+# that is repeated at the next start counts once, however much later that is.
 OPENING = datetime(2026, 1, 2, 6, 0, tzinfo=UTC)
 
 
 async def describe(service: Service) -> None:
-    """Write the retailer's master data, once: it is done if the last SKU is there."""
+    """Create the master data, unless the last SKU is there already."""
     last = await service.call("GET", f"/v1/skus/{ARTICLES[-1].sku}")
     if last.status_code == 200:
         return
@@ -36,14 +36,14 @@ async def describe(service: Service) -> None:
     for article in ARTICLES:
         await _put(service, f"/v1/skus/{article.sku}", {"name": article.name, "units": {"CASE": 6}})
         if article.pace > BEST_SELLER:
-            # A few units stay for the counter, whatever the channel.
+            # A few units stay for the counter on every channel.
             for store in stores_of(article):
                 path = f"/v1/skus/{article.sku}/locations/{store}"
                 await _put(service, path, {"safety_stock": 2})
 
 
 async def stock(feeds: Feeds) -> None:
-    """Publish the stock of the first day. The ids are always the same, so it counts once."""
+    """Publish the opening stock. Its event ids are always the same, so it counts once."""
     random = chance("opening stock")
     for article in ARTICLES:
         for location in (source_of(article), *stores_of(article)):
@@ -54,7 +54,7 @@ async def stock(feeds: Feeds) -> None:
                 {
                     "sku": article.sku,
                     "location": location,
-                    # Some start with little: buyers and warehouse have work from the first minute.
+                    # Some levels start low: buyers and warehouse have work from the first minute.
                     "quantity": random.randint(quantity // 3, 2 * quantity),
                     "document": "OPENING",
                 },

@@ -1,21 +1,22 @@
-"""Waiting that ends at once when the shop closes."""
+"""Pauses that end at once when the shop closes."""
 
 import asyncio
 from random import Random
 
 
 class Pauses:
-    """Each returns whether the shop is still open. `speed` makes the day pass faster."""
+    """Each returns True if the shop is still open. With `speed` 2 they take half the time."""
 
     def __init__(self, closing: asyncio.Event, speed: float = 1.0) -> None:
         self._closing = closing
         self._speed = speed
 
     async def about(self, seconds: float, random: Random) -> bool:
-        """As people come: by chance, `seconds` apart on average."""
+        """A random pause of `seconds` on average."""
         return await self.exactly(min(random.expovariate(1 / seconds), 10 * seconds))
 
     async def exactly(self, seconds: float) -> bool:
+        """A pause of `seconds`."""
         try:
             async with asyncio.timeout(seconds / self._speed):
                 await self._closing.wait()

@@ -1,6 +1,6 @@
-"""The retailer's locations and channels: 6 stores, a DC, a 3PL; four channels; its feeds.
+"""The retailer's master data: 6 stores, a DC, a 3PL; four channels; its feeds.
 
-The documents are what `PUT /v1/locations/{id}` and its like take.
+The documents are bodies of `PUT /v1/locations/{id}` and the like.
 """
 
 from typing import Any
@@ -85,14 +85,14 @@ FEEDS: dict[str, dict[str, Any]] = {
 
 
 def feed_of(location: str) -> str:
-    """The feed that speaks for a location."""
+    """The feed that reports a location's facts."""
     if location == DC:
         return f"wms/{DC}"
     return f"3pl/{THIRD_PARTY}" if location == THIRD_PARTY else f"pos/{location}"
 
 
 def source_of(article: Article) -> str:
-    """The location that an article is bought in at."""
+    """The location that receives an article from its supplier."""
     return THIRD_PARTY if article.bulky else DC
 
 
@@ -104,5 +104,5 @@ def stores_of(article: Article) -> tuple[str, ...]:
 
 
 def usual_stock(article: Article, location: str) -> int:
-    """What a location likes to have of an article; it orders when half of that is gone."""
+    """The units that a location wants of an article; it orders when half of them are gone."""
     return round((150 if location == source_of(article) else 25) * article.pace) + 12

@@ -1,7 +1,7 @@
-"""Buyers, warehouse and stockrooms: what runs low is ordered, sent, received, counted, written off.
+"""Buyers, warehouse and stockrooms: they order, send, receive, count and write off goods.
 
-They go round the assortment and read the service's own answer. What is expected is in there too,
-so nothing has to be remembered between two starts.
+They go through the assortment and read the service's own levels. Those include expected documents,
+so no state is kept between two starts.
 """
 
 import itertools
@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 from atp_service.demo.assortment import ARTICLES, Article
-from atp_service.demo.feeds import Feeds, written
+from atp_service.demo.feeds import Feeds, rfc3339
 from atp_service.demo.pauses import Pauses
 from atp_service.demo.places import DC, feed_of, source_of, stores_of, usual_stock
 from atp_service.demo.service import Service
@@ -20,7 +20,7 @@ WRITTEN_OFF_FROM = 3
 
 
 class Replenishment:
-    """One round after the other, a few articles at a time; a round takes about a minute."""
+    """Rounds through the assortment, a few articles at a time; a round takes about a minute."""
 
     def __init__(self, service: Service, feeds: Feeds, random: Random, run: str) -> None:
         self._service = service
@@ -29,6 +29,7 @@ class Replenishment:
         self._documents = (f"{run}-{number}" for number in itertools.count(1))
 
     async def rounds(self, pauses: Pauses) -> None:
+        """Make rounds until the shop closes."""
         some = [ARTICLES[at : at + AT_A_TIME] for at in range(0, len(ARTICLES), AT_A_TIME)]
         for articles in itertools.cycle(some):
             if not await pauses.exactly(3.0):
@@ -107,14 +108,15 @@ class Replenishment:
     async def _write_off(self, article: Article, location: str, units: int) -> None:
         of = {"sku": article.sku, "location": location}
         feed = feed_of(location)
+        scrapped = {"quantity": -units, "reason": "scrapped"}
         repaired = {"from_state": "damaged", "to_state": "sellable", "quantity": units}
         await self._feeds.publish(
-            feed, "adjustment", {**of, "quantity": -units, "reason": "scrapped"}
+            feed, "adjustment", {**of, **scrapped}
         )
         await self._feeds.publish(feed, "state_change", {**of, **repaired})
 
     async def _handle(self, article: Article, level: dict[str, Any]) -> None:
-        """Things happen where goods are handled: one is damaged, or a shelf is counted."""
+        """Damage one unit, or count a shelf."""
         of = {"sku": article.sku, "location": level["location"]}
         feed = feed_of(level["location"])
         if self._random.random() < 0.5 and level["ats"] > 1:
@@ -125,4 +127,4 @@ class Replenishment:
             await self._feeds.publish(feed, "count", {**of, "quantity": level["on_hand"] - missing})
 
     def _in_a_while(self) -> str:
-        return written(self._feeds.now() + timedelta(seconds=self._random.randint(30, 180)))
+        return rfc3339(self._feeds.now() + timedelta(seconds=self._random.randint(30, 180)))

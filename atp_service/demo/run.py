@@ -33,8 +33,8 @@ async def trade(
 ) -> None:
     """Trade until `closing` is set; then serve the shoppers inside, for a few seconds at most.
 
-    The seed decides all that happens. The time of the start makes the ids, so no two starts share
-    one.
+    The seed decides what the shoppers do. The time of the start is part of all ids: no two starts
+    share one. With `speed` 2 time passes twice as fast.
     """
     run = f"{int(clock().timestamp() * 1000):x}"
     pauses = Pauses(closing, speed)

@@ -1,4 +1,4 @@
-"""The service over HTTP, as its customers call it: every call may be repeated, so it is."""
+"""The service over HTTP, as its customers call it, with retries: every repeat is harmless."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -32,7 +32,7 @@ class Service:
         return await retried(attempt, on=(httpx2.TransportError, Away))
 
     async def levels(self, skus: Sequence[str], channel: str = "web") -> list[dict[str, Any]]:
-        """The items of an availability answer, in the order asked."""
+        """The items of `POST /v1/availability`, in the order of `skus`."""
         answer = await self.call(
             "POST", "/v1/availability", {"skus": list(skus), "channel": channel}
         )

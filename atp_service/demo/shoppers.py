@@ -1,4 +1,4 @@
-"""Shoppers online: they look, hold a cart, and buy, change their minds or just walk away."""
+"""Shoppers online: they look, hold a cart, and then buy, change their minds or walk away."""
 
 import asyncio
 import itertools
@@ -17,7 +17,7 @@ AT_ONCE = 100
 
 
 class Shoppers:
-    """Each shopper is a task of its own; `run` makes their carts' ids differ from other starts'."""
+    """Each shopper is a task of its own; `run` is part of their carts' ids."""
 
     def __init__(self, service: Service, feeds: Feeds, random: Random, run: str) -> None:
         self._service = service
@@ -26,14 +26,14 @@ class Shoppers:
         self._run = run
 
     async def come_and_go(self, pauses: Pauses) -> None:
-        """One or two a second. Returns when the shop has closed and all have been served."""
+        """Send in one or two a second. Returns when the shop is closed and all have left."""
         async with asyncio.TaskGroup() as inside:
             shopping: set[asyncio.Task[None]] = set()
             for number in itertools.count(1):
                 if not await pauses.about(0.7, self._random):
                     return
                 if len(shopping) < AT_ONCE:
-                    # A shopper's own chance, so that what others do doesn't change what it does.
+                    # Each shopper has its own chance, so that others do not change its visit.
                     random = chance(self._random.random())
                     task = inside.create_task(self._shop(f"{self._run}-{number}", random, pauses))
                     shopping.add(task)
@@ -58,7 +58,7 @@ class Shoppers:
             },
         )
         if answer.status_code != 201 or leaves:
-            return  # another shopper was faster; or the hold is left to lapse
+            return  # another shopper was faster; or the hold will lapse
         await pauses.about(8.0, random)
         if random.random() < 0.3:
             await self._service.call("POST", f"{cart}/release", {"reason": "changed their mind"})
@@ -70,7 +70,7 @@ class Shoppers:
             await self._hand_over(cart, order, lines, random)
 
     async def _choose(self, random: Random, channel: str) -> list[dict[str, Any]]:
-        """Up to three articles, each from its location: the shipper's, or a store to pick it up."""
+        """Lines for up to three articles, to be shipped, or to be picked up at one store."""
         articles = random.choices(ARTICLES, _PACES, k=random.choice((1, 1, 2, 3)))
         skus = list(dict.fromkeys(article.sku for article in articles))
         store = random.choice(STORES) if random.random() < 0.25 else None
@@ -93,7 +93,7 @@ class Shoppers:
     async def _hand_over(
         self, cart: str, order: str, lines: list[dict[str, Any]], random: Random
     ) -> None:
-        """The warehouse publishes its shipment to NATS; a store hands over at its counter."""
+        """Hand the order over: the warehouse publishes shipments, a store calls the API."""
         if lines[0]["location"] in (DC, THIRD_PARTY):
             for line in lines:
                 await self._feeds.publish(

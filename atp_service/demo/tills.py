@@ -1,4 +1,4 @@
-"""Six stores' tills: sales, now and then a return, and a sign of life when trade is slow."""
+"""The tills of six stores: sales, some returns, and heartbeats."""
 
 from random import Random
 
@@ -12,7 +12,7 @@ _PACES = {store: [article.pace for article in shelf] for store, shelf in _SHELVE
 
 
 async def tills(feeds: Feeds, random: Random, pauses: Pauses) -> None:
-    """Customers pay, about one a second over all stores."""
+    """Sell about one basket a second over all stores, until the shop closes."""
     while await pauses.about(1.0, random):
         store = random.choice(STORES)
         basket = random.choices(_SHELVES[store], _PACES[store], k=random.choice((1, 1, 2, 3)))
@@ -26,7 +26,7 @@ async def tills(feeds: Feeds, random: Random, pauses: Pauses) -> None:
 
 
 async def heartbeats(feeds: Feeds, pauses: Pauses) -> None:
-    """Heartbeats of every feed: a till without sales is not a dead one."""
+    """Publish every feed's heartbeat: a till without sales is not dead."""
     while True:
         for feed in FEEDS:
             await feeds.publish(feed, "heartbeat")

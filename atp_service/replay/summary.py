@@ -1,4 +1,4 @@
-"""What a replay did, in numbers: for people and for programs."""
+"""The figures of a replay: as tables for people, as JSON for programs."""
 
 from collections.abc import Iterator
 
@@ -12,9 +12,9 @@ class Summary(Struct, kw_only=True):
     """Every row is one of: an event, ignored, unreadable. Every event is one of: applied,
     absorbed, an exception, a duplicate.
 
-    `unreadable_rows` are the numbers of the first few. Where snapshots end with the file, `closed`
-    are their locations, `left_out` is how many levels were told to be 0 there, and `unclosed` says
-    of the other locations why not.
+    `unreadable_rows` are the numbers of the first few. If snapshots end with the file, `closed` are
+    their locations, `left_out` counts the levels that they set to 0, and `unclosed` has the reason
+    for each other location.
     """
 
     file: str
@@ -37,14 +37,20 @@ class Summary(Struct, kw_only=True):
 
 
 class SnapshotSummary(Summary, kw_only=True):
-    """The same of a snapshot's file, how it compared, and where it differs most."""
+    """The figures of a snapshot's file, its comparison, and the largest differences."""
 
     comparison: Comparison
     largest: list[DifferingLine]
 
 
-def table(summary: Summary) -> Table:
-    """The same, to be read."""
+def tables(summary: Summary) -> Iterator[Table]:
+    """The figures as a table; of a snapshot also the largest differences."""
+    yield _figures(summary)
+    if isinstance(summary, SnapshotSummary) and summary.largest:
+        yield _largest_differences(summary)
+
+
+def _figures(summary: Summary) -> Table:
     lines = Table(title=f"{summary.file} → {summary.feed}", show_header=False, title_justify="left")
     lines.add_column()
     lines.add_column(justify="right")
@@ -94,8 +100,7 @@ def _compared(comparison: Comparison) -> Iterator[tuple[str, int]]:
     yield "units fewer than ours", comparison.units_down
 
 
-def largest_differences(summary: SnapshotSummary) -> Table:
-    """Where the source and we differ most."""
+def _largest_differences(summary: SnapshotSummary) -> Table:
     lines = Table(title="Largest differences", title_justify="left")
     lines.add_column("SKU")
     lines.add_column("location")

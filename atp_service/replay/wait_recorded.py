@@ -1,7 +1,7 @@
-"""Waiting until what was published is in the stock and in the ledger.
+"""Waits until published events are in the stock and in the ledger.
 
-Nothing here gives up: a worker may die and come back, Postgres may be away. When nothing has moved
-for a while a line says what is missing, once for each standstill.
+No wait gives up: a worker may die and come back, Postgres may be away. If nothing moves for a
+while a line says what is missing, once for each standstill.
 """
 
 import asyncio
@@ -23,23 +23,23 @@ from atp_service.store import Store
 LOOK_EVERY_SECONDS = 0.25
 STANDSTILL_SECONDS = 10.0
 
-NOBODY_CONSUMES = "no worker is consuming: start one with `atp worker`"
-INGEST_STANDS = "ingest does not get on: is a worker running, and are Redis and Postgres up?"
-NOBODY_RECORDS = "the ledger does not grow: is a worker recording?"
+NO_INGEST = "no worker is consuming: start one with `atp worker`"
+INGEST_STUCK = "ingest makes no progress: is a worker running, and are Redis and Postgres up?"
+NO_RECORD = "the ledger does not grow: is a worker recording?"
 
 AWAY = (NatsError, TimeoutError, store.Unavailable, store.Fenced, postgres.Unavailable)
 
 Answer = TypeVar("Answer")
 
 
-async def connected(nats: Client) -> None:
-    """Return if NATS is there; else raise what `patiently` waits for."""
+async def check_connected(nats: Client) -> None:
+    """Raise an error that `retried` waits out if NATS is away."""
     if not nats.is_connected:
         raise NatsError("NATS is away")
 
 
-class Arrival:
-    """How far ingest and the ledger are, and how far they were when this was made: `begin`."""
+class Pipeline:
+    """How far ingest and the ledger are; `seqs_before` is the ledger's at `begin`, by partition."""
 
     def __init__(self, jetstream: JetStreamContext, store: Store, book: Ledger, view: View) -> None:
         self._jetstream = jetstream
@@ -50,38 +50,38 @@ class Arrival:
         self.seqs_before: dict[int, int] = {}
 
     async def begin(self) -> None:
-        """Remember where things stand, for the shares to be shown and the events to be counted."""
-        self._floor_before, _ = await patiently(self._floor, self._view)
-        self.seqs_before = await patiently(self._positions, self._view)
+        """Remember how far both are: shares and counts are relative to it."""
+        self._floor_before, _ = await retried(self._floor, self._view)
+        self.seqs_before = await retried(self._positions, self._view)
 
-    async def taken(self, last_seq: int) -> None:
-        """Return when ingest has acknowledged the stream up to `last_seq`."""
+    async def until_ingested(self, last_seq: int) -> None:
+        """Return once ingest has acknowledged the stream up to `last_seq`."""
         await _until("taken by ingest", self._floor_before, last_seq, self._floor, self._view)
 
-    async def recorded(self) -> None:
-        """Return when the ledger has every entry that the journal has now."""
-        entries = await patiently(self._store.last_entries, self._view)
+    async def until_recorded(self) -> None:
+        """Return once the ledger has every entry that the journal has now."""
+        entries = await retried(self._store.last_entries, self._view)
         before = sum(self.seqs_before.values())
 
         async def recorded() -> tuple[int, str]:
             """How many entries the ledger has, of those that the journal had."""
             seqs = await self._positions()
-            return sum(min(seqs[e.partition], e.seq) for e in entries), NOBODY_RECORDS
+            return sum(min(seqs[e.partition], e.seq) for e in entries), NO_RECORD
 
         target = sum(entry.seq for entry in entries)
         await _until("in the ledger", before, target, recorded, self._view)
 
     async def _floor(self) -> tuple[int, str]:
-        """All of the stream up to here is done with; and why it might not move on."""
+        """The seq up to which ingest is done with the stream; and a reason if it does not move."""
         try:
             consumer = await self._jetstream.consumer_info(STREAM, CONSUMER)
         except NotFoundError:  # no worker has ever consumed here
-            return 0, NOBODY_CONSUMES
-        # What a dead worker had fetched counts as being worked on until it is given to another.
-        somebody = consumer.num_waiting or consumer.num_ack_pending
+            return 0, NO_INGEST
+        # Events of a dead worker count as pending until another worker gets them.
+        active = consumer.num_waiting or consumer.num_ack_pending
         return (
             consumer.ack_floor.stream_seq if consumer.ack_floor else 0,
-            INGEST_STANDS if somebody else NOBODY_CONSUMES,
+            INGEST_STUCK if active else NO_INGEST,
         )
 
     async def _positions(self) -> dict[int, int]:
@@ -93,14 +93,14 @@ class Arrival:
         return seqs
 
 
-async def patiently(ask: Callable[[], Awaitable[Answer]], view: View) -> Answer:
-    """The answer, however long it takes for somebody to be there to give it."""
+async def retried(ask: Callable[[], Awaitable[Answer]], view: View) -> Answer:
+    """The answer of `ask`, retried as long as a server is away."""
     standstill = _Standstill(view)
     while True:
         try:
             return await ask()
         except AWAY as error:
-            standstill.saw(None, _spoken(error))
+            standstill.saw(None, _words(error))
             await asyncio.sleep(LOOK_EVERY_SECONDS)
 
 
@@ -111,14 +111,14 @@ async def _until(
     look: Callable[[], Awaitable[tuple[int, str]]],
     view: View,
 ) -> None:
-    """Return when the number looked at has reached the target. With the number comes what would
-    be missing if it did not move."""
+    """Return once the number that `look` returns has reached the target. The text beside it is the
+    reason to print if the number does not move."""
     standstill = _Standstill(view)
     while True:
         try:
             at, missing = await look()
         except AWAY as error:
-            standstill.saw(None, _spoken(error))
+            standstill.saw(None, _words(error))
         else:
             share = 1.0 if at >= target else (at - before) / (target - before)
             view.show(stage, share, f"{at - before:,}")
@@ -129,21 +129,21 @@ async def _until(
 
 
 class _Standstill:
-    """Says what is missing, once, when what is seen has not changed for a while."""
+    """Prints a reason, once, if a number has not changed for a while."""
 
     def __init__(self, view: View) -> None:
         self._view = view
         self._seen: int | None = None
         self._since = time.monotonic()
-        self._told = False
+        self._printed = False
 
     def saw(self, seen: int | None, missing: str) -> None:
         if seen != self._seen:
-            self._seen, self._since, self._told = seen, time.monotonic(), False
-        elif not self._told and time.monotonic() - self._since >= STANDSTILL_SECONDS:
+            self._seen, self._since, self._printed = seen, time.monotonic(), False
+        elif not self._printed and time.monotonic() - self._since >= STANDSTILL_SECONDS:
             self._view.tell(f"{missing} (still waiting; Ctrl-C does no harm)")
-            self._told = True
+            self._printed = True
 
 
-def _spoken(error: Exception) -> str:
+def _words(error: Exception) -> str:
     return str(error) or type(error).__name__

@@ -10,9 +10,9 @@ import pytest
 
 from atp_service.adapters.mapping.config import File, Mapping, MappingError, load_mapping
 from atp_service.adapters.mapping.csv_file import FileError, Rows
-from atp_service.adapters.mapping.rows import Event, Reading, RowError
+from atp_service.adapters.mapping.rows import Event, RowError, RowReader
 from atp_service.catalog import Feed
-from atp_service.replay.snapshot_parts import Parts
+from atp_service.replay.snapshot_parts import SnapshotParts
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "online-retail.toml"
 HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
@@ -24,7 +24,7 @@ def online_retail() -> Mapping:
 
 
 def only_event(mapping: Mapping, row: str) -> tuple[str, Event] | None:
-    return Reading(mapping, HEADER.split(","), "0123456789ab")(1, row.split(","))
+    return RowReader(mapping, HEADER.split(","), "0123456789ab")(1, row.split(","))
 
 
 def test_a_plain_line_is_a_sale(online_retail: Mapping) -> None:
@@ -119,7 +119,7 @@ def test_whole_numbers_are_read_as_spreadsheets_write_them(online_retail: Mappin
 
 def test_a_missing_column_is_named_before_anything_is_published(online_retail: Mapping) -> None:
     with pytest.raises(MappingError, match="no column StockCode"):
-        Reading(online_retail, HEADER.replace("StockCode", "Code").split(","), "0")
+        RowReader(online_retail, HEADER.replace("StockCode", "Code").split(","), "0")
 
 
 def test_rows_are_numbered_without_the_header_and_without_empty_lines(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_all_rows_of_a_file_may_be_of_one_time(tmp_path: Path) -> None:
     path = tmp_path / "erp.toml"
     path.write_text(SNAPSHOT)
     mapping = load_mapping(path, datetime.fromisoformat("2026-03-01T07:00:00+02:00"))
-    reading = Reading(mapping, ["Plant", "Item", "Stock"], "0123456789ab")
+    reading = RowReader(mapping, ["Plant", "Item", "Stock"], "0123456789ab")
     _, event = reading(7, ["DC", "mug", "3"]) or pytest.fail("ignored")
     assert (event.time, event.type) == ("2026-03-01T05:00:00.000Z", "atp.stock.snapshot.v1")
     assert event.data == {"location": "DC", "sku": "mug", "quantity": 3}
@@ -191,7 +191,7 @@ def test_the_same_list_of_another_time_has_other_ids(tmp_path: Path) -> None:
 
 
 def test_a_location_whose_rows_are_of_several_times_is_not_closed() -> None:
-    parts = Parts()
+    parts = SnapshotParts()
     for location, time in (("A", "2026-03-01T05:00:00.000Z"), ("B", "2026-03-01T05:00:00.000Z")):
         parts.add(snapshot_line(location, time))
     parts.add(snapshot_line("B", "2026-03-01T05:00:00.001Z"))

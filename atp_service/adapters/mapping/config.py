@@ -1,4 +1,4 @@
-"""The mapping file: which columns a source's file has, and what each of its rows means.
+"""The mapping file: the columns of a source's file, and the meaning of its rows.
 
 It is TOML, checked whole before the first row is read:
 
@@ -10,14 +10,13 @@ It is TOML, checked whole before the first row is read:
 - `[time]`: `column`, `format` (as strptime's), and `zone` (IANA) for times that name none. Of the
   hour that a clock set back shows twice, the first is meant. Or `at`: one time for the whole file
   (RFC 3339, with its offset).
-- `[data]`: what every event says. A value stands for itself; `{ column = "…" }` is taken from the
+- `[data]`: the data of every event. A value stands for itself; `{ column = "…" }` is taken from the
   row, `{ column = "…", negate = true }` with its sign turned.
 - `[[ignore]]`: rows to leave out, each a condition.
 - `[[rules]]`: the first one whose `when` holds gives the event its `type` and adds its own `data`.
   `when` is a condition or several that must all hold; the last rule has none, and takes the rest.
 - `final` (false): at the end of the file an event for each location in it that closes its snapshot:
-  what the file does not mention there is 0 in the source. Rows left out by `[[ignore]]` mention
-  nothing.
+  a SKU that the file does not mention there is 0 in the source. Ignored rows mention none.
 
 A condition names a column and one or more of `equals`, `in`, `starts_with`, `below`; it looks at
 the value as `[columns]` reads it.
@@ -74,7 +73,7 @@ FeedId = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f-\x9f{}]+$", max_length=6
 
 
 class MappingError(Exception):
-    """The mapping can't be used; the message is one line and names the key or the line."""
+    """The mapping cannot be used; the message is one line that names the key."""
 
 
 class Column(Struct, frozen=True, forbid_unknown_fields=True):
@@ -93,7 +92,7 @@ class FromColumn(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Condition(Struct, frozen=True, forbid_unknown_fields=True):
-    """True of a row when all that is named here is true of its column."""
+    """True of a row if all tests that are named hold for its column."""
 
     column: str
     equals: str | int | None = None
@@ -103,7 +102,7 @@ class Condition(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Rule(Struct, frozen=True, forbid_unknown_fields=True):
-    """What rows are events of a type, and what these say beside `[data]`."""
+    """The type of the rows that meet `when`, and their data beside `[data]`."""
 
     type: EventType
     when: Condition | list[Condition] = []
@@ -115,7 +114,7 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Time(Struct, frozen=True, forbid_unknown_fields=True):
-    """When a row happened: as its column says, or all of them at one time."""
+    """The time of a row: from its column, or one time for all."""
 
     column: str | None = None
     format: str | None = None
@@ -124,7 +123,7 @@ class Time(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class File(Struct, frozen=True, forbid_unknown_fields=True):
-    """How the file is written."""
+    """The format of the file."""
 
     delimiter: Annotated[str, Meta(min_length=1, max_length=1)] = ","
     encoding: str = "utf-8-sig"
@@ -145,7 +144,7 @@ class Mapping(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     @property
     def subject(self) -> str:
-        """Where on NATS the events go: `atp.events.<kind>.<the rest of the feed's id>`."""
+        """The NATS subject of the events: `atp.events.<kind>.<the rest of the feed's id>`."""
         kind, _, rest = self.feed.partition("/")
         words = [re.sub(r"[^A-Za-z0-9_-]", "_", word) for word in (rest or kind).split("/")]
         return ".".join(["atp.events", self.kind or kind, *words])

@@ -17,7 +17,7 @@ MIB = 1 << 20
 
 
 class FileError(Exception):
-    """The file can't be read; the message is one line and says where it ends."""
+    """The file cannot be read; the message is one line that names the place."""
 
 
 class Rows:
@@ -38,7 +38,7 @@ class Rows:
         self._disk.seek(0)
         self.file_id = sha256(start).hexdigest()[:12]
         packed = start.startswith(b"\x1f\x8b")
-        # A byte that is not of the encoding spoils its row, not the file: surrogates mark it.
+        # A byte outside the encoding makes its row unreadable, not the file: surrogates mark it.
         self._text = TextIOWrapper(
             gzip.GzipFile(fileobj=self._disk) if packed else self._disk,
             encoding=described.encoding,
@@ -61,17 +61,17 @@ class Rows:
         self._disk.close()
 
     def __iter__(self) -> Iterator[tuple[int, list[str]]]:
-        """Each data row with its number; empty lines are none."""
+        """Each data row with its number; empty lines have none."""
         return enumerate((row for row in self._records() if row), 1)
 
     @property
     def bytes_read(self) -> int:
-        """How far into the file on disk the reading is."""
+        """How many bytes of the file on disk are read."""
         return self._disk.tell()
 
     def id_at(self, moment: datetime) -> str:
-        """The file's id where it is all of one time: the same stock of another day is other news,
-        and so is a file that differs further down only."""
+        """The id of a file that is all of one time, from its whole content and that time: a list of
+        another day is another snapshot."""
         with self._path.open("rb") as whole:
             content = file_digest(whole, "sha256")
         content.update(moment.astimezone(UTC).isoformat().encode())

@@ -1,4 +1,4 @@
-"""Rows become canonical events, by the mapping."""
+"""The mapping, applied: a row becomes a canonical event."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -22,14 +22,14 @@ from atp_service.adapters.mapping.config import (
 Row = Sequence[str]
 Value = str | int | None
 
-# A year of a shop's rows has few different codes, quantities and minutes: each is read once.
+# A year of a shop's rows has few different codes, quantities and minutes: each is parsed once.
 _REMEMBERED = 1 << 16
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,15}(\.0*)?")
 
 
 class RowError(Exception):
-    """The row has no event in it: a number or a time that is none, or columns missing."""
+    """A row without an event: a bad number or time, or missing columns."""
 
 
 class Event(Struct, frozen=True, kw_only=True):
@@ -47,7 +47,7 @@ encode_event = msgspec.json.Encoder().encode
 
 
 class _Rule(Struct, frozen=True):
-    """A rule of the mapping, ready to be asked about a row."""
+    """A rule of the mapping as functions of a row."""
 
     kind: str
     event_type: str
@@ -55,8 +55,11 @@ class _Rule(Struct, frozen=True):
     data: list[tuple[str, Callable[[Row], Value]]]
 
 
-class Reading:
-    """Reads the rows of one file: `reading(number, row)` is its event, or None to ignore it."""
+class RowReader:
+    """Reads the rows of one file: `reader(number, row)` is a row's event.
+
+    Raises MappingError if the file lacks columns.
+    """
 
     def __init__(self, mapping: Mapping, header: Sequence[str], file_id: str) -> None:
         missing = sorted(mapping.headers - set(header))
@@ -83,7 +86,7 @@ class Reading:
         ]
 
     def __call__(self, number: int, row: Row) -> tuple[str, Event] | None:
-        """The type's short name and the event of a row; None ignores it; or `RowError`."""
+        """A row's type (`sale`) and event; None if it is ignored. Raises RowError."""
         if len(row) < self._width:
             raise RowError(f"the row has {len(row)} columns")
         if any(ignored(row) for ignored in self._ignore):
