@@ -1,11 +1,11 @@
 """The command line. Each command is a module here, imported only when it runs."""
 
 import importlib
-import sys
 from typing import cast
 
 import rich_click as click
 
+from atp_service.cli.output import fail
 from atp_service.config import SettingsError
 
 _COMMANDS = (
@@ -50,5 +50,4 @@ def main() -> None:
     try:
         atp(prog_name="atp")
     except SettingsError as error:
-        click.echo(f"atp: {error}", err=True)
-        sys.exit(2)
+        fail(error)

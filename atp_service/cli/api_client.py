@@ -1,11 +1,11 @@
 """Requests of commands to the API: its answer, or the reason why there is none, in words."""
 
 import os
-import sys
 from typing import Any
 
 import rich_click as click
 
+from atp_service.cli.output import fail
 from atp_service.cli.settings import settings_here
 from atp_service.config import Settings, SettingsError
 from atp_service.processes.instance import find
@@ -14,9 +14,6 @@ _PATIENCE_SECONDS = 15.0
 
 api_option = click.option(
     "--api", metavar="URL", help="The API's address; by default the running one."
-)
-json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print the answer as JSON and nothing else."
 )
 
 
@@ -38,10 +35,10 @@ def ask(api: str | None, path: str, query: dict[str, str] | None = None) -> dict
             "Start one with `atp up` or `atp serve`, name another with --api, or set ATP_DATA to\n"
             "the folder of a running one."
         ) from None
-    if answer.is_success:
-        return document
-    click.echo(f"atp: {_why(document, query or {}) or answer.status_code}", err=True)
-    sys.exit(1 if answer.status_code == httpx2.codes.NOT_FOUND else 2)
+    if not answer.is_success:
+        not_found = answer.status_code == httpx2.codes.NOT_FOUND
+        fail(_why(document, query or {}) or answer.status_code, 1 if not_found else 2)
+    return document
 
 
 def _why(document: dict[str, Any], query: dict[str, str]) -> str:

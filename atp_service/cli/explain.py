@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from atp_service.cli.api_client import api_option, ask, json_option
+from atp_service.cli.api_client import api_option, ask
+from atp_service.cli.output import json_option, print_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,7 +22,7 @@ _WHOSE = ("order_id", "reservation_id", "document", "erp_document", "shipment_id
 @click.option("--at", metavar="TIME", help="A moment in the past (RFC 3339); by default now.")
 @click.option("--limit", type=click.IntRange(1, 100), default=5, show_default=True)
 @api_option
-@json_option
+@json_option("answer")
 def command(
     sku: str,
     location: str,
@@ -38,11 +39,10 @@ def command(
     query = {"sku": sku, "location": location, "channel": channel, "at": at, "limit": str(limit)}
     answer = ask(api, "/v1/explain", {name: value for name, value in query.items() if value})
 
-    import msgspec
     from rich.console import Console
 
     if as_json:
-        click.echo(msgspec.json.encode(answer).decode())
+        print_json(answer)
     else:
         Console().print(_table(answer))
 

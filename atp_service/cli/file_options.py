@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import rich_click as click
 
+from atp_service.cli.output import STOPPED, fail, print_json
 from atp_service.cli.settings import settings_here
 
 if TYPE_CHECKING:
@@ -21,9 +22,6 @@ map_option = click.option(
     metavar="MAP.toml",
     help="The mapping: the meaning of the rows.",
 )
-json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print the summary as JSON and nothing else."
-)
 
 
 def publish_file(
@@ -36,7 +34,6 @@ def publish_file(
     """
     settings = settings_here(os.environ, "redis_url", "nats_url", "database_url")
 
-    import msgspec
     import uvloop
     from rich.console import Console
 
@@ -65,15 +62,11 @@ def publish_file(
     try:
         summary = uvloop.run(run())
     except (MappingError, FileError) as error:
-        click.echo(f"atp: {error}", err=True)
-        sys.exit(2)
+        fail(error)
     except KeyboardInterrupt:
-        click.echo(
-            "atp: stopped. Events count once: run the same command again to go on.", err=True
-        )
-        sys.exit(130)
+        fail("stopped. Events count once: run the same command again to go on.", STOPPED)
     if as_json:
-        click.echo(msgspec.json.encode(summary).decode())
+        print_json(summary)
     else:
         for table in tables(summary):
             Console().print(table)

@@ -5,12 +5,13 @@ import sys
 
 import rich_click as click
 
+from atp_service.cli.output import fail, json_option, print_json
 from atp_service.cli.settings import settings_here
 
 
 @click.command("rebuild")
 @click.option("--yes", is_flag=True, help="Don't ask, even if Redis is as it should be.")
-@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON and nothing else.")
+@json_option("report")
 def command(yes: bool, as_json: bool) -> None:
     """Empty Redis and fill it from the ledger, as the workers do by themselves when it lost writes.
 
@@ -19,7 +20,6 @@ def command(yes: bool, as_json: bool) -> None:
     """
     settings = settings_here(os.environ, "redis_url", "database_url")
 
-    import msgspec
     import uvloop
     from rich.console import Console
 
@@ -57,27 +57,19 @@ def command(yes: bool, as_json: bool) -> None:
     try:
         reports = uvloop.run(run())
     except rebuild.NotToBeRebuilt as behind:
-        click.echo(
-            f"atp: {behind}\n"
-            "A rebuild would destroy entries that only Redis has. Restore the ledger; or, if you"
-            " have no copy of it, empty Redis yourself.",
-            err=True,
+        fail(
+            f"{behind}\nA rebuild would destroy entries that only Redis has. Restore the ledger;"
+            " or, if you have no copy of it, empty Redis yourself."
         )
-        sys.exit(2)
     except rebuild.Unreadable as fault:
-        click.echo(
-            f"atp: {fault}\nRedis was not changed, if it was sound. `atp verify` names the damage.",
-            err=True,
-        )
-        sys.exit(2)
+        fail(f"{fault}\nRedis was not changed, if it was sound. `atp verify` names the damage.")
     except (postgres.Unavailable, store.Unavailable, store.Fenced, Superseded) as fault:
-        click.echo(f"atp: broken off: {fault}\nRun it again, or leave it to the worker.", err=True)
-        sys.exit(2)
+        fail(f"broken off: {fault}\nRun it again, or leave it to the worker.")
     for report in reports:
         if report is None:
             click.echo("atp: another process is rebuilding it.", err=True)
         elif as_json:
-            click.echo(msgspec.json.encode(report).decode())
+            print_json(report)
         else:
             Console().print(table(report))
     if None in reports:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
+from atp_service.cli.output import STOPPED, fail, json_option, print_json
 from atp_service.cli.settings import settings_here
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _SHOWN = 30  # differences in the table; all of the report with --json
     "--location", "locations", multiple=True, metavar="ID", help="Only levels there; repeatable."
 )
 @click.option("--no-repair", is_flag=True, help="Report differences and repair none.")
-@click.option("--json", "as_json", is_flag=True, help="Print the run as JSON and nothing else.")
+@json_option("run")
 def command(
     skus: tuple[str, ...], locations: tuple[str, ...], no_repair: bool, as_json: bool
 ) -> None:
@@ -34,7 +35,6 @@ def command(
     """
     settings = settings_here(os.environ, "redis_url", "database_url")
 
-    import msgspec
     import uvloop
     from rich.console import Console
 
@@ -67,24 +67,20 @@ def command(
     try:
         done = uvloop.run(run())
     except Unavailable as away:
-        click.echo(f"atp: Postgres is away: {away}", err=True)
-        sys.exit(2)
+        fail(f"Postgres is away: {away}")
     except KeyboardInterrupt:
-        click.echo("atp: stopped; a worker that has taken the run up goes on with it.", err=True)
-        sys.exit(130)
+        fail("stopped; a worker that has begun the run finishes it.", STOPPED)
     if isinstance(done, reconciliations.Scope):
         names = ", ".join([*done.skus, *done.locations])
-        click.echo(f"atp: not known: {names}\nNothing was compared.", err=True)
-        sys.exit(2)
+        fail(f"not known: {names}\nNothing was compared.")
     if as_json:
-        click.echo(msgspec.json.encode(document_of(done)).decode())
+        print_json(document_of(done))
     elif done.report.drift_total or done.status == "failed":
         Console().print(_table(done))
     else:
         click.echo(f"Nothing differs: {_compared(done)} ({done.report.seconds:.1f} s)")
     if done.status == "failed":
-        click.echo(f"atp: not done: {done.report.reason}", err=True)
-        sys.exit(2)
+        fail(f"not done: {done.report.reason}")
     sys.exit(1 if done.report.drift_total else 0)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
+from atp_service.cli.output import STOPPED, fail
 from atp_service.config import SettingsError, read_settings
 from atp_service.rehearse.faults import FAULTS, Fault
 
@@ -81,11 +82,9 @@ def command(
         with view(console) as watching, target(settings, os.environ, api) as found:
             rehearsal = rehearse(sale, found, scale=scale, fault=fault, view=watching)
     except (ScenarioError, CannotRehearse) as error:
-        click.echo(f"atp: {error}", err=True)
-        sys.exit(2)
+        fail(error)
     except KeyboardInterrupt:
-        click.echo("atp: stopped: there is no verdict", err=True)
-        sys.exit(130)
+        fail("stopped: there is no verdict", STOPPED)
     Console().print(tables(rehearsal))
     if json_path is not None:
         json_path.write_bytes(as_json(rehearsal))

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import rich_click as click
 
-from atp_service.cli.file_options import file_argument, json_option, map_option, publish_file
+from atp_service.cli.file_options import file_argument, map_option, publish_file
+from atp_service.cli.output import json_option
 
 
 @click.command("replay")
 @file_argument
 @map_option
-@json_option
+@json_option("summary")
 def command(file: Path, map_path: Path, as_json: bool) -> None:
     """Publish the rows of a CSV (also .gz) as stock events, and wait until the ledger has them.
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import rich_click as click
 
-from atp_service.cli.file_options import file_argument, json_option, map_option, publish_file
+from atp_service.cli.file_options import file_argument, map_option, publish_file
+from atp_service.cli.output import json_option
 
 
 @click.command("snapshot")
@@ -15,7 +16,7 @@ from atp_service.cli.file_options import file_argument, json_option, map_option,
     metavar="TIME",
     help="The snapshot's time (RFC 3339), in place of the mapping's.",
 )
-@json_option
+@json_option("summary")
 def command(file: Path, map_path: Path, at: str | None, as_json: bool) -> None:
     """Publish the rows of a CSV (also .gz) as a snapshot, and compare it with the ledger.
 

@@ -5,7 +5,8 @@ from urllib.parse import quote
 
 import rich_click as click
 
-from atp_service.cli.api_client import api_option, ask, json_option
+from atp_service.cli.api_client import api_option, ask
+from atp_service.cli.output import json_option, print_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,7 +27,7 @@ _NAMED = (
 @click.command("trace")
 @click.argument("id_", metavar="ID")
 @api_option
-@json_option
+@json_option("answer")
 def command(id_: str, api: str | None, as_json: bool) -> None:
     """Show the history of an id: a reservation, order, shipment, document or event.
 
@@ -34,11 +35,10 @@ def command(id_: str, api: str | None, as_json: bool) -> None:
     """
     answer = ask(api, f"/v1/trace/{quote(id_, safe='')}")
 
-    import msgspec
     from rich.console import Console
 
     if as_json:
-        click.echo(msgspec.json.encode(answer).decode())
+        print_json(answer)
         return
     console = Console()
     console.print(_table(answer))

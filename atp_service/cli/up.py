@@ -2,10 +2,10 @@
 
 import os
 import signal
-import sys
 
 import rich_click as click
 
+from atp_service.cli.output import fail
 from atp_service.config import read_settings
 
 
@@ -32,5 +32,4 @@ def command(demo: bool, with_parent: bool) -> None:
         with InstancePanel(Console()) as panel:
             up(settings, panel, demo=demo)
     except CannotStart as error:
-        click.echo(f"atp: {error}", err=True)
-        sys.exit(2)
+        fail(error)

@@ -5,6 +5,7 @@ import sys
 
 import rich_click as click
 
+from atp_service.cli.output import STOPPED, fail, json_option, print_json
 from atp_service.cli.settings import settings_here
 
 
@@ -12,7 +13,7 @@ from atp_service.cli.settings import settings_here
 @click.option("--no-redis", is_flag=True, help="Verify the ledger only, without Redis.")
 @click.option("--execute", is_flag=True, help="Execute each command once more: slower.")
 @click.option("--digest", "digest_only", is_flag=True, help="Print the state's digest, no table.")
-@click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON, nothing else.")
+@json_option("verdict")
 def command(no_redis: bool, execute: bool, digest_only: bool, as_json: bool) -> None:
     """Walk the ledger from its first entry, and name all that was changed since.
 
@@ -56,15 +57,13 @@ def command(no_redis: bool, execute: bool, digest_only: bool, as_json: bool) -> 
                     uvloop.run(compare_redis(verification))
                 verdict = verification.verdict()
     except Unavailable as fault:
-        click.echo(f"atp: the ledger could not be verified: {fault}", err=True)
-        sys.exit(2)
+        fail(f"the ledger could not be verified: {fault}")
     except KeyboardInterrupt:
-        click.echo("atp: stopped", err=True)
-        sys.exit(130)
+        fail("stopped", STOPPED)
     for line in () if as_json else shown(verdict):
         console.print(line, style="red", highlight=False, markup=False, soft_wrap=True)
     if as_json:
-        click.echo(msgspec.json.encode(verdict).decode())
+        print_json(verdict)
     elif digest_only:
         click.echo(verdict.digest)
     else:

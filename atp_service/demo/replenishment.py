@@ -110,9 +110,7 @@ class Replenishment:
         feed = feed_of(location)
         scrapped = {"quantity": -units, "reason": "scrapped"}
         repaired = {"from_state": "damaged", "to_state": "sellable", "quantity": units}
-        await self._feeds.publish(
-            feed, "adjustment", {**of, **scrapped}
-        )
+        await self._feeds.publish(feed, "adjustment", {**of, **scrapped})
         await self._feeds.publish(feed, "state_change", {**of, **repaired})
 
     async def _handle(self, article: Article, level: dict[str, Any]) -> None:
