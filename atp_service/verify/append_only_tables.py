@@ -15,6 +15,7 @@ from psycopg import Connection, sql
 from atp_service.inventory.commands import Fact, Park, Snapshot
 from atp_service.inventory.journal import ORDER, RESERVATION, DecodedEntry, decode_fields
 from atp_service.ledger.read import raw_entries
+from atp_service.ledger.tables import EVENTS, MOVEMENTS, PARKED, SNAPSHOT_LINES, TRACES, Table
 from atp_service.ledger.write.batch import (
     Values,
     event_row,
@@ -33,15 +34,20 @@ _unpack_seq = Layout(">q").unpack_from
 _pack_count = Layout(">h").pack
 
 
-class _Table(NamedTuple):
-    """A table whose rows follow from entries; `names` are the places of what they are about."""
+class _Checked(NamedTuple):
+    """A table whose rows follow from entries; `names` are the places of the columns that name a
+    row."""
 
     check: Check
-    columns: tuple[str, ...]
+    table: Table
     names: tuple[int, ...]
     joined: str
     rows: Callable[[int, DecodedEntry], Sequence[bytes]]
     source: sql.Composable
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return self.table.columns
 
 
 def movements(partition: int, decoded: DecodedEntry) -> Sequence[bytes]:
@@ -101,49 +107,27 @@ _PARKED = sql.SQL(
     "(SELECT parked.*, kind, owner, reference FROM parked"
     " JOIN exceptions ON exceptions.id = exception_id) AS parked"
 )
+
+
+def _checked(
+    check: Check,
+    table: Table,
+    names: Sequence[str],
+    rows: Callable[[int, DecodedEntry], Sequence[bytes]],
+    joined: str = " ",
+    source: sql.Composable | None = None,
+) -> _Checked:
+    return _Checked(
+        check, table, table.places(*names), joined, rows, source or sql.Identifier(table.name)
+    )
+
+
 _TABLES = (
-    _Table(
-        "movements",
-        (
-            *("partition", "seq", "version", "on_hand_delta", "on_hand", "reserved", "allocated"),
-            *("unavailable", "occurred_at", "at", "safety_stock", "sku", "location", "kind"),
-        ),
-        (11, 12),
-        " at ",
-        movements,
-        sql.Identifier("movements"),
-    ),
-    _Table(
-        "events",
-        ("partition", "seq", "source", "event_id", "status"),
-        (2, 3),
-        " ",
-        events,
-        sql.Identifier("events"),
-    ),
-    _Table("traces", ("partition", "seq", "ref"), (2,), " ", traces, sql.Identifier("traces")),
-    _Table(
-        "snapshot_lines",
-        (
-            *("partition", "seq", "believed", "difference", "taken_at"),
-            *("source", "location", "sku", "policy"),
-        ),
-        (5, 6, 7),
-        " ",
-        snapshot_lines,
-        sql.Identifier("snapshot_lines"),
-    ),
-    _Table(
-        "parked",
-        (
-            *("partition", "seq", "source", "event_id", "detail"),
-            *("payload", "at", "kind", "owner", "reference"),
-        ),
-        (2, 3),
-        " ",
-        parked,
-        _PARKED,
-    ),
+    _checked("movements", MOVEMENTS, ("sku", "location"), movements, joined=" at "),
+    _checked("events", EVENTS, ("source", "event_id"), events),
+    _checked("traces", TRACES, ("ref",), traces),
+    _checked("snapshot_lines", SNAPSHOT_LINES, ("source", "location", "sku"), snapshot_lines),
+    _checked("parked", PARKED, ("source", "event_id"), parked, source=_PARKED),
 )
 
 
@@ -188,7 +172,7 @@ class AppendedRows:
         return compared
 
     def _look_again(
-        self, connection: Connection, table: _Table, through: int, findings: Findings
+        self, connection: Connection, table: _Checked, through: int, findings: Findings
     ) -> None:
         """Find the buckets that differ."""
         rest: Counter[int] = Counter()
@@ -205,7 +189,7 @@ class AppendedRows:
             self._name(connection, table, before, last, findings)
 
     def _blocks(
-        self, connection: Connection, table: _Table, after: int, through: int
+        self, connection: Connection, table: _Checked, after: int, through: int
     ) -> Iterator[list[bytes]]:
         query = sql.SQL("SELECT {} FROM {} WHERE partition = {} AND seq > {} AND seq <= {}").format(
             sql.SQL(", ").join(map(sql.Identifier, table.columns)),
@@ -217,7 +201,7 @@ class AppendedRows:
         return raw_entries.blocks(connection, query)
 
     def _name(
-        self, connection: Connection, table: _Table, after: int, through: int, findings: Findings
+        self, connection: Connection, table: _Checked, after: int, through: int, findings: Findings
     ) -> None:
         """Say which rows of a bucket differ."""
         right: Counter[bytes] = Counter()
@@ -239,7 +223,7 @@ class AppendedRows:
         for row in strange:
             findings.add(table.check, f"{_called(table, row)} follows from no entry", seq_of(row))
 
-    def _was_told_before(self, connection: Connection, table: _Table, row: bytes) -> bool:
+    def _was_told_before(self, connection: Connection, table: _Checked, row: bytes) -> bool:
         """An event whose window was lost may have come to two entries; its row is the first's."""
         if table.check != "events":
             return False
@@ -269,19 +253,19 @@ def seq_of(row: bytes) -> int:
     return seq
 
 
-def _are_twins(table: _Table, row: bytes, other: bytes) -> bool:
+def _are_twins(table: _Checked, row: bytes, other: bytes) -> bool:
     """Whether both are of the same entry and the same thing."""
     mine, others = values_of(row), values_of(other)
     return all(mine[place] == others[place] for place in (1, *table.names))
 
 
-def _difference(table: _Table, right: bytes, there: bytes) -> str:
+def _difference(table: _Checked, right: bytes, there: bytes) -> str:
     pairs = zip(table.columns, values_of(right), values_of(there), strict=True)
     columns = ", ".join(column for column, mine, other in pairs if mine != other)
     return f"{_called(table, right)} has another {columns} than its entry"
 
 
-def _called(table: _Table, row: bytes) -> str:
+def _called(table: _Checked, row: bytes) -> str:
     values = values_of(row)
     name = table.joined.join(values[place][4:].decode(errors="replace") for place in table.names)
     return f"entry {seq_of(row)}: its row in {table.check} for {name}"

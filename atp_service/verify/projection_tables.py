@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 import msgspec
 from psycopg import Connection, sql
 
+from atp_service.inventory.journal import LEVEL, ORDER, RESERVATION
 from atp_service.inventory.reservations import decode_standing
 from atp_service.inventory.stock import SEPARATOR, Extras, decode_level, level_field
 from atp_service.ledger.read import raw_entries
+from atp_service.ledger.tables import LEVELS, ORDERS, RESERVATIONS
 from atp_service.ledger.write.batch import (
     Values,
     level_values,
@@ -24,35 +26,20 @@ _NO_EXTRAS = Extras()
 _decode = msgspec.json.Decoder().decode
 
 
-class _Table(NamedTuple):
+class _Projection(NamedTuple):
     """A projection. `names` are the places of the columns that make up an image's name."""
 
     check: Check
-    prefix: str
+    kind: str
     columns: tuple[str, ...]
     names: tuple[int, ...]
 
 
-_LEVELS = _Table(
-    "levels",
-    "l",
-    (
-        *("partition", "seq", "version", "moves", "on_hand", "reserved", "allocated"),
-        *("unavailable", "updated_at", "safety_stock", "sku", "location", "extras"),
-        *("document", "folded"),
-    ),
-    (10, 11),
+_LEVELS = _Projection("levels", LEVEL, LEVELS.columns, LEVELS.places(*LEVELS.key))
+_RESERVATIONS = _Projection(
+    "reservations", RESERVATION, RESERVATIONS.columns, RESERVATIONS.places(*RESERVATIONS.key)
 )
-_RESERVATIONS = _Table(
-    "reservations",
-    "r",
-    (
-        *("partition", "seq", "expires_at", "closed_at", "reservation_id", "status"),
-        *("order_id", "document", "in_redis"),
-    ),
-    (4,),
-)
-_ORDERS = _Table("orders", "o", ("partition", "seq", "order_id", "document", "in_redis"), (2,))
+_ORDERS = _Projection("orders", ORDER, ORDERS.columns, ORDERS.places(*ORDERS.key))
 _TABLES = (_LEVELS, _RESERVATIONS, _ORDERS)
 
 
@@ -76,7 +63,7 @@ def compare(
 
 def _compare(
     connection: Connection,
-    table: _Table,
+    table: _Projection,
     partition: int,
     images: Images,
     drift: Mapping[str, int],
@@ -84,7 +71,7 @@ def _compare(
 ) -> int:
     """Hashes of rows are added up; only if the sums differ, rows are looked at one by one. The
     jsonb is left out: Postgres writes it in its own way."""
-    names = [name for name in images if name[0] == table.prefix]
+    names = [name for name in images if name[0] == table.kind]
     columns, compared, rest = table.columns, 0, 0
     if table is _LEVELS:
         left_out = columns.index("extras")
@@ -122,13 +109,13 @@ def _have_extras(connection: Connection, partition: int, images: Images) -> bool
     return there == {
         name[1:]: _decode(as_json(level.extras))
         for name, (_, image) in images.items()
-        if name[0] == "l" and (level := decode_level(image)).extras != _NO_EXTRAS
+        if name[0] == LEVEL and (level := decode_level(image)).extras != _NO_EXTRAS
     }
 
 
 def _name(
     connection: Connection,
-    table: _Table,
+    table: _Projection,
     partition: int,
     images: Images,
     drift: Mapping[str, int],
@@ -138,7 +125,7 @@ def _name(
     """Say which rows differ."""
     for row in chained.from_iterable(_blocks(connection, table, table.columns, partition)):
         values = values_of(row)
-        name = table.prefix + SEPARATOR.join(
+        name = table.kind + SEPARATOR.join(
             values[place][4:].decode(errors="replace") for place in table.names
         )
         if name not in unseen:
@@ -161,7 +148,7 @@ def _name(
 
 
 def _blocks(
-    connection: Connection, table: _Table, columns: Sequence[str], partition: int
+    connection: Connection, table: _Projection, columns: Sequence[str], partition: int
 ) -> Iterator[list[bytes]]:
     query = sql.SQL("SELECT {} FROM {} WHERE partition = {}").format(
         sql.SQL(", ").join(map(sql.Identifier, columns)), sql.Identifier(table.check), partition
@@ -172,16 +159,16 @@ def _blocks(
 def _right(partition: int, name: str, images: Images, drift: Mapping[str, int]) -> Values:
     seq, image = images[name]
     key = name[1:]
-    if name[0] == "l":
+    if name[0] == LEVEL:
         level = decode_level(image)
         folded = level.on_hand - drift.get(key, 0)
         return level_values(partition, seq, key.encode(), level, image, folded)
-    if name[0] == "r":
+    if name[0] == RESERVATION:
         return reservation_values(partition, seq, key, decode_standing(image), image, in_redis=True)
     return order_values(partition, seq, key, image, in_redis=True)
 
 
-def _differing(table: _Table, there: list[bytes], right: Values) -> str:
+def _differing(table: _Projection, there: list[bytes], right: Values) -> str:
     return ", ".join(
         column
         for column, mine, other in zip(table.columns, right, there, strict=True)

@@ -9,8 +9,9 @@ import psycopg
 import pytest
 
 from atp_service.embedded.postgres import OWNER, SERVICE, Postgres, create_database
-from atp_service.ledger import check_ledger, lease, migrate
+from atp_service.ledger import check_ledger, lease, migrate, tables
 from atp_service.ledger.position import GENESIS
+from atp_service.ledger.tables import Table
 from atp_service.postgres import TooOld, Unavailable, check_version
 from tests.ledger.forged_rows import Writer
 from tests.ledger.test_append import append, rows
@@ -111,3 +112,40 @@ async def test_a_ledger_of_0_1_0_is_refused_in_one_line_and_left_as_it_is(bare: 
         with pytest.raises(TooOld, match=refusal):
             await check_ledger(connection)
     assert rows(bare.owner, "SELECT version_num FROM alembic_version") == [("0008",)]
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        *(tables.ENTRIES, tables.MOVEMENTS, tables.EVENTS, tables.TRACES, tables.SNAPSHOT_LINES),
+        *(tables.LEVELS, tables.RESERVATIONS, tables.ORDERS),
+    ],
+    ids=lambda table: table.name,
+)
+def test_the_recorder_knows_a_table_as_it_was_created(table: Table, empty_ledger: str) -> None:
+    columns = rows(
+        empty_ledger,
+        f"""
+        SELECT attname, typname, attnotnull
+        FROM pg_attribute
+        JOIN pg_type ON pg_type.oid = atttypid
+        WHERE attrelid = '{table.name}'::regclass AND attnum > 0
+        ORDER BY attnum
+        """,  # a name of ours
+    )
+    assert columns == [
+        (name, type_, name not in table.nullable)
+        for name, type_ in zip(table.columns, table.types, strict=True)
+    ]
+    key = rows(
+        empty_ledger,
+        f"""
+        SELECT attname
+        FROM pg_constraint
+        CROSS JOIN unnest(conkey) WITH ORDINALITY AS key (attnum, place)
+        JOIN pg_attribute ON attrelid = conrelid AND pg_attribute.attnum = key.attnum
+        WHERE conrelid = '{table.name}'::regclass AND contype = 'p'
+        ORDER BY place
+        """,  # a name of ours
+    )
+    assert [name for (name,) in key] == list(table.key)

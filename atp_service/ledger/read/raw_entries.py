@@ -16,12 +16,13 @@ from psycopg.pq import ExecStatus
 
 from atp_service.inventory.journal import Entry, decode_images
 from atp_service.ledger.position import Position
+from atp_service.ledger.tables import ENTRIES
 from atp_service.postgres.binary import HEADER, TRAILER
 from atp_service.postgres.unavailable import unavailable_when_away
 
-_ENTRY = ("partition", "seq", "epoch", "at", "kind", "command", "head", "images", "digest", "chain")
-_numbers = Layout(">hiiiqiqiqi").unpack_from
-_NUMBERS = 50  # bytes of a row before its first text
+# A row's numbers, each after its length, and the length of its first text.
+_numbers = Layout(f"{ENTRIES.layout().format}i").unpack_from
+_NUMBERS = ENTRIES.layout().size + 4
 _image_numbers = Layout(">hiqiqi").unpack_from
 _IMAGE_NUMBERS = 30
 _length = Layout(">i").unpack_from
@@ -142,7 +143,7 @@ def entry_lines(
     """The same as they lie, in blocks."""
     query = sql.SQL(
         "SELECT {} FROM entries WHERE partition = {} AND seq > {} AND seq <= {} ORDER BY seq"
-    ).format(sql.SQL(", ").join(map(sql.Identifier, _ENTRY)), partition, after, through)
+    ).format(sql.SQL(", ").join(map(sql.Identifier, ENTRIES.columns)), partition, after, through)
     return blocks(connection, query)
 
 
@@ -150,7 +151,7 @@ def last_entry(connection: Connection, partition: int, through: int) -> Row | No
     """The last entry up to `through`."""
     query = sql.SQL(
         "SELECT {} FROM entries WHERE partition = {} AND seq <= {} ORDER BY seq DESC LIMIT 1"
-    ).format(sql.SQL(", ").join(map(sql.Identifier, _ENTRY)), partition, through)
+    ).format(sql.SQL(", ").join(map(sql.Identifier, ENTRIES.columns)), partition, through)
     return next(map(row_of, list(lines(connection, query))), None)
 
 

@@ -8,7 +8,6 @@ columns.
 
 from functools import lru_cache
 from hashlib import sha256
-from struct import Struct as Layout
 from typing import Generic, TypeVar
 
 import msgspec
@@ -29,6 +28,7 @@ from atp_service.inventory.journal import (
 from atp_service.inventory.notices import DRIFT
 from atp_service.inventory.reservations import Reservation, Standing, decode_reservation
 from atp_service.inventory.stock import StockLevel, decode_level
+from atp_service.ledger import tables
 from atp_service.ledger.position import Forked, Position
 from atp_service.ledger.write.exceptions import DETAIL_CHARACTERS, Cases, detail_of, key_of_park
 from atp_service.ledger.write.repair_words import of_repair
@@ -45,9 +45,10 @@ from atp_service.postgres.binary import (
 )
 
 # Numbers, each with its length before it: what a row begins with.
-_SEQ = Layout(">hiiiq").pack
-_SEQ_EPOCH_AT = Layout(">hiiiqiqiq").pack
-_MOVEMENT = Layout(">hiiiqiqiqiqiqiqiqiqiq").pack
+_begin_entry = tables.ENTRIES.packer()
+_begin_movement = tables.MOVEMENTS.packer()
+_begin_event = tables.EVENTS.packer()
+_begin_trace = tables.TRACES.packer()
 _CHAIN = pack_length(32)
 
 T = TypeVar("T")
@@ -64,7 +65,7 @@ def entry_values(partition: int, entry: Entry, head: Head) -> bytes:
     digest = entry.digest.encode()
     return b"".join(
         (
-            _SEQ_EPOCH_AT(10, 4, partition, 8, entry.seq, 8, head.epoch, 8, micros(head.at_ms)),
+            _begin_entry(partition, entry.seq, head.epoch, micros(head.at_ms)),
             pack_length(len(kind)),
             kind,
             pack_length(len(entry.command)),
@@ -90,13 +91,18 @@ def movement_row(
 ) -> bytes:
     """What an entry did to a level; `key` is the level's name in Redis."""
     extras = level.extras
-    numbers = _MOVEMENT(
-        # Not unpacked from shorter ones: this is done for every level of every entry.
-        14, 4, partition, 8, seq, 8, level.version, 8, delta,
-        8, level.on_hand, 8, level.reserved, 8, level.allocated,
-        8, level.unavailable if extras.states else 0,
-        8, micros(occurred_at_ms), 8, micros(head.at_ms),
-    )  # fmt: skip
+    numbers = _begin_movement(
+        partition,
+        seq,
+        level.version,
+        delta,
+        level.on_hand,
+        level.reserved,
+        level.allocated,
+        level.unavailable if extras.states else 0,
+        micros(occurred_at_ms),
+        micros(head.at_ms),
+    )
     return numbers + bigint(extras.safety_stock) + _place(key) + _kind(head.kind)
 
 
@@ -112,9 +118,8 @@ def _kind(kind: str) -> bytes:
 
 
 def event_row(partition: int, seq: int, source: str, event_id: str, status: str) -> bytes:
-    return b"".join(
-        (_SEQ(5, 4, partition, 8, seq), text(source), text(event_id), blob(status.encode()))
-    )
+    texts = (text(source), text(event_id), blob(status.encode()))
+    return b"".join((_begin_event(partition, seq), *texts))
 
 
 def trace_rows(partition: int, seq: int, fields: CommandFields, touched: set[str]) -> list[bytes]:
@@ -123,7 +128,7 @@ def trace_rows(partition: int, seq: int, fields: CommandFields, touched: set[str
     named = {fields.reservation_id, fields.order_id, fields.shipment_id}
     named |= {fields.document, fields.erp_document}
     refs = {text(ref) for ref in named | touched if ref}
-    return [_SEQ(3, 4, partition, 8, seq) + ref for ref in refs]
+    return [_begin_trace(partition, seq) + ref for ref in refs]
 
 
 def level_values(

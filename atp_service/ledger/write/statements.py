@@ -6,6 +6,9 @@ a quiet moment, when it saves the round trips, and for events that may be there 
 
 from typing import NamedTuple
 
+from atp_service.ledger import tables
+from atp_service.ledger.tables import Table
+
 
 class Statement(NamedTuple):
     """`types` are those of the columns it takes, in order."""
@@ -14,140 +17,86 @@ class Statement(NamedTuple):
     text: str
 
 
-def _statement(types: str, text: str) -> Statement:
-    names = tuple(types.split())
-    columns = ", ".join(f"%s::{name}[]" for name in names)
-    return Statement(names, text.replace("unnest()", f"unnest({columns})"))
+def _statement(table: Table, text: str) -> Statement:
+    """`{rows}` in the text are the rows, `{columns}` the table's columns."""
+    rows = ", ".join(f"%s::{name}[]" for name in table.types)
+    return Statement(
+        table.types, text.format(rows=f"unnest({rows})", columns=", ".join(table.columns))
+    )
 
 
-ENTRIES = _statement(
-    "int4 int8 int8 timestamptz text bytea bytea bytea text bytea",
-    "INSERT INTO entries SELECT * FROM unnest()",
-)
-MOVEMENTS = _statement(
-    "int4 int8 int8 int8 int8 int8 int8 int8 timestamptz timestamptz int8 text text text",
-    "INSERT INTO movements SELECT * FROM unnest()",
-)
-TRACES = _statement("int4 int8 text", "INSERT INTO traces SELECT * FROM unnest()")
+def _insert(table: Table, otherwise: str = "") -> Statement:
+    return _statement(table, f"INSERT INTO {table.name} SELECT * FROM {{rows}} {otherwise}")  # noqa: S608  # names of ours
 
-# An event is in the ledger once, as it came first.
-EVENTS = _statement(
-    "int4 int8 text text text",
-    "INSERT INTO events SELECT * FROM unnest() ON CONFLICT DO NOTHING",
-)
 
-LEVELS = _statement(
-    "int4 int8 int8 int8 int8 int8 int8 int8 timestamptz int8 text text jsonb bytea int8",
-    """
-    INSERT INTO levels
-    SELECT * FROM unnest()
-    ON CONFLICT (sku, location) DO UPDATE
-    SET partition = excluded.partition,
-        seq = excluded.seq,
-        version = excluded.version,
-        moves = excluded.moves,
-        on_hand = excluded.on_hand,
-        reserved = excluded.reserved,
-        allocated = excluded.allocated,
-        unavailable = excluded.unavailable,
-        updated_at = excluded.updated_at,
-        safety_stock = excluded.safety_stock,
-        extras = excluded.extras,
-        document = excluded.document,
-        folded = levels.folded + excluded.folded
-    """,
-)
-SNAPSHOT_LINES = _statement(
-    "int4 int8 int8 int8 timestamptz text text text text",
-    "INSERT INTO snapshot_lines SELECT * FROM unnest()",
-)
-RESERVATIONS = _statement(
-    "int4 int8 timestamptz timestamptz text text text bytea bool",
-    """
-    INSERT INTO reservations
-    SELECT * FROM unnest()
-    ON CONFLICT (reservation_id) DO UPDATE
-    SET partition = excluded.partition,
-        seq = excluded.seq,
-        expires_at = excluded.expires_at,
-        closed_at = excluded.closed_at,
-        status = excluded.status,
-        order_id = excluded.order_id,
-        document = excluded.document,
-        in_redis = excluded.in_redis
-    """,
-)
-ORDERS = _statement(
-    "int4 int8 text bytea bool",
-    """
-    INSERT INTO orders
-    SELECT * FROM unnest()
-    ON CONFLICT (order_id) DO UPDATE
-    SET partition = excluded.partition,
-        seq = excluded.seq,
-        document = excluded.document,
-        in_redis = excluded.in_redis
-    """,
-)
+def _upsert(table: Table, **otherwise: str) -> Statement:
+    """A row that is there already takes all values of the new one, or those of `otherwise`."""
+    values = ", ".join(
+        f"{column} = {otherwise.get(column, f'excluded.{column}')}"
+        for column in table.columns
+        if column not in table.key
+    )
+    return _insert(table, f"ON CONFLICT ({', '.join(table.key)}) DO UPDATE SET {values}")
 
-# What Redis no longer has. A level goes by a repair alone; of the others the last image stays.
+
+def _let_go(table: Table) -> Statement:
+    """Redis no longer has it; its last image stays. Takes the entry and the key."""
+    (key,) = table.key
+    return _statement(
+        table.only("seq", key),
+        f"""
+        UPDATE {table.name}
+        SET seq = gone.seq,
+            in_redis = false
+        FROM {{rows}} AS gone ({{columns}})
+        WHERE {table.name}.{key} = gone.{key}
+        """,  # noqa: S608  # names of ours
+    )
+
+
+ENTRIES = _insert(tables.ENTRIES)
+MOVEMENTS = _insert(tables.MOVEMENTS)
+TRACES = _insert(tables.TRACES)
+SNAPSHOT_LINES = _insert(tables.SNAPSHOT_LINES)
+EVENTS = _insert(tables.EVENTS, "ON CONFLICT DO NOTHING")  # once, as it came first
+
+LEVELS = _upsert(tables.LEVELS, folded="levels.folded + excluded.folded")
+RESERVATIONS = _upsert(tables.RESERVATIONS)
+ORDERS = _upsert(tables.ORDERS)
+
+# A level goes by a repair alone.
 GONE_LEVELS = _statement(
-    "text text",
+    tables.LEVELS.only("sku", "location"),
     """
     DELETE FROM levels
-    USING unnest() AS gone (sku, location)
+    USING {rows} AS gone ({columns})
     WHERE (levels.sku, levels.location) = (gone.sku, gone.location)
     """,
 )
-GONE_RESERVATIONS = _statement(
-    "int8 text",
-    """
-    UPDATE reservations
-    SET seq = gone.seq,
-        in_redis = false
-    FROM unnest() AS gone (seq, reservation_id)
-    WHERE reservations.reservation_id = gone.reservation_id
-    """,
-)
-GONE_ORDERS = _statement(
-    "int8 text",
-    """
-    UPDATE orders
-    SET seq = gone.seq,
-        in_redis = false
-    FROM unnest() AS gone (seq, order_id)
-    WHERE orders.order_id = gone.order_id
-    """,
-)
+GONE_RESERVATIONS = _let_go(tables.RESERVATIONS)
+GONE_ORDERS = _let_go(tables.ORDERS)
 
 # A case without a count only settles what is open. Its row, if there is none, is not made.
 EXCEPTIONS = _statement(
-    "int4 int8 int8 text text text text text text int8 text int8"
-    " timestamptz timestamptz timestamptz",
+    tables.EXCEPTIONS,
     """
-    WITH told AS MATERIALIZED (
+    WITH sent AS MATERIALIZED (
         SELECT *
-        FROM unnest() AS told (
-            partition, first_seq, last_seq, kind, owner, sku, location, reference, status,
-            units, detail, count, first_at, last_at, settled_at
-        )
+        FROM {rows} AS sent ({columns})
     ), settled AS (
         UPDATE exceptions
         SET status = 'settled',
-            units = told.units,
-            settled_at = told.settled_at
-        FROM told
-        WHERE told.count = 0
+            units = sent.units,
+            settled_at = sent.settled_at
+        FROM sent
+        WHERE sent.count = 0
           AND exceptions.status = 'open'
           AND (exceptions.kind, exceptions.owner, exceptions.sku, exceptions.location,
                exceptions.reference)
-            = (told.kind, told.owner, told.sku, told.location, told.reference)
+            = (sent.kind, sent.owner, sent.sku, sent.location, sent.reference)
     )
-    INSERT INTO exceptions (
-        partition, first_seq, last_seq, kind, owner, sku, location, reference, status,
-        units, detail, count, first_at, last_at, settled_at
-    )
-    SELECT * FROM told
+    INSERT INTO exceptions ({columns})
+    SELECT * FROM sent
     WHERE count > 0
     ORDER BY first_seq
     ON CONFLICT (kind, owner, sku, location, reference) WHERE status <> 'resolved' DO UPDATE
@@ -161,19 +110,17 @@ EXCEPTIONS = _statement(
     """,
 )
 PARKED = _statement(
-    "int4 int8 text text text bytea timestamptz text text text",
+    tables.PARKED,
     """
     INSERT INTO parked
     SELECT
-        told.partition, told.seq, exceptions.id, told.source, told.event_id,
-        told.detail, told.payload, told.at
-    FROM unnest() AS told (
-        partition, seq, source, event_id, detail, payload, at, kind, owner, reference
-    )
+        sent.partition, sent.seq, exceptions.id, sent.source, sent.event_id,
+        sent.detail, sent.payload, sent.at
+    FROM {rows} AS sent ({columns})
     JOIN exceptions
       ON (exceptions.kind, exceptions.owner, exceptions.sku, exceptions.location,
           exceptions.reference)
-       = (told.kind, told.owner, '', '', told.reference)
+       = (sent.kind, sent.owner, '', '', sent.reference)
      AND exceptions.status <> 'resolved'
     """,
 )
