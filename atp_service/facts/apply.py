@@ -3,7 +3,7 @@
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
-from typing import Literal
+from typing import Final, Literal
 
 import structlog
 from prometheus_client import Counter
@@ -13,12 +13,11 @@ from atp_service.facts.arrival import Arrival
 from atp_service.facts.canonical_events import AHEAD_MS, Unfit, read_event, tidy
 from atp_service.facts.canonical_events import Snapshot as SnapshotLine
 from atp_service.facts.change import Changes
-from atp_service.facts.count_merge import Observed
 from atp_service.facts.parking import park
 from atp_service.facts.reading import Reader
 from atp_service.facts.snapshot_end import SnapshotEnds, snapshot_of
 from atp_service.facts.work import EventResult, Ready, Work
-from atp_service.inventory.commands import SnapshotClosed
+from atp_service.inventory.commands import Count, Fact, Snapshot, SnapshotClosed
 from atp_service.ledger import Ledger
 from atp_service.metrics import REGISTRY
 from atp_service.postgres import Unavailable
@@ -148,12 +147,18 @@ def _lines_by_http(works: Iterable[Work]) -> dict[tuple[str, int], list[tuple[Sn
     return sent
 
 
-def _kind(work: Work) -> Literal["plain", "observed", "end"]:
+Kind = Literal["plain", "observed", "end"]
+_KINDS: Final[dict[type[Fact | None], Kind]] = {
+    Count: "observed",
+    Snapshot: "observed",
+    SnapshotClosed: "end",
+}
+
+
+def _kind(work: Work) -> Kind:
     """Works of one kind in a row are applied together."""
     command = work.state.command if isinstance(work.state, Ready) else None
-    if isinstance(command, Observed):
-        return "observed"
-    return "end" if isinstance(command, SnapshotClosed) else "plain"
+    return _KINDS.get(type(command), "plain")
 
 
 def _results(works: Iterable[Work]) -> list[EventResult]:

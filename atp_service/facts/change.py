@@ -25,6 +25,7 @@ from atp_service.store import Store
 
 log = structlog.get_logger()
 
+Readies = list[tuple[Work, Ready]]
 ROUNDS: Final = 10  # how often a count or a snapshot's line may find that its level has moved
 
 
@@ -43,31 +44,31 @@ class Changes:
         A count or a line is merged anew while its level moves. Raises the store's Unavailable or
         Fenced.
         """
+        ready = _ready(works)
         for _ in range(ROUNDS):
-            await self._merge(works)
-            ready = list(_ready(works))
+            ready = await self._merge(ready)
             if not ready:
                 return
             outcomes = await self._store.apply_all([state.command for _, state in ready])
             for (work, state), outcome in zip(ready, outcomes, strict=True):
                 self._take(work, state.command, outcome)
-        for work, _ in _ready(works):
+            ready = _ready(work for work, _ in ready)
+        for work, _ in ready:
             work.end("waiting", "moved")
 
-    async def _merge(self, works: Iterable[Work]) -> None:
+    async def _merge(self, ready: Readies) -> Readies:
         observing = [
-            (work, state.command)
-            for work, state in _ready(works)
-            if isinstance(state.command, Observed)
+            (work, state.command) for work, state in ready if isinstance(state.command, Observed)
         ]
         if not observing:
-            return
+            return ready
         merged = await self._merging.merged([observed for _, observed in observing])
         for (work, _), command in zip(observing, merged, strict=True):
             if isinstance(command, str):
                 work.end("waiting", command)
             else:
                 work.state = Ready(command)
+        return _ready(work for work, _ in ready)
 
     def _take(self, work: Work, command: Fact, outcome: Outcome) -> None:
         match outcome:
@@ -91,10 +92,8 @@ class Changes:
                 raise AssertionError(f"no outcome of a fact: {outcome}")
 
 
-def _ready(works: Iterable[Work]) -> Iterable[tuple[Work, Ready]]:
-    for work in works:
-        if isinstance(work.state, Ready):
-            yield work, work.state
+def _ready(works: Iterable[Work]) -> Readies:
+    return [(work, state) for work in works if isinstance(state := work.state, Ready)]
 
 
 def _faulted(command: Fact, message: str) -> Unfit:

@@ -67,8 +67,7 @@ class Reader:
 
     def _is_first(self, event: AnyEvent) -> bool:
         """Whether the feed names the locations for the first time; only if names are created."""
-        named = event.source, named_locations(event)
-        return self._auto_create and named not in self._introduced
+        return self._auto_create and (event.source, named_locations(event)) not in self._introduced
 
     async def _resolve(self, works: Sequence[Work], now_ms: int) -> None:
         events = [work.event for work in works if not isinstance(work.event, Unfit)]

@@ -46,7 +46,10 @@ def translate(event: AnyEvent, catalog: Catalog) -> Fact | SnapshotEnd | Unfit:
         return _unknown(event, "feed", event.source)
     if isinstance(event, Heartbeat):
         return commands.Heartbeat(**_envelope(event))
-    locations = _our_locations(event, feed)
+    row = _ROWS[type(event)]
+    locations = row.locations(event.data)
+    if feed.location_map:
+        locations = tuple(our_location(name, feed) for name in locations)
     for location in locations:
         if location not in catalog.locations:
             return _unknown(event, "location", location)
@@ -57,9 +60,11 @@ def translate(event: AnyEvent, catalog: Catalog) -> Fact | SnapshotEnd | Unfit:
     units = _in_base_units(event, sku, quantity, feed, catalog)
     if isinstance(units, Unfit):
         return units
-    row = _ROWS[type(event)]
     command: Fact = row.command(
-        **_envelope(event),
+        source=event.source,  # written out: this is done for every event
+        event_id=event.id,
+        occurred_at_ms=event.occurred_at_ms,
+        traceparent=event.traceparent,
         sku=units[0],
         quantity=units[1],
         **row.members(event.data, locations, feed),
@@ -78,7 +83,8 @@ def names_of(event: AnyEvent, catalog: Catalog) -> Names:
     feed = catalog.feeds.get(event.source) or Feed(id=event.source)
     name = event.data.sku
     sku = None if name is None else our_sku(name, feed, catalog)
-    return Names(event.source, sku, _our_locations(event, feed))
+    locations = tuple(our_location(name, feed) for name in named_locations(event))
+    return Names(event.source, sku, locations)
 
 
 def our_sku(name: str, feed: Feed, catalog: Catalog) -> str:
@@ -103,13 +109,6 @@ def named_locations(event: AnyEvent) -> Locations:
 def line_id(closed: commands.SnapshotClosed, sku: str) -> str:
     """The event id of a line that the end of a snapshot brings with it."""
     return f"{closed.event_id}#{sku}"
-
-
-def _our_locations(event: StockEvent, feed: Feed) -> Locations:
-    names = named_locations(event)
-    if feed.location_map:
-        return tuple(our_location(name, feed) for name in names)
-    return names
 
 
 def _in_base_units(

@@ -12,7 +12,7 @@ from atp_service.inventory.entry_ref import EntryRef
 Status = Literal["applied", "duplicate", "absorbed", "parked", "rejected", "waiting"]
 
 
-class EventResult(Struct, frozen=True, omit_defaults=True):
+class EventResult(Struct, frozen=True, omit_defaults=True, gc=False):
     """What became of an event. `waiting`: it can't be decided now and has to be sent once more.
 
     `source` and `id` are as they were sent, None if they are no texts. `entry` is the one that it
@@ -34,7 +34,7 @@ class Unresolved(Struct, frozen=True):
     """Memory does not have all names of the event."""
 
 
-class Ready(Struct, frozen=True):
+class Ready(Struct, frozen=True, gc=False):
     """A command to apply.
 
     `line`: the line that the end of a snapshot carries. `undated`: the event has no time of its

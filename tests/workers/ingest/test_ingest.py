@@ -157,8 +157,11 @@ async def test_counts_wait_for_postgres_while_everything_else_goes_on(
             async def sold() -> bool:
                 return await shop.on_hand() == -10
 
+            async def the_count_is_left() -> bool:
+                return await stream.left() == 1
+
             await until(sold)
-            assert await stream.left() == 1
+            await until(the_count_is_left)
         async with shop.recording(ledger_url):
             await stream.drained(30)
     assert await shop.on_hand() == 80
