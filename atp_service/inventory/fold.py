@@ -9,7 +9,16 @@ from typing import TypeVar
 
 import msgspec
 
-from atp_service.inventory.journal import Entry, Image, decode_fields, decode_head, marks_of
+from atp_service.inventory.journal import (
+    LEVEL,
+    ORDER,
+    RESERVATION,
+    Entry,
+    Image,
+    decode_fields,
+    decode_head,
+    marks_of,
+)
 from atp_service.inventory.reservations import decode_order, decode_standing
 from atp_service.inventory.retention import order_due_at, reservation_due_at
 from atp_service.inventory.stock import split_field
@@ -53,17 +62,17 @@ class Folded:
         self.seq, self.digest, self.time = entry.seq, entry.digest, head.at_ms
 
     def _take_image(self, kind: str, key: str, image: Image) -> None:
-        match kind:
-            case "l":
-                self._list(key, listed=image is not None)
-                put(self.levels, key, image)
-            case "r":
-                put(self.reservations, key, image)
-                due_at = reservation_due_at(decode_standing(image)) if image else None
-                put(self.deadlines, f"r{key}", due_at)
-            case "o":
-                put(self.orders, key, image)
-                put(self.deadlines, f"o{key}", order_due_at(decode_order(image)) if image else None)
+        if kind == LEVEL:
+            self._list(key, listed=image is not None)
+            put(self.levels, key, image)
+        elif kind == RESERVATION:
+            put(self.reservations, key, image)
+            due_at = reservation_due_at(decode_standing(image)) if image else None
+            put(self.deadlines, RESERVATION + key, due_at)
+        elif kind == ORDER:
+            put(self.orders, key, image)
+            due_at = order_due_at(decode_order(image)) if image else None
+            put(self.deadlines, ORDER + key, due_at)
 
     def _list(self, name: str, *, listed: bool) -> None:
         sku, location = split_field(name)

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from atp_service.inventory.journal import DecodedEntry
+from atp_service.inventory.journal import LEVEL, ORDER, RESERVATION, DecodedEntry
 from atp_service.inventory.model import ModelEntry
 from atp_service.verify.decoded_entry import subject
 
@@ -21,9 +21,9 @@ def differences(decoded: DecodedEntry, made: ModelEntry | str) -> list[Differenc
         ] or [("", f"the command {made}")]
     found: list[Difference] = []
     for what, told, right in (
-        ("l", decoded.levels, made.levels),
-        ("r", decoded.reservations, made.reservations),
-        ("o", decoded.orders, made.orders),
+        (LEVEL, decoded.levels, made.levels),
+        (RESERVATION, decoded.reservations, made.reservations),
+        (ORDER, decoded.orders, made.orders),
     ):
         found += _of_images(what, told, right)
     head = decoded.head

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from atp_service.inventory.journal import DecodedEntry
+from atp_service.inventory.journal import DecodedEntry, LatestImages
 from atp_service.inventory.model import Partition
 from atp_service.inventory.reservations import Order, Reservation
 
@@ -47,7 +47,7 @@ class FoldedState:
         self.partition.levels = Forgetful(self._changes)
         self.partition.reservations = Forgetful(self._changes)
         self.partition.orders = Forgetful(self._changes)
-        self.images: dict[str, tuple[int, bytes]] = {}
+        self.images: LatestImages = {}
         self.earlier: dict[str, list[tuple[int, bytes]]] | None = None
         self.drift: dict[str, int] = {}
         self.early_until: dict[str, int] = {}

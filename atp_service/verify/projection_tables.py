@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 from psycopg import Connection, sql
 
-from atp_service.inventory.journal import LEVEL, ORDER, RESERVATION
+from atp_service.inventory.journal import LEVEL, ORDER, RESERVATION, LatestImages
 from atp_service.inventory.reservations import decode_standing
 from atp_service.inventory.stock import SEPARATOR, Extras, decode_level, level_field
 from atp_service.ledger.read import raw_entries
@@ -43,13 +43,10 @@ _ORDERS = _Projection("orders", ORDER, ORDERS.columns, ORDERS.places(*ORDERS.key
 _TABLES = (_LEVELS, _RESERVATIONS, _ORDERS)
 
 
-Images = Mapping[str, tuple[int, bytes]]
-
-
 def compare(
     connection: Connection,
     partition: int,
-    images: Images,
+    images: LatestImages,
     drift: Mapping[str, int],
     findings: Findings,
 ) -> int:
@@ -65,7 +62,7 @@ def _compare(
     connection: Connection,
     table: _Projection,
     partition: int,
-    images: Images,
+    images: LatestImages,
     drift: Mapping[str, int],
     findings: Findings,
 ) -> int:
@@ -94,7 +91,7 @@ def _compare(
     return compared
 
 
-def _have_extras(connection: Connection, partition: int, images: Images) -> bool:
+def _have_extras(connection: Connection, partition: int, images: LatestImages) -> bool:
     """Whether the extras of those levels that have any are those of the images."""
     rows = connection.execute(
         """
@@ -117,7 +114,7 @@ def _name(
     connection: Connection,
     table: _Projection,
     partition: int,
-    images: Images,
+    images: LatestImages,
     drift: Mapping[str, int],
     unseen: set[str],
     findings: Findings,
@@ -156,7 +153,7 @@ def _blocks(
     return raw_entries.blocks(connection, query)
 
 
-def _right(partition: int, name: str, images: Images, drift: Mapping[str, int]) -> Values:
+def _right(partition: int, name: str, images: LatestImages, drift: Mapping[str, int]) -> Values:
     seq, image = images[name]
     key = name[1:]
     if name[0] == LEVEL:

@@ -1,5 +1,6 @@
 """The units that levels have promised, beside the reservations that hold them: to the unit."""
 
+from atp_service.inventory.journal import LEVEL
 from atp_service.inventory.stock import StockLevel, level_field
 from atp_service.verify.decoded_entry import subject
 from atp_service.verify.findings import Findings
@@ -17,7 +18,7 @@ def compare(state: FoldedState, findings: Findings) -> None:
                 held[key] = (reserved + line.reserved, allocated + line.allocated)
     levels: dict[str, StockLevel] = state.partition.levels
     for key, level in levels.items():
-        name, (reserved, allocated) = f"l{key}", held.pop(key, (0, 0))
+        name, (reserved, allocated) = LEVEL + key, held.pop(key, (0, 0))
         for column, there, right in (
             ("reserved", level.reserved, reserved),
             ("allocated", level.allocated, allocated),
@@ -27,4 +28,4 @@ def compare(state: FoldedState, findings: Findings) -> None:
                 findings.add("promises", words, state.images[name][0], (name,))
     for key in held:
         words = f"reservations hold units of {subject(f'l{key}')}, which no entry has touched"
-        findings.add("promises", words, None, (f"l{key}",))
+        findings.add("promises", words, None, (LEVEL + key,))

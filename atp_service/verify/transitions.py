@@ -4,7 +4,7 @@ A level's version rises by one, and its on_hand by the entry's delta. A reservat
 to status as carts do. Whether the command asked for just that is the question of `reexecution.py`.
 """
 
-from atp_service.inventory.journal import DecodedEntry
+from atp_service.inventory.journal import LEVEL, RESERVATION, DecodedEntry
 from atp_service.inventory.reservations import Reservation, Status
 from atp_service.inventory.stock import StockLevel
 from atp_service.verify.decoded_entry import subject
@@ -55,16 +55,16 @@ class Transitions:
                 repair = head.kind == "repair_level"
                 wrong = self._level_fault(key, before, level, delta, at_ms, repair=repair)
                 if wrong:
-                    found.append((f"l{key}", f"{subject(f'l{key}')} {wrong}"))
+                    found.append(_difference(LEVEL + key, wrong))
             elif self.expected:
                 self.expected.pop(key, None)
         for key, reservation in decoded.reservations.items():
             wrong = _reservation_fault(self._state.partition.reservations.get(key), reservation)
             if wrong and head.kind != "repair_reservation":
-                found.append((f"r{key}", f"{subject(f'r{key}')} {wrong}"))
+                found.append(_difference(RESERVATION + key, wrong))
             if reservation.seq != decoded.entry.seq:
                 words = f"has seq {reservation.seq}, should be {decoded.entry.seq}"
-                found.append((f"r{key}", f"{subject(f'r{key}')} {words}"))
+                found.append(_difference(RESERVATION + key, words))
         return found
 
     def _level_fault(
@@ -96,6 +96,10 @@ class Transitions:
         if level.moves < right.moves:
             wrong.append(f"moves {level.moves}, after {before.moves}")
         return "; ".join(wrong)
+
+
+def _difference(name: str, words: str) -> tuple[str, str]:
+    return name, f"{subject(name)} {words}"
 
 
 def _follows(before: StockLevel, level: StockLevel, delta: int, at_ms: int) -> bool:

@@ -8,7 +8,14 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from atp_service.inventory.journal import Entry, decode_fields, decode_head, marks_of
+from atp_service.inventory.journal import (
+    ORDER,
+    RESERVATION,
+    Entry,
+    decode_fields,
+    decode_head,
+    marks_of,
+)
 from atp_service.inventory.reservations import decode_order, decode_standing
 from atp_service.inventory.retention import order_due_at, reservation_due_at
 from atp_service.inventory.stock import level_field
@@ -99,10 +106,10 @@ class Filling:
             last = await partition.last_entry(connection, self._partition, self._position.seq)
         await self._levels()
         self.filled.reservations = await self._documents(
-            "reservations", b"r", lambda image: reservation_due_at(decode_standing(image))
+            "reservations", RESERVATION, lambda image: reservation_due_at(decode_standing(image))
         )
         self.filled.orders = await self._documents(
-            "orders", b"o", lambda image: order_due_at(decode_order(image))
+            "orders", ORDER, lambda image: order_due_at(decode_order(image))
         )
         await self._marks()
         at_ms = 0
@@ -137,7 +144,7 @@ class Filling:
                 await self._fill.put(stock, [sku.encode(), _encode(places)])
 
     async def _documents(
-        self, kind: Kind, member: bytes, due_at: Callable[[bytes], int | None]
+        self, kind: Kind, member: str, due_at: Callable[[bytes], int | None]
     ) -> int:
         """Reservations or orders, with their deadlines; how many."""
         count = 0
@@ -149,7 +156,7 @@ class Filling:
                     pairs += (key.encode(), image)
                     at_ms = readable(due_at, image, f"{kind[:-1]} {key}")
                     if at_ms is not None:
-                        deadlines += (b"%d" % at_ms, member + key.encode())
+                        deadlines += (b"%d" % at_ms, (member + key).encode())
                 count += len(rows)
                 await self._fill.put(getattr(self._keys, kind), pairs)
                 await self._fill.put_deadlines(deadlines)

@@ -10,6 +10,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from atp_service.inventory.commands import Command, RepairOrder, RepairReservation
+from atp_service.inventory.journal import ORDER, RESERVATION
 from atp_service.inventory.reservations import Order, Reservation
 from atp_service.inventory.retention import order_due_at, reservation_due_at
 from atp_service.ledger.read import as_of_entry
@@ -44,7 +45,7 @@ def _repair_order(key: str, found: Order | None, right: Order | None) -> RepairO
 
 RESERVATIONS: Final = Documents(
     kind="reservations",
-    member="r",
+    member=RESERVATION,
     read=reservation_in,
     due_at=reservation_due_at,
     drift=lambda key, kind=None, **seen: Drift(
@@ -54,7 +55,7 @@ RESERVATIONS: Final = Documents(
 )
 ORDERS: Final = Documents(
     kind="orders",
-    member="o",
+    member=ORDER,
     read=order_in,
     due_at=order_due_at,
     drift=lambda key, kind=None, **seen: Drift(kind=kind or "order", order_id=key, **seen),
