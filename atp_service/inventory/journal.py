@@ -36,7 +36,6 @@ KINDS: Final = frozenset((LEVEL, RESERVATION, ORDER))
 ImageName = str
 Image = bytes | None  # None: nothing is kept under the name any more
 Images = Sequence[tuple[ImageName, Image]]
-LatestImages = dict[ImageName, tuple[int, bytes]]  # of each thing, with its entry's seq
 
 
 class Notice(Struct, array_like=True, frozen=True):

@@ -16,19 +16,25 @@ from atp_service.store.epoch_guard import EpochGuard
 from atp_service.store.errors import Fenced, Unavailable
 from atp_service.store.keys import Keys
 
-Kept = Literal["stock", "reservations", "orders"]
+Kept = Literal["stock", "reservations", "orders", "seen", "seen_before"]
 Values = list[bytes | None]
 
 
 class Moment(Struct, frozen=True):
-    """What Redis had at one moment, when `entry` was its latest; in the order asked."""
+    """What Redis had at one moment, when `entry` was its latest; in the order asked.
+
+    `marked` says whether a dedupe mark was there, in either window. `rotated_at_ms` is when the
+    later window began.
+    """
 
     entry: EntryRef
     now_ms: int
+    rotated_at_ms: int
     stock: Values
     reservations: Values
     orders: Values
     deadlines: list[float | None]
+    marked: list[bool]
 
     @property
     def seq(self) -> int:
@@ -69,6 +75,7 @@ class Walk:
         reservations: Sequence[str] = (),
         orders: Sequence[str] = (),
         deadlines: Sequence[str] = (),
+        marks: Sequence[str] = (),
     ) -> Moment:
         """All that is asked for, read in one step."""
         keys = self._keys
@@ -77,15 +84,20 @@ class Walk:
             ("HMGET", keys.reservations, reservations),
             ("HMGET", keys.orders, orders),
             ("ZMSCORE", keys.deadlines, deadlines),
+            ("HMGET", keys.seen, marks),
+            ("HMGET", keys.seen_before, marks),
         ]
         requests = [(command, key, *names) for command, key, names in asked if names]
-        state: list[Request] = [("HMGET", keys.meta, "seq", "time", "epoch"), ("TIME",)]
+        state: list[Request] = [
+            ("HMGET", keys.meta, "seq", "time", "epoch", "rotated_at"),
+            ("TIME",),
+        ]
         # The answers to what is queued say only that it is.
         replies = (await self._ask(("MULTI",), *requests, *state, ("EXEC",)))[-1]
         for reply in replies:
             if isinstance(reply, ResponseError):
                 raise Unavailable(str(reply))
-        *found, (seq, time, epoch), clock = replies
+        *found, (seq, time, epoch, rotated_at), clock = replies
         if not self._guard.is_verified(epoch):
             raise _fenced()
         rest = iter(found)
@@ -94,10 +106,12 @@ class Walk:
             entry=EntryRef(self._guard.partition, int(epoch), int(seq or 0)),
             # The script's clock never goes back.
             now_ms=max(int(clock[0]) * 1000 + int(clock[1]) // 1000, int(time or 0)),
+            rotated_at_ms=int(rotated_at or 0),
             stock=values[0],
             reservations=values[1],
             orders=values[2],
             deadlines=[None if score is None else float(score) for score in values[3]],
+            marked=[found != (None, None) for found in zip(values[4], values[5], strict=True)],
         )
 
     async def scan(

@@ -72,7 +72,7 @@ def events(partition: int, decoded: DecodedEntry) -> Sequence[bytes]:
     if not isinstance(command, Fact):
         return ()
     status = decoded.head.event_status
-    return (event_row(partition, decoded.entry.seq, command.source, command.event_id, status),)
+    return (event_row(partition, decoded.seq, command.source, command.event_id, status),)
 
 
 def traces(partition: int, decoded: DecodedEntry) -> Sequence[bytes]:

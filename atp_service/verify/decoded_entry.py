@@ -1,7 +1,8 @@
 """Decoded entries: how one is read from its row, and how it is called in a finding."""
 
 import struct
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from atp_service.inventory.commands import (
     AnyCommand,
@@ -31,6 +32,25 @@ _REPAIRS = frozenset(("repair_level", "repair_reservation", "repair_order"))
 def read(row: Row) -> DecodedEntry:
     """Raises ValueError (msgspec's are) if something of the entry can't be read."""
     return decode_entry(row.entry(), decode_command(row.command))
+
+
+def with_gone(decoded: DecodedEntry, kind: str) -> Mapping[str, Any]:
+    """The entry's values of one kind by key, in order; None if Redis keeps nothing any more."""
+    of_kind: dict[str, Mapping[str, Any]] = {
+        LEVEL: decoded.levels,
+        RESERVATION: decoded.reservations,
+        ORDER: decoded.orders,
+    }
+    values = of_kind[kind]
+    if not has_gone(decoded):
+        return values
+    return {key: values.get(key) for key in decoded.entry.keys(kind)}
+
+
+def has_gone(decoded: DecodedEntry) -> bool:
+    """Whether Redis has let go of something by this entry."""
+    there = len(decoded.levels) + len(decoded.reservations) + len(decoded.orders)
+    return there != len(decoded.entry.images)
 
 
 def called(decoded: DecodedEntry) -> str:

@@ -46,9 +46,7 @@ class EntryWalk:
     `repairs` has, by an image's name, the seq of the entry that repaired it last.
     """
 
-    def __init__(
-        self, partition: int, window_ms: int, earlier: raw_entries.Earlier, *, execute: bool
-    ) -> None:
+    def __init__(self, partition: int, window_ms: int, *, execute: bool) -> None:
         self.partition = partition
         self.findings = Findings()
         self.entries = 0
@@ -57,9 +55,7 @@ class EntryWalk:
         self.repairs: dict[str, int] = {}
         self.exception_steps = ExceptionSteps()
         self.appended = AppendedRows(partition)
-        self._judge: Judge = (
-            Reexecution(self.state, earlier) if execute else Transitions(self.state)
-        )
+        self._judge: Judge = Reexecution(self.state) if execute else Transitions(self.state)
 
     def skip(self, connection: Connection, through: int) -> None:
         """Fold the entries up to the seq `through` without checking them. Raises Unavailable."""

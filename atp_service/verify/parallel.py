@@ -14,9 +14,11 @@ from msgspec import Struct
 
 from atp_service.ledger.read import raw_entries
 from atp_service.postgres.unavailable import Unavailable, unavailable_when_away
-from atp_service.verify.entry_walk import EntryWalk, Faults
+from atp_service.verify.entry_walk import EntryWalk, Faults, OnProgress
 from atp_service.verify.findings import Findings
 from atp_service.verify.progress import Progress
+
+NewWalk = Callable[[], EntryWalk]
 
 
 class FirstPart(Struct):
@@ -36,9 +38,9 @@ class SecondProcess:
         self._progress = progress
         self._result: FirstPart | None = None
 
-    def walk(self, database_url: str, snapshot: str, walk: EntryWalk, through: int) -> None:
-        """Begin to walk from the first entry up to the seq `through`, as of a snapshot."""
-        self._pipe.send((database_url, snapshot, walk, through))
+    def walk(self, database_url: str, snapshot: str, new_walk: NewWalk, through: int) -> None:
+        """Begin a new walk from the first entry up to the seq `through`, as of a snapshot."""
+        self._pipe.send((database_url, snapshot, new_walk, through))
 
     def pass_progress_on(self) -> None:
         """Takes the process's messages so far, so that it never waits. Raises Unavailable."""
@@ -95,8 +97,9 @@ def _serve(parents: Pipe, pipe: Pipe) -> None:
 
 
 def _walk_first(
-    report: Callable[[int], None], database_url: str, snapshot: str, walk: EntryWalk, through: int
+    report: OnProgress, database_url: str, snapshot: str, new_walk: NewWalk, through: int
 ) -> FirstPart:
+    walk = new_walk()
     with raw_entries.connect(database_url) as connection, unavailable_when_away():
         raw_entries.take_over_snapshot(connection, snapshot)
         walk.go_on(connection, through, report)

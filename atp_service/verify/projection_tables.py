@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 from psycopg import Connection, sql
 
-from atp_service.inventory.journal import LEVEL, ORDER, RESERVATION, LatestImages
+from atp_service.inventory.journal import LEVEL, ORDER, RESERVATION
 from atp_service.inventory.reservations import decode_standing
 from atp_service.inventory.stock import SEPARATOR, Extras, decode_level, level_field
 from atp_service.ledger.read import raw_entries
@@ -21,6 +21,7 @@ from atp_service.ledger.write.batch import (
 from atp_service.postgres.binary import as_json, values_of
 from atp_service.verify.decoded_entry import UNREADABLE, subject
 from atp_service.verify.findings import Check, Findings
+from atp_service.verify.folded_state import LastImage
 
 _NO_EXTRAS = Extras()
 _decode = msgspec.json.Decoder().decode
@@ -43,16 +44,19 @@ _ORDERS = _Projection("orders", ORDER, ORDERS.columns, ORDERS.places(*ORDERS.key
 _TABLES = (_LEVELS, _RESERVATIONS, _ORDERS)
 
 
+Images = Mapping[str, LastImage]
+
+
 def compare(
     connection: Connection,
     partition: int,
-    images: LatestImages,
+    images: Images,
     drift: Mapping[str, int],
     findings: Findings,
 ) -> int:
     """How many rows there are; those that differ from the last images become findings.
 
-    `images` has each image with its entry's seq, by name. `drift` is by how much each level's
+    `images` are a FoldedState's. `drift` is by how much each level's
     on_hand is more than the sum of its deltas.
     """
     return sum(_compare(connection, table, partition, images, drift, findings) for table in _TABLES)
@@ -62,13 +66,18 @@ def _compare(
     connection: Connection,
     table: _Projection,
     partition: int,
-    images: LatestImages,
+    images: Images,
     drift: Mapping[str, int],
     findings: Findings,
 ) -> int:
     """Hashes of rows are added up; only if the sums differ, rows are looked at one by one. The
     jsonb is left out: Postgres writes it in its own way."""
-    names = [name for name in images if name[0] == table.kind]
+    names = [
+        name
+        for name, (_, _, in_redis) in images.items()
+        # The row of a level goes with it; of the others the last image stays.
+        if name[0] == table.kind and (in_redis or table is not _LEVELS)
+    ]
     columns, compared, rest = table.columns, 0, 0
     if table is _LEVELS:
         left_out = columns.index("extras")
@@ -91,7 +100,7 @@ def _compare(
     return compared
 
 
-def _have_extras(connection: Connection, partition: int, images: LatestImages) -> bool:
+def _have_extras(connection: Connection, partition: int, images: Images) -> bool:
     """Whether the extras of those levels that have any are those of the images."""
     rows = connection.execute(
         """
@@ -105,8 +114,8 @@ def _have_extras(connection: Connection, partition: int, images: LatestImages) -
     there = {level_field(sku, location): _decode(extras) for sku, location, extras in rows}
     return there == {
         name[1:]: _decode(as_json(level.extras))
-        for name, (_, image) in images.items()
-        if name[0] == LEVEL and (level := decode_level(image)).extras != _NO_EXTRAS
+        for name, (_, image, in_redis) in images.items()
+        if name[0] == LEVEL and in_redis and (level := decode_level(image)).extras != _NO_EXTRAS
     }
 
 
@@ -114,7 +123,7 @@ def _name(
     connection: Connection,
     table: _Projection,
     partition: int,
-    images: LatestImages,
+    images: Images,
     drift: Mapping[str, int],
     unseen: set[str],
     findings: Findings,
@@ -153,16 +162,18 @@ def _blocks(
     return raw_entries.blocks(connection, query)
 
 
-def _right(partition: int, name: str, images: LatestImages, drift: Mapping[str, int]) -> Values:
-    seq, image = images[name]
+def _right(partition: int, name: str, images: Images, drift: Mapping[str, int]) -> Values:
+    seq, image, in_redis = images[name]
     key = name[1:]
     if name[0] == LEVEL:
         level = decode_level(image)
         folded = level.on_hand - drift.get(key, 0)
         return level_values(partition, seq, key.encode(), level, image, folded)
     if name[0] == RESERVATION:
-        return reservation_values(partition, seq, key, decode_standing(image), image, in_redis=True)
-    return order_values(partition, seq, key, image, in_redis=True)
+        return reservation_values(
+            partition, seq, key, decode_standing(image), image, in_redis=in_redis
+        )
+    return order_values(partition, seq, key, image, in_redis=in_redis)
 
 
 def _differing(table: _Projection, there: list[bytes], right: Values) -> str:

@@ -1,17 +1,19 @@
-"""Redis beside the fold, exact while selling goes on.
+"""Redis beside the folded state: byte for byte, while selling goes on.
 
-All of Redis is read, while entries come. What differs from the fold is read again, together with
-the latest entry's seq; the fold is walked on to that entry, and as of it the two must be equal to
-the byte. What Redis forgets without an entry may be missing once its time has passed.
+All of Redis is read, while entries come. What differs is read once more, in one step with the seq
+of the latest entry; the walk goes on to that entry, and as of it the two must be equal. The journal
+does not tell when a feed was last heard, so that is not compared. Nor does it tell when the window
+of dedupe marks was rotated: from the oldest mark that Redis has, all must be there.
 """
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final, Literal
 
 import msgspec
 from psycopg import Connection
 
-from atp_service.inventory.reservations import Order, decode_order, decode_reservation
+from atp_service.inventory.reservations import decode_order, decode_reservation
+from atp_service.inventory.retention import order_due_at, reservation_due_at
 from atp_service.inventory.stock import SEPARATOR, decode_level, split_field
 from atp_service.ledger import Ledger
 from atp_service.store import Partition
@@ -21,24 +23,27 @@ from atp_service.verify.differences import members
 from atp_service.verify.entry_walk import EntryWalk
 from atp_service.verify.findings import Findings
 
-_AT_ONCE = 1_000
-_DOUBTS_AT_ONCE = 200
-_PATIENCE_SECONDS = 30.0  # for the recorder
-_NOBODY = "…"
+_PAGE: Final = 1_000
+_DOUBTS_AT_ONCE: Final = 200
+_PATIENCE_SECONDS: Final = 30.0  # for the recorder
 _HASHES: tuple[tuple[Literal["stock", "reservations", "orders"], str], ...] = (
     ("stock", "l"),
     ("reservations", "r"),
     ("orders", "o"),
 )
+_WINDOWS: tuple[Literal["seen", "seen_before"], ...] = ("seen", "seen_before")
+_encode = msgspec.msgpack.Encoder().encode
 _decode_locations = msgspec.msgpack.Decoder(list[str]).decode
 _DECODERS = {"l": decode_level, "r": decode_reservation, "o": decode_order}
+
+Value = bytes | int
 
 
 class RedisComparison:
     """One partition's Redis beside its walk.
 
-    Names are those of images (`l…`, `r…`, `o…`); `s<sku>` is a SKU's list of locations, and
-    `d<member>` a deadline.
+    Names are those of images (`l…`, `r…`, `o…`). `s<sku>` is a SKU's list of locations,
+    `d<name>` the deadline (ms) of a reservation or order, and `m<mark>` a dedupe mark.
     """
 
     def __init__(
@@ -50,210 +55,183 @@ class RedisComparison:
         self._redis = partition.walk()
         self._ledger = ledger
         self._state.earlier = {}
+        self._rotated_at_ms = 0
+        self._marks_since_ms = 0
+        self._found = 0
 
     async def run(self, findings: Findings) -> int:
         """How many values Redis has; those that differ become findings.
 
-        Raises the store's Unavailable or Fenced, and the ledger's Unavailable where the recorder
-        does not get on.
+        Raises the store's Unavailable or Fenced; Postgres's Unavailable, also if the recorder does
+        not get on.
         """
         try:
-            count, doubts = await self._look()
+            self._rotated_at_ms = (await self._redis.moment()).rotated_at_ms
+            count, doubts = await self._doubts()
+            marks, doubtful_marks = await self._doubtful_marks()
+            # Deadlines come last: something damaged may have moved them.
+            doubts.sort(key=lambda name: name[0] == "d")
+            doubts += doubtful_marks
             for first in range(0, len(doubts), _DOUBTS_AT_ONCE):
                 await self._look_closely(doubts[first : first + _DOUBTS_AT_ONCE], findings)
         finally:
             await self._redis.close()
-        return count
+        return count + marks
 
-    async def _look(self) -> tuple[int, list[str]]:
+    async def _doubts(self) -> tuple[int, list[str]]:
         """How many values there are, and the names of those that may differ."""
-        state, doubts, count = self._state, list[str](), 0
-        unseen = dict.fromkeys(state.images)
-        places = dict[str, set[str]]()
-        for name in state.partition.levels:
-            sku, location = split_field(name)
-            places.setdefault(sku, set()).add(location)
-        for kept, prefix in _HASHES:
+        expected, doubts, count = self._expected(), list[str](), 0
+        async for name, value in self._values():
+            count += 1
+            if expected.pop(name, None) != value:
+                doubts.append(name)
+        return count, list(dict.fromkeys((*doubts, *expected)))
+
+    def _expected(self) -> dict[str, Value]:
+        """All that Redis must have as of the walk's last entry, but for the marks."""
+        state, partition = self._state, self._state.partition
+        expected: dict[str, Value] = {name: state.images[name][1] for name in state.in_redis()}
+        locations: dict[str, list[str]] = {}
+        for key in partition.levels:
+            sku, location = split_field(key)
+            locations.setdefault(sku, []).append(location)
+        expected |= {f"s{sku}": _encode(sorted(known)) for sku, known in locations.items()}
+        for key, reservation in partition.reservations.items():
+            due_at_ms = reservation_due_at(reservation)
+            if due_at_ms is not None:
+                expected[f"dr{key}"] = due_at_ms
+        for key, order in partition.orders.items():
+            due_at_ms = order_due_at(order)
+            if due_at_ms is not None:
+                expected[f"do{key}"] = due_at_ms
+        return expected
+
+    async def _values(self) -> AsyncIterator[tuple[str, bytes | float]]:
+        """All that Redis has, but for the marks. A name may come twice while it is written."""
+        for kept, kind in _HASHES:
             cursor = 0
             while True:
-                cursor, found = await self._redis.scan(kept, cursor, _AT_ONCE)
+                cursor, found = await self._redis.scan(kept, cursor, _PAGE)
                 for field, value in found:
-                    count += 1
                     key = field.decode(errors="replace")
-                    if prefix == "l" and SEPARATOR not in key:
-                        if _locations(value) != sorted(places.pop(key, ())):
-                            doubts.append(f"s{key}")
-                        continue
-                    name = prefix + key
-                    known = state.images.get(name)
-                    if known is None or known[1] != value:
-                        doubts.append(name)
-                    unseen.pop(name, None)
+                    is_list = kind == "l" and SEPARATOR not in key
+                    yield f"{'s' if is_list else kind}{key}", value
                 if not cursor:
                     break
-        count += await self._look_at_deadlines(doubts)
-        doubts += (f"s{sku}" for sku in places)
-        # Most reservations that ever were are closed and forgotten: they are not looked for.
-        doubts += (
-            name
-            for name in unseen
-            if name[0] != "r" or not self._state.may_be_forgotten(name[1:], state.at_ms)
-        )
-        return count, list(dict.fromkeys(doubts))
-
-    async def _look_at_deadlines(self, doubts: list[str]) -> int:
-        state, count = self._state, 0
-        due = {
-            f"r{name}": at_ms
-            for name in state.partition.reservations
-            if (at_ms := self._due(f"r{name}", self._image(f"r{name}"))) is not None
-            and not state.may_be_forgotten(name, state.at_ms)
-        }
-        due |= {f"o{name}": at_ms for name, at_ms in state.early_until.items()}
         cursor = 0
         while True:
-            cursor, found = await self._redis.scan_deadlines(cursor, _AT_ONCE)
-            for raw, score in found:
-                count += 1
-                member = raw.decode(errors="replace")
-                if due.pop(member, None) != score:
-                    doubts.append(f"d{member}")
+            cursor, members_found = await self._redis.scan_deadlines(cursor, _PAGE)
+            for member, score in members_found:
+                yield f"d{member.decode(errors='replace')}", score
             if not cursor:
                 break
-        doubts += (f"d{member}" for member in due)
-        return count
+
+    async def _doubtful_marks(self) -> tuple[int, list[str]]:
+        """How many marks there are, and the names of those that may differ."""
+        known, there = self._state.marks, set[str]()
+        for window in _WINDOWS:
+            cursor = 0
+            while True:
+                cursor, found = await self._redis.scan(window, cursor, _PAGE)
+                there.update(field.decode(errors="replace") for field, _ in found)
+                if not cursor:
+                    break
+        times = [known[mark][1] for mark in there if mark in known]
+        self._marks_since_ms = min([self._rotated_at_ms, *times])
+        missing = []
+        for mark, (_, at_ms) in reversed(known.items()):
+            if at_ms <= self._marks_since_ms:
+                break
+            if mark not in there:
+                missing.append(mark)
+        strange = [mark for mark in there if mark not in known]
+        return len(there), [f"m{mark}" for mark in (*strange, *missing)]
 
     async def _look_closely(self, names: Sequence[str], findings: Findings) -> None:
-        """As of one moment: what Redis has, and what it must have."""
-        of = {kind: [name[1:] for name in names if name[0] == kind] for kind in "lsrod"}
-        behind = [member for member in of["d"] if member[:1] in ("r", "o")]
+        """What Redis has and what it must have, as of one entry."""
+        keys: dict[str, list[str]] = {kind: [] for kind in "lsrodm"}
+        for name in names:
+            keys[name[0]].append(name[1:])
         moment = await self._redis.moment(
-            stock=of["l"] + of["s"],
-            reservations=of["r"] + [member[1:] for member in behind if member[0] == "r"],
-            orders=of["o"] + [member[1:] for member in behind if member[0] == "o"],
-            deadlines=of["d"],
+            stock=keys["l"] + keys["s"],
+            reservations=keys["r"],
+            orders=keys["o"],
+            deadlines=keys["d"],
+            marks=keys["m"],
         )
         await self._walk_to(moment)
-        for key, value in zip(of["l"] + of["s"], moment.stock, strict=True):
-            wrong = (
-                self._wrong_level(key, value, moment)
-                if SEPARATOR in key
-                else self._wrong_locations(key, value, moment)
-            )
-            self._tell(findings, wrong)
-        there: dict[str, bytes | None] = {}
-        for prefix, keys, values in (
-            ("r", of["r"], moment.reservations),
-            ("o", of["o"], moment.orders),
-        ):
-            also = [member[1:] for member in behind if member[0] == prefix]
-            there |= {prefix + key: value for key, value in zip(keys + also, values, strict=True)}
-            for key in keys:
-                wrong = self._wrong_image(prefix + key, there[prefix + key], moment)
-                self._tell(findings, wrong)
-        for member, score in zip(of["d"], moment.deadlines, strict=True):
-            self._tell(findings, self._wrong_deadline(member, score, there.get(member), moment))
+        ordered = [f"{kind}{key}" for kind in "lsrodm" for key in keys[kind]]
+        values: list[Any] = [*moment.stock, *moment.reservations, *moment.orders]
+        values += [*moment.deadlines, *moment.marked]
+        for name, value in zip(ordered, values, strict=True):
+            wrong = self._wrong(name, value, moment)
+            if wrong is not None:
+                self._found += 1
+                findings.add("redis", f"in Redis: {wrong}")
 
     async def _walk_to(self, moment: Moment) -> None:
-        """The fold as of the moment, or later: earlier images are kept."""
+        """The walk is at the moment's entry, or later: earlier images are kept."""
         if moment.seq > self._walk.chain.seq:
             await self._ledger.wait_for(moment.entry, _PATIENCE_SECONDS)
             self._walk.go_on(self._connection, moment.seq, lambda _: None)
 
-    def _tell(self, findings: Findings, wrong: str | None) -> None:
-        if wrong is not None:
-            findings.add("redis", f"in Redis: {wrong}")
-
-    def _wrong_level(self, key: str, value: bytes | None, moment: Moment) -> str | None:
-        return _differs(f"l{key}", value, self._state.image_as_of(f"l{key}", moment.seq))
+    def _wrong(self, name: str, value: Any, moment: Moment) -> str | None:
+        """How the value under a name differs from the right one, in words."""
+        kind, key = name[0], name[1:]
+        match kind:
+            case "s":
+                return self._wrong_locations(key, value, moment)
+            case "d":
+                return self._wrong_deadline(key, value, moment)
+            case "m":
+                return self._wrong_mark(key, value, moment)
+        return _difference(name, value, self._state.image_as_of(name, moment.seq))
 
     def _wrong_locations(self, sku: str, value: bytes | None, moment: Moment) -> str | None:
+        prefix = f"l{sku}{SEPARATOR}"
         right = sorted(
-            location
-            for name in self._state.partition.levels
-            for of_sku, location in (split_field(name),)
-            if of_sku == sku and self._state.image_as_of(f"l{name}", moment.seq) is not None
+            name[len(prefix) :]
+            for name in self._state.images
+            if name.startswith(prefix) and self._state.image_as_of(name, moment.seq) is not None
         )
-        there = _locations(value)
-        if there == right:
+        if value == (_encode(right) if right else None):
             return None
+        try:
+            there = [] if value is None else _decode_locations(value)
+        except msgspec.MsgspecError:
+            return f"the locations of {sku} can't be read, should be {right}"
         return f"the locations of {sku} are {there}, should be {right}"
 
-    def _wrong_image(self, name: str, value: bytes | None, moment: Moment) -> str | None:
-        right = self._state.image_as_of(name, moment.seq)
-        if value == right:
+    def _wrong_deadline(self, name: str, score: float | None, moment: Moment) -> str | None:
+        image = self._state.image_as_of(name, moment.seq) if name[:1] in ("r", "o") else None
+        due_at_ms = None if image is None else _due_at(name, image)
+        if score == due_at_ms:
             return None
-        if right is not None:
-            if value is None and self._is_over(name, right, moment.now_ms):
-                return None
-            if value is not None and name[0] == "o" and self._is_rest(value, right, moment.now_ms):
-                return None
-        return _differs(name, value, right)
+        overdue = due_at_ms is not None and due_at_ms <= moment.now_ms
+        if self._found and overdue and score is not None and score > moment.now_ms:
+            return None  # something damaged is in the way of it: the script looks at it later
+        there = "none" if score is None else f"{score:.0f}"
+        return f"the deadline of {subject(name)} is {there}, should be {due_at_ms or 'none'}"
 
-    def _wrong_deadline(
-        self, member: str, score: float | None, behind: bytes | None, moment: Moment
-    ) -> str | None:
-        """A deadline may come early: what stands behind it is looked at, and it is set anew."""
-        right = self._state.image_as_of(member, moment.seq) if member[:1] in ("r", "o") else None
-        due = None if right is None else self._due(member, right)
-        if right is not None and behind is None and self._is_over(member, right, moment.now_ms):
-            due = None  # both are forgotten in one step
-        if (score is None) == (due is None) and (score or 0) <= (due or 0):
-            return None
-        told = "none" if score is None else f"{score:.0f}"
-        return f"the deadline of {subject(member)} is {told}, should be {due or 'none'}"
-
-    def _due(self, member: str, image: bytes) -> int | None:
-        """When the script looks at a reservation or order next."""
-        if member[0] == "o":
-            order = decode_order(image)
-            return None if order.reservations else self._state.early_until.get(member[1:])
-        reservation = decode_reservation(image)
-        if reservation.status == "held":
-            return reservation.expires_at
-        if reservation.status == "confirmed":
-            return None
-        return reservation.closed_at + self._state.partition.window_ms
-
-    def _image(self, name: str) -> bytes:
-        return self._state.images[name][1]
-
-    def _is_over(self, name: str, image: bytes, now_ms: int) -> bool:
-        """Whether it may have been forgotten by now."""
-        if name[0] == "r":
-            due = self._due(name, image)
-            return decode_reservation(image).closed_at > 0 and due is not None and due <= now_ms
-        order = decode_order(image)
-        if order.reservations:
-            return all(self._state.may_be_forgotten(r, now_ms) for r in order.reservations)
-        return self._state.early_until.get(name[1:], now_ms + 1) <= now_ms
-
-    def _is_rest(self, value: bytes, image: bytes, now_ms: int) -> bool:
-        """Whether an order is what it was, less reservations that may have been forgotten."""
-        try:
-            there = decode_order(value)
-        except msgspec.MsgspecError:
-            return False
-        right = decode_order(image)
-        kept = [name for name in right.reservations if name in there.reservations]
-        gone = [name for name in right.reservations if name not in there.reservations]
-        return (
-            there == Order(kept, right.early)
-            and bool(kept)
-            and all(self._state.may_be_forgotten(name, now_ms) for name in gone)
-        )
+    def _wrong_mark(self, mark: str, is_there: bool, moment: Moment) -> str | None:
+        seq, at_ms = self._state.marks.get(mark, (0, 0))
+        if seq > moment.seq:
+            return None  # a later entry has left it; whether an earlier one had is not known
+        words = f"the dedupe mark {mark!r}"
+        if is_there:
+            return None if seq else f"{words} is there, and follows from no entry"
+        rotated = moment.rotated_at_ms != self._rotated_at_ms
+        since_ms = self._rotated_at_ms if rotated else self._marks_since_ms
+        return f"{words} is not there" if at_ms > since_ms else None
 
 
-def _locations(value: bytes | None) -> list[str]:
-    if value is None:
-        return []
-    try:
-        return sorted(_decode_locations(value))
-    except msgspec.MsgspecError:
-        return [_NOBODY]
+def _due_at(name: str, image: bytes) -> int | None:
+    if name[0] == "o":
+        return order_due_at(decode_order(image))
+    return reservation_due_at(decode_reservation(image))
 
 
-def _differs(name: str, value: bytes | None, right: bytes | None) -> str | None:
+def _difference(name: str, value: bytes | None, right: bytes | None) -> str | None:
     if value == right:
         return None
     if value is None:

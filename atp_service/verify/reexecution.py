@@ -1,250 +1,169 @@
-"""Each command once more, with the model: what its entry must have come to.
+"""Each command executed once more, with the model: its entry must be what the model makes of it.
 
-Only what leaves an entry is in the ledger. What the script knew beside it – that a closed
-reservation has been forgotten, that a shipment has left before – the model is told anew where an
-entry follows only so, and only within what can have been.
+An entry tells everything that its command changed, so the state before it is known. Three things
+are not in the ledger: damage that a repair found in Redis, the window as it was set at the time,
+and when the window of dedupe marks was rotated. If an entry does not follow, they are tried.
 """
 
-from collections.abc import Generator
-from contextlib import closing
+from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 from msgspec.structs import replace
 
-from atp_service.inventory.commands import (
-    Fulfil,
-    RepairLevel,
-    RepairOrder,
-    RepairReservation,
-    Sale,
-    Shipment,
-    decode_command,
-)
+from atp_service.inventory.commands import AnyCommand, RepairLevel, RepairOrder, RepairReservation
 from atp_service.inventory.journal import DecodedEntry
 from atp_service.inventory.model import ModelEntry
 from atp_service.inventory.model.batch import HANDLERS
-from atp_service.inventory.model.stock import Batch, shipment_key
-from atp_service.inventory.reservations import Order
-from atp_service.inventory.stock import level_field
-from atp_service.ledger.read.raw_entries import Earlier
+from atp_service.inventory.model.stock import Batch
+from atp_service.inventory.reservations import Order, Reservation
+from atp_service.verify.decoded_entry import repaired_by, with_gone
 from atp_service.verify.differences import differences
 from atp_service.verify.findings import Check
-from atp_service.verify.folded_state import LONGEST_WINDOW_MS, FoldedState
+from atp_service.verify.folded_state import FoldedState
 
-_Pasts = Generator[None, None, None]
-
-
-class _Appended(Exception):
-    """The entry is made; what the caller would have been told is of no interest."""
-
-    def __init__(self, entry: ModelEntry) -> None:
-        self.entry = entry
+# Values that stand in Redis instead of the folded ones, by name; None: nothing. Beside the kinds of
+# images: `i<sku>` is a SKU's list of locations, `d<name>` the deadline of a name.
+_Past = dict[str, Any]
 
 
-class _Trial(Batch):
-    """Nothing of it is kept: the ledger's own images are what the next command sees."""
+class _Marks(set[str]):
+    """The dedupe marks as Redis may have had them: those since a moment.
 
-    def keep(self, entry: ModelEntry) -> None:
-        raise _Appended(entry)
+    `asked` has the times (ms) of the marks that a command has asked for.
+    """
+
+    def __init__(self, state: FoldedState) -> None:
+        self._marks = state.marks
+        self.since_ms = 0
+        self.asked: set[int] = set()
+
+    def __contains__(self, mark: object) -> bool:
+        _, at_ms = self._marks.get(mark, (0, -1))  # type: ignore[call-overload]  # a str, always
+        if at_ms >= 0:
+            self.asked.add(at_ms)
+        return bool(at_ms >= self.since_ms)
 
 
 class Reexecution:
-    """Re-executes commands on the state that entries have folded to so far."""
+    """Judges entries by executing their commands on the state that entries have folded to so far.
+
+    If an entry was changed later, only that entry is at fault: `expected` has its images as they
+    should have been, by name, and the next entries may follow from those.
+    """
 
     check: Check = "model"
 
-    def __init__(self, state: FoldedState, earlier: Earlier) -> None:
-        self._state = state
-        self._earlier = earlier
-        self._trial = _Trial(state.partition, 0, False)
-        self._trial.due = []  # what was reaped has entries of its own
-        # By the names of images that do not follow: what they should have been.
+    def __init__(self, state: FoldedState) -> None:
         self.expected: dict[str, Any] = {}
+        self._partition = state.partition
+        self._marks = state.partition.seen = _Marks(state)
 
     def differences(self, decoded: DecodedEntry) -> list[tuple[str, str]]:
-        """How the entry differs from what its command comes to: names of images, and words.
-
-        Nothing if it follows. The state is as before.
-        """
-        made = self._execute(decoded)
-        follows = _follows(decoded, made)
-        if not follows:
-            with closing(self._other_pasts(decoded)) as pasts:
-                for _ in pasts:
-                    follows = _follows(decoded, self._execute(decoded))
-                    self._state.put_back()
-                    if follows:
-                        break
+        """How the entry differs from the model's: names of images, and words."""
+        self._marks.asked.clear()
+        made = self._execute(decoded, {})
+        follows = _follows(decoded, made) or self._follows_otherwise(decoded)
         if self.expected:
             for name, _ in decoded.entry.images:
                 self.expected.pop(name, None)
         if follows:
             return []
         if isinstance(made, ModelEntry):
-            for what, images in (("l", made.levels), ("r", made.reservations), ("o", made.orders)):
-                self.expected |= {f"{what}{key}": image for key, image in images.items()}
+            for kind, images in (("l", made.levels), ("r", made.reservations), ("o", made.orders)):
+                self.expected |= {f"{kind}{key}": image for key, image in images.items()}
         return differences(decoded, made)
 
-    def _execute(self, decoded: DecodedEntry) -> ModelEntry | str:
-        """The entry that the command leaves; why it leaves none, where it doesn't."""
-        trial = self._trial
-        trial.now = decoded.head.at_ms
-        trial.partition.seq = decoded.entry.seq - 1
-        trial.begin()
+    def _execute(self, decoded: DecodedEntry, past: _Past) -> ModelEntry | str:
+        """The entry that the command leaves; in words why it leaves none."""
+        trial = Batch(self._partition, decoded.head.at_ms, promises_refused=False)
+        trial.rotates = False
+        trial.seq = decoded.seq - 1
+        trial.due = []  # a lapsed hold that was reaped has an entry of its own
+        staged: dict[str, dict[str, Any]] = {
+            "l": trial.new_levels,
+            "r": trial.new_reservations,
+            "o": trial.new_orders,
+            "i": trial.new_locations,
+            "d": trial.new_deadlines,
+        }
+        for name, value in past.items():
+            staged[name[0]][name[1:]] = value
         try:
             outcome = HANDLERS[decoded.head.kind](trial, decoded.command)
-        except _Appended as appended:
-            return appended.entry
-        except Exception as fault:  # whatever was made of the entry: it is told
+        except Exception as fault:  # whatever a forger has made of the entry: it becomes a finding
             return f"can't be executed: {fault!r}"
+        if trial.new_entries:
+            return trial.new_entries[0]
         return f"leaves no entry: {type(outcome).__name__.lower()}"
 
-    def _other_pasts(self, decoded: DecodedEntry) -> _Pasts:
-        """The state, as it may have been too; each is undone by whoever asks for the next."""
-        state, partition = self._state, self._state.partition
-        state.put_back()
-        if self.expected:
-            # An entry that was changed later does not change what came after it.
-            self._undo_fault()
-            yield
-        if decoded.orders:
-            if self._forget_as_shown(decoded):
-                yield
-            if self._forget_early(decoded):
-                yield
-        if isinstance(decoded.command, RepairLevel | RepairReservation | RepairOrder):
-            yield from self._damaged(decoded.command)
-        if isinstance(decoded.command, Fulfil) and decoded.command.shipment_id:
-            partition.seen = self._shipped(decoded, decoded.command)
-            try:
-                if partition.seen:
-                    yield
-            finally:
-                partition.seen = set()
+    def _follows_otherwise(self, decoded: DecodedEntry) -> bool:
+        """Whether the entry follows from another state that the ledger cannot tell apart."""
+        partition, marks = self._partition, self._marks
+        rotations = [0, *(at_ms + 1 for at_ms in sorted(marks.asked))]
         window_ms = partition.window_ms
         try:
-            for other in (LONGEST_WINDOW_MS, 0):  # the setting may have been another
-                partition.window_ms = other
-                yield
+            for (past, damaged), window, since_ms in product(
+                self._pasts(decoded), _windows(decoded, window_ms), rotations
+            ):
+                partition.window_ms, marks.since_ms, partition.damaged = window, since_ms, damaged
+                if _follows(decoded, self._execute(decoded, past)):
+                    window_ms = window
+                    return True
+            return False
         finally:
-            partition.window_ms = window_ms
+            partition.window_ms, marks.since_ms, partition.damaged = window_ms, 0, set()
 
-    def _undo_fault(self) -> None:
-        partition = self._state.partition
-        kept: dict[str, Any] = {
-            "l": partition.levels,
-            "r": partition.reservations,
-            "o": partition.orders,
-        }
-        for name, image in self.expected.items():
-            kept[name[0]][name[1:]] = image
+    def _pasts(self, decoded: DecodedEntry) -> Iterator[tuple[_Past, set[str]]]:
+        """What may have stood in Redis instead, and what of it could not be read."""
+        yield {}, set()
+        if self.expected:
+            yield dict(self.expected), set()
+        name = repaired_by(decoded)
+        if name is not None:
+            found = self._found(name, decoded.command)
+            yield found, set()
+            yield found, {name}
 
-    def _forget_as_shown(self, decoded: DecodedEntry) -> bool:
-        """An order no longer names reservations that were forgotten."""
-        state, now = self._state, decoded.head.at_ms
-        changed = False
-        for order_id, shown in decoded.orders.items():
-            known = state.partition.orders.get(order_id)
-            if known is None:
-                continue
-            kept = [name for name in known.reservations if name in shown.reservations]
-            gone = [name for name in known.reservations if name not in shown.reservations]
-            if gone and all(state.may_be_forgotten(name, now) for name in gone):
-                if kept:
-                    state.partition.orders[order_id] = Order(kept, known.early)
-                else:
-                    del state.partition.orders[order_id]
-                changed = True
-        return changed
-
-    def _forget_early(self, decoded: DecodedEntry) -> bool:
-        """An order that was sold for and never confirmed is forgotten in the end."""
-        state, now = self._state, decoded.head.at_ms
-        over = [
-            order_id
-            for order_id in decoded.orders
-            if state.early_until.get(order_id, now + 1) <= now
-            and order_id in state.partition.orders
-        ]
-        for order_id in over:
-            del state.partition.orders[order_id]
-        return bool(over)
-
-    def _damaged(self, command: RepairLevel | RepairReservation | RepairOrder) -> _Pasts:
-        """What the repair found in Redis, where no entry tells of it: other values, a place in a
-        list or a deadline without anything behind it; or what can't be read."""
-        partition = self._state.partition
+    def _found(self, name: str, command: AnyCommand | None) -> _Past:
+        """What a repair found: other values, a place in a list or a deadline with nothing behind
+        it."""
         match command:
-            case RepairLevel(sku=sku, location=location):
-                key = level_field(sku, location)
-                name = f"l{key}"
-                _put(partition.levels, key, command.found)
-                partition.locations[sku] = [location]
-            case RepairOrder(order_id=key):
-                name = f"o{key}"
-                _put(partition.orders, key, command.found)
-                partition.deadlines[name] = 0
-            case RepairReservation(reservation_id=key):
-                name = f"r{key}"
-                known = partition.reservations.get(key) or command.right
-                seq = command.found_seq
+            case RepairLevel(sku=sku, location=location, found=level):
+                return {name: level, f"i{sku}": [location]}
+            case RepairOrder(found=order):
+                return {name: order, f"d{name}": 0}
+            case RepairReservation(reservation_id=key, found_seq=seq):
+                known = self._partition.reservations.get(key) or command.right
                 found = None if known is None or seq is None else replace(known, seq=seq)
-                _put(partition.reservations, key, found)
-                partition.deadlines[name] = 0
-        try:
-            yield
-            partition.damaged = {name}
-            yield
-        finally:
-            partition.damaged = set()
-            partition.locations.clear()
-            partition.deadlines.clear()
+                return {name: found, f"d{name}": 0}
+        return {}
 
-    def _shipped(self, decoded: DecodedEntry, command: Fulfil) -> set[str]:
-        """The lines that earlier entries have sent with the same shipment: they don't go again."""
-        reservation = self._state.partition.reservations.get(command.reservation_id)
-        shipment_id = command.shipment_id or ""
-        seen = set()
-        for packed in self._earlier(shipment_id, decoded.entry.seq):
-            other = decode_command(packed)
-            for line in reservation.lines if reservation else ():
-                origin = command.location or line.location
-                key = shipment_key(shipment_id, line.sku, origin, command.reservation_id)
-                if isinstance(other, Sale | Shipment):
-                    left = (other.sku, other.location) == (line.sku, origin)
-                elif isinstance(other, Fulfil):
-                    named = other.lines is None or line.line_id in {
-                        units.line_id for units in other.lines
-                    }
-                    from_here = (other.location or line.location) == origin
-                    left = named and from_here and other.reservation_id == command.reservation_id
-                else:
-                    left = False
-                if left and getattr(other, "shipment_id", None) == shipment_id:
-                    seen.add(key)
-        return seen
+
+def _windows(decoded: DecodedEntry, window_ms: int) -> list[int]:
+    """For how long closed things may have been kept at the time, in ms: the entry's images show
+    it."""
+    at_ms = decoded.head.at_ms
+    kept: list[Reservation | Order] = [*decoded.reservations.values(), *decoded.orders.values()]
+    shown = (image.kept_until - at_ms for image in kept if image.kept_until > at_ms)
+    return list(dict.fromkeys((window_ms, *shown)))
 
 
 def _follows(decoded: DecodedEntry, made: ModelEntry | str) -> bool:
     if isinstance(made, str):
         return False
-    head = decoded.head
+    head, levels = decoded.head, with_gone(decoded, "l")
     return (
-        made.levels == decoded.levels
-        and made.reservations == decoded.reservations
-        and made.orders == decoded.orders
+        made.levels == levels
+        and made.reservations == with_gone(decoded, "r")
+        and made.orders == with_gone(decoded, "o")
         and made.on_hand_deltas == head.on_hand_deltas
         and made.opened == head.opened
         and made.settled == head.settled
         and made.noted == head.noted
+        and made.status == head.status
+        and made.marks == head.marks
         and made.kind == head.kind
         # The deltas stand in the order of the levels.
-        and (len(made.levels) < 2 or list(made.levels) == list(decoded.levels))
+        and (len(levels) < 2 or list(made.levels) == list(levels))
     )
-
-
-def _put(kept: Any, name: str, value: Any) -> None:
-    if value is None:
-        kept.pop(name, None)
-    else:
-        kept[name] = value

@@ -7,16 +7,16 @@ walks the first entries of a long ledger.
 
 import gc
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Self
 
 from psycopg import Connection
 
 from atp_service.ledger import Ledger, Position
 from atp_service.ledger.read import raw_entries
-from atp_service.postgres import Unavailable
-from atp_service.postgres.unavailable import unavailable_when_away
+from atp_service.postgres.unavailable import Unavailable, unavailable_when_away
 from atp_service.store import Fenced, Store
 from atp_service.store import Unavailable as RedisUnavailable
 from atp_service.verify import (
@@ -84,12 +84,13 @@ class Verification:
                     self._findings.add("position", words)
             progress.begin(sum(position.seq for position in positions.values()))
             for partition, position in positions.items():
+                new_walk = partial(EntryWalk, partition, self._window_ms, execute=self._execute)
                 if position.seq < self._worth_two:
-                    walk = self._new_walk(partition)
+                    walk = new_walk()
                     walk.go_on(connection, _LAST, progress.walked)
                 else:
                     middle = int(position.seq * _FIRST_SHARE)
-                    walk = self._walk_by_two(connection, second, snapshot, partition, middle)
+                    walk = self._walk_by_two(connection, second, snapshot, new_walk, middle)
                 self._walks[partition] = walk
                 self._compare_tables(connection, walk, position)
             orphan_rows.find(connection, [*positions, *partitions], self._findings)
@@ -151,17 +152,12 @@ class Verification:
     def __exit__(self, *_: object) -> None:
         self._closing.close()
 
-    def _new_walk(self, partition: int) -> EntryWalk:
-        earlier = raw_entries.Earlier(self._database_url, partition)
-        self._closing.callback(earlier.close)
-        return EntryWalk(partition, self._window_ms, earlier, execute=self._execute)
-
     def _walk_by_two(
         self,
         connection: Connection,
         second: SecondProcess,
         snapshot: str,
-        partition: int,
+        new_walk: Callable[[], EntryWalk],
         middle: int,
     ) -> EntryWalk:
         """The whole walk; the second process has checked its first part."""
@@ -171,13 +167,13 @@ class Verification:
             second.pass_progress_on()
 
         def walk_rest(faults: Faults | None = None) -> tuple[EntryWalk, Faults]:
-            walk = self._new_walk(partition)
+            walk = new_walk()
             walk.skip(connection, middle)
             began = walk.faults()
             walk.go_on(connection, _LAST, on_progress, faults)
             return walk, began
 
-        second.walk(self._database_url, snapshot, self._new_walk(partition), middle)
+        second.walk(self._database_url, snapshot, new_walk, middle)
         walk, began = walk_rest()
         first = second.result()
         if first.faults != began:

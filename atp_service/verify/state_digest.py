@@ -4,32 +4,31 @@ Two instances with the same stock have the same digest, however they came to it:
 and the times at which things were entered are not in it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 
 import msgspec
 
-from atp_service.inventory.journal import LEVEL, RESERVATION, LatestImages
 from atp_service.inventory.reservations import decode_reservation
 from atp_service.inventory.stock import decode_level
+from atp_service.verify.folded_state import LastImage
 
 _encode = msgspec.msgpack.Encoder(order="sorted").encode
 
 
-def digest(states: Sequence[LatestImages]) -> str:
-    """SHA-256 over all levels and open reservations of all partitions, each by name. A partition
-    is given by the last images of what it has."""
+def digest(states: Sequence[Mapping[str, LastImage]]) -> str:
+    """SHA-256 over all levels and open reservations of all partitions, each by name. `states` are
+    the last images of each partition."""
     whole = sha256()
-    kinds = ((LEVEL, "levels", _level), (RESERVATION, "reservations", _reservation))
-    for kind, prefix, values_of in kinds:
+    for what, prefix, value_of in (("l", "levels", _level), ("r", "reservations", _reservation)):
         kept = {
             name: image
             for images in states
-            for name, (_, image) in images.items()
-            if name[0] == kind
+            for name, (_, image, in_redis) in images.items()
+            if in_redis and name[0] == what
         }
         for name in sorted(kept):
-            values = values_of(kept[name])
+            values = value_of(kept[name])
             if values is not None:
                 whole.update(_encode((prefix, name[1:], values)))
     return whole.hexdigest()

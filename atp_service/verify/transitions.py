@@ -4,14 +4,15 @@ A level's version rises by one, and its on_hand by the entry's delta. A reservat
 to status as carts do. Whether the command asked for just that is the question of `reexecution.py`.
 """
 
-from atp_service.inventory.journal import LEVEL, RESERVATION, DecodedEntry
+from collections.abc import Iterator
+
+from atp_service.inventory.journal import LEVEL, ORDER, RESERVATION, DecodedEntry
 from atp_service.inventory.reservations import Reservation, Status
+from atp_service.inventory.retention import is_forgotten
 from atp_service.inventory.stock import StockLevel
-from atp_service.verify.decoded_entry import subject
+from atp_service.verify.decoded_entry import has_gone, subject
 from atp_service.verify.findings import Check
 from atp_service.verify.folded_state import FoldedState
-
-_OPEN = frozenset[Status](("held", "confirmed"))
 
 # From status to status, within a generation or into the next one.
 _WITHIN: dict[Status, tuple[Status, ...]] = {
@@ -26,6 +27,13 @@ _LEGAL = frozenset(
     + [("held", "held", 1), ("expired", "held", 1)]
 )
 _NO_LEVEL = StockLevel()
+
+# The commands by which Redis lets go of something, by its kind.
+_LETS_GO = {
+    LEVEL: ("repair_level",),
+    RESERVATION: ("forget", "repair_reservation"),
+    ORDER: ("forget", "repair_order"),
+}
 
 
 class Transitions:
@@ -55,17 +63,32 @@ class Transitions:
                 repair = head.kind == "repair_level"
                 wrong = self._level_fault(key, before, level, delta, at_ms, repair=repair)
                 if wrong:
-                    found.append(_difference(LEVEL + key, wrong))
+                    found.append((f"l{key}", f"{subject(f'l{key}')} {wrong}"))
             elif self.expected:
                 self.expected.pop(key, None)
         for key, reservation in decoded.reservations.items():
             wrong = _reservation_fault(self._state.partition.reservations.get(key), reservation)
             if wrong and head.kind != "repair_reservation":
-                found.append(_difference(RESERVATION + key, wrong))
+                found.append((f"r{key}", f"{subject(f'r{key}')} {wrong}"))
             if reservation.seq != decoded.entry.seq:
                 words = f"has seq {reservation.seq}, should be {decoded.entry.seq}"
-                found.append(_difference(RESERVATION + key, words))
+                found.append((f"r{key}", f"{subject(f'r{key}')} {words}"))
+        if has_gone(decoded):
+            found += self._gone_faults(decoded)
         return found
+
+    def _gone_faults(self, decoded: DecodedEntry) -> Iterator[tuple[str, str]]:
+        """What Redis has let go of, though it should not: their names, and words."""
+        kind, reservations = decoded.head.kind, self._state.partition.reservations
+        for name, image in decoded.entry.images:
+            if image is not None:
+                continue
+            if kind not in _LETS_GO[name[0]]:
+                yield name, f"{subject(name)} is gone"
+            elif kind == "forget" and name[0] == RESERVATION:
+                known = reservations.get(name[1:])
+                if known is None or not is_forgotten(known, decoded.head.at_ms):
+                    yield name, f"{subject(name)} is forgotten before its time"
 
     def _level_fault(
         self,
@@ -98,10 +121,6 @@ class Transitions:
         return "; ".join(wrong)
 
 
-def _difference(name: str, words: str) -> tuple[str, str]:
-    return name, f"{subject(name)} {words}"
-
-
 def _follows(before: StockLevel, level: StockLevel, delta: int, at_ms: int) -> bool:
     """Whether a level is the next after the one before."""
     return (
@@ -113,16 +132,12 @@ def _follows(before: StockLevel, level: StockLevel, delta: int, at_ms: int) -> b
 
 
 def _reservation_fault(before: Reservation | None, now: Reservation) -> str:
-    """How the reservation does not follow from the one before, in words; "" if it does.
-
-    A closed one may have been forgotten, and its id be used once more.
-    """
+    """How the reservation does not follow from the one before, in words; "" if it does."""
     if before is not None:
         step = (before.status, now.status, now.generation - before.generation)
         if step in _LEGAL:
             return ""
-    is_new = now.status == "held" and now.generation == 1
-    if is_new and (before is None or before.status not in _OPEN):
+    if before is None and now.status == "held" and now.generation == 1:
         return ""
     here = f"{now.status} in generation {now.generation}"
     if before is None:

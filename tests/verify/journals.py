@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from redis import Redis
 
-from atp_service.inventory.journal import Entry, decode_fields, entry_from_stream
+from atp_service.inventory.journal import Entry, entry_from_stream
 from atp_service.ledger import Batch, Position
 from atp_service.ledger.position import GENESIS
 from atp_service.ledger.read.raw_entries import Row, row_of
@@ -61,12 +61,12 @@ def rechained(lines: Sequence[bytes]) -> list[bytes]:
 
 def stepped(taken: Sequence[Row]) -> list[Finding]:
     """What the walk by images alone finds in rows."""
-    return _found(EntryWalk(0, WINDOW_MS, _earlier_of(taken), execute=False), taken)
+    return _found(EntryWalk(0, WINDOW_MS, execute=False), taken)
 
 
 def walked(taken: Sequence[Row]) -> list[Finding]:
     """What executing every command finds in rows alone."""
-    return _found(EntryWalk(0, WINDOW_MS, _earlier_of(taken), execute=True), taken)
+    return _found(EntryWalk(0, WINDOW_MS, execute=True), taken)
 
 
 def _found(walk: EntryWalk, taken: Sequence[Row]) -> list[Finding]:
@@ -74,17 +74,3 @@ def _found(walk: EntryWalk, taken: Sequence[Row]) -> list[Finding]:
         walk.take(row)
     walk.findings.mark_repaired(walk.repairs)
     return walk.findings.first
-
-
-def _earlier_of(taken: Sequence[Row]) -> Any:
-    """What verify asks the ledger for; there is none here."""
-
-    def earlier(shipment_id: str, before: int) -> list[bytes]:
-        told = [(row.seq, row.command) for row in taken]
-        return [
-            command
-            for seq, command in told
-            if seq < before and decode_fields(command).shipment_id == shipment_id
-        ]
-
-    return earlier

@@ -88,19 +88,39 @@ async def test_one_entry_that_tells_more_units_is_one_fault(
 ) -> None:
     """What came after it was made from what there was, and what follows from it is as it was."""
     with psycopg.connect(shop.database_url) as connection:
-        query = "SELECT seq, images FROM entries WHERE kind = 'sale' ORDER BY seq LIMIT 1"
-        row = connection.execute(query).fetchone()
+        row = connection.execute("SELECT min(seq) FROM entries WHERE kind = 'sale'").fetchone()
     assert row is not None
-    seq, packed = row
-    ((name, image),) = msgspec.msgpack.decode(packed)
-    level = msgspec.msgpack.decode(image)
-    level[0] += 1
-    told = msgspec.msgpack.encode([[name, msgspec.msgpack.encode(level)]])
-    shop.tamper("entries", f"UPDATE entries SET images = %s WHERE seq = {seq}", told)
+    (seq,) = row
+    tell_of_one_unit_more(shop, seq)
     verdict = await shop.verdict(execute=execute, worth_two=worth_two)
     judged = "model" if execute else "images"
     assert verdict.by_check == {"chain": 1, judged: 1, "movements": 1}, verdict.findings
     assert {finding.seq for finding in verdict.findings} == {seq}
+
+
+@by_both_ways
+async def test_a_fault_at_the_end_of_the_first_part_is_one_fault(shop: Shop, execute: bool) -> None:
+    """Its level is touched next in the second part, from what there was."""
+    await shop.trade(sale("SKU-7"))
+    seq = (await shop.verdict(redis=False)).through[0]
+    tell_of_one_unit_more(shop, seq)
+    await shop.trade(*(sale("SKU-6") for _ in range(40)), sale("SKU-7"))
+    verdict = await shop.verdict(execute=execute, worth_two=1)
+    judged = "model" if execute else "images"
+    assert verdict.by_check == {"chain": 1, judged: 1, "movements": 1}, verdict.findings
+    assert {finding.seq for finding in verdict.findings} == {seq}
+
+
+def tell_of_one_unit_more(shop: Shop, seq: int) -> None:
+    """The entry, of one level alone, has one unit more."""
+    with psycopg.connect(shop.database_url) as connection:
+        row = connection.execute("SELECT images FROM entries WHERE seq = %s", (seq,)).fetchone()
+    assert row is not None
+    ((name, image),) = msgspec.msgpack.decode(row[0])
+    level = msgspec.msgpack.decode(image)
+    level[0] += 1
+    told = msgspec.msgpack.encode([[name, msgspec.msgpack.encode(level)]])
+    shop.tamper("entries", f"UPDATE entries SET images = %s WHERE seq = {seq}", told)
 
 
 async def test_a_deleted_entry_is_missing(shop: Shop) -> None:
@@ -154,8 +174,10 @@ async def test_entries_that_changed_places_are_found(shop: Shop) -> None:
         ("levels", "UPDATE levels SET sku = 'SKU-X' WHERE sku = 'SKU-1'"),
         ("reservations", "UPDATE reservations SET status = 'released' WHERE status = 'held'"),
         ("reservations", "DELETE FROM reservations WHERE status = 'held'"),
+        ("reservations", "UPDATE reservations SET in_redis = false WHERE status = 'held'"),
         ("orders", "DELETE FROM orders WHERE order_id = 'order-to-come'"),
         ("orders", "UPDATE orders SET document = document || '\\x00'"),
+        ("orders", "UPDATE orders SET in_redis = false WHERE order_id = 'order-to-come'"),
         ("traces", "DELETE FROM traces WHERE ref = 'truck-1'"),
         ("traces", "UPDATE traces SET ref = 'another' WHERE ref = 'order-to-come'"),
         ("exceptions", "UPDATE exceptions SET count = count + 1 WHERE kind = 'negative-stock'"),
@@ -177,7 +199,7 @@ async def test_entries_that_changed_places_are_found(shop: Shop) -> None:
         ("levels", "UPDATE levels SET partition = 7 WHERE sku = 'SKU-1'"),
         (
             "orders",
-            "INSERT INTO orders (partition, seq, order_id, document) VALUES (7, 1, 'x', '\\x00')",
+            "INSERT INTO orders VALUES (7, 1, 'x', '\\x00', true)",
         ),
         ("exceptions", "UPDATE exceptions SET partition = 7 WHERE kind = 'negative-stock'"),
     ],
@@ -325,6 +347,18 @@ async def test_what_is_missing_or_strange_in_redis_is_found(shop: Shop, redis: A
     assert set(verdict.by_check) == {"redis"}
     details = sorted(finding.detail for finding in verdict.findings)
     assert len(details) == 5, details
+
+
+async def test_a_dedupe_mark_that_is_missing_or_follows_from_no_entry_is_found(
+    shop: Shop, redis: Any
+) -> None:
+    assert await redis.hdel(KEYS.seen, "eerp\x1flist") == 1
+    await redis.hset(KEYS.seen, "eerp\x1fnever-sent", "")
+    verdict = await shop.verdict()
+    assert sorted(finding.detail for finding in verdict.findings) == [
+        r"in Redis: the dedupe mark 'eerp\x1flist' is not there",
+        r"in Redis: the dedupe mark 'eerp\x1fnever-sent' is there, and follows from no entry",
+    ]
 
 
 async def damaged(redis: Any, sku: str, units: int) -> tuple[StockLevel, StockLevel]:

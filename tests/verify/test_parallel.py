@@ -12,6 +12,7 @@ from tests.workers.record.trade import until
 
 BESIDE_ITS_PARENT = """
 import multiprocessing, sys, time
+from functools import partial
 from atp_service.ledger.read import raw_entries
 from atp_service.verify.entry_walk import EntryWalk
 from atp_service.verify.parallel import second_process
@@ -20,8 +21,7 @@ from atp_service.verify.progress import Progress
 url = sys.argv[1]
 with second_process(Progress()) as second, raw_entries.connect(url) as connection:
     snapshot = raw_entries.export_snapshot(connection)
-    walk = EntryWalk(0, 1, raw_entries.Earlier(url, 0), execute=False)
-    second.walk(url, snapshot, walk, 20)
+    second.walk(url, snapshot, partial(EntryWalk, 0, 1, execute=False), 20)
     second.result()
     print(multiprocessing.active_children()[0].pid, flush=True)
     time.sleep(600)

@@ -23,8 +23,6 @@ from atp_service.postgres.unavailable import unavailable_when_away
 # A row's numbers, each after its length, and the length of its first text.
 _numbers = Layout(f"{ENTRIES.layout().format}i").unpack_from
 _NUMBERS = ENTRIES.layout().size + 4
-_image_numbers = Layout(">hiqiqi").unpack_from
-_IMAGE_NUMBERS = 30
 _length = Layout(">i").unpack_from
 _ROWS = 1_000  # of a block
 _NO_ROW = len(TRAILER)  # what is as short ends a COPY
@@ -145,57 +143,6 @@ def entry_lines(
         "SELECT {} FROM entries WHERE partition = {} AND seq > {} AND seq <= {} ORDER BY seq"
     ).format(sql.SQL(", ").join(map(sql.Identifier, ENTRIES.columns)), partition, after, through)
     return blocks(connection, query)
-
-
-def last_entry(connection: Connection, partition: int, through: int) -> Row | None:
-    """The last entry up to `through`."""
-    query = sql.SQL(
-        "SELECT {} FROM entries WHERE partition = {} AND seq <= {} ORDER BY seq DESC LIMIT 1"
-    ).format(sql.SQL(", ").join(map(sql.Identifier, ENTRIES.columns)), partition, through)
-    return next(map(row_of, list(lines(connection, query))), None)
-
-
-def images_through(
-    connection: Connection, partition: int, through: int
-) -> Iterator[tuple[int, int, bytes]]:
-    """Of each entry up to `through`, by seq: its seq, its time in Postgres's micros, its images."""
-    query = sql.SQL(
-        "SELECT seq, at, images FROM entries WHERE partition = {} AND seq <= {} ORDER BY seq"
-    ).format(partition, through)
-    for line in lines(connection, query):
-        _, _, seq, _, at, _ = _image_numbers(line)
-        yield seq, at, line[_IMAGE_NUMBERS:]
-
-
-class Earlier:
-    """Looks up commands of earlier entries, on a connection of its own that is opened if needed."""
-
-    def __init__(self, database_url: str, partition: int) -> None:
-        self._database_url = database_url
-        self._partition = partition
-        self._connection: Connection | None = None
-
-    def __call__(self, ref: str, before: int) -> list[bytes]:
-        """The commands that speak of a reservation, order, shipment or document, in order."""
-        self._connection = self._connection or connect(self._database_url)
-        with unavailable_when_away():
-            rows = self._connection.execute(
-                """
-                SELECT entries.command
-                FROM traces
-                JOIN entries USING (partition, seq)
-                WHERE ref = %(ref)s
-                  AND partition = %(partition)s
-                  AND seq < %(before)s
-                ORDER BY seq
-                """,
-                {"ref": ref, "partition": self._partition, "before": before},
-            ).fetchall()
-        return [row[0] for row in rows]
-
-    def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
 
 
 def lines(connection: Connection, query: sql.Composable) -> Iterator[bytes]:
