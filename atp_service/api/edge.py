@@ -67,8 +67,7 @@ class Edge:
                 payload = body if method == "POST" else scope["query_string"]
                 await _send(send, await self.answer(*hot, call, payload, started), call)
                 return
-            if call.key is not None:
-                check_key(call.key)
+            self.admit(call)
             query_of(scope["query_string"])
             scope["path"] = path
             status = await self._through_litestar(scope, receive, send, call, body)
@@ -79,13 +78,17 @@ class Edge:
             status = await _send(send, for_exception(error, call.request_id, method), call)
         _observe(method, template, status, perf_counter() - started)
 
+    def admit(self, call: Call) -> None:
+        """Every call passes here once, by whichever front it came. Raises Refused if it may not."""
+        if call.key is not None:
+            check_key(call.key)
+
     async def answer(
         self, route: Hot, segment: str, call: Call, payload: bytes, started: float
     ) -> Answer:
         """A hot route's answer, whatever happens; `payload` is the body, or a GET's query."""
         try:
-            if call.key is not None:
-                check_key(call.key)
+            self.admit(call)
             answered = await route.run(call, segment, payload)
         except Exception as error:
             answered = for_exception(error, call.request_id, route.method)

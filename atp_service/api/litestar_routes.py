@@ -9,7 +9,6 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 from litestar import Request
-from litestar._openapi.schema_generation import SchemaCreator
 from litestar.di import Provide
 from litestar.dto import AbstractDTO, DTOFieldDefinition
 from litestar.exceptions import MethodNotAllowedException
@@ -63,9 +62,11 @@ class StrictBody(AbstractDTO[T]):
         cls,
         field_definition: FieldDefinition,  # noqa: ARG003  # Litestar's, as the next
         handler_id: str,  # noqa: ARG003
-        schema_creator: SchemaCreator,
+        schema_creator: Any,  # its class is private to Litestar
     ) -> Reference | Schema:
-        return schema_creator.for_field_definition(FieldDefinition.from_annotation(cls.model_type))
+        definition = FieldDefinition.from_annotation(cls.model_type)
+        schema: Reference | Schema = schema_creator.for_field_definition(definition)
+        return schema
 
     @classmethod
     def generate_field_definitions(

@@ -1,55 +1,24 @@
-"""The OpenAPI document and its page, which works offline.
+"""The OpenAPI document.
 
 Paths, parameters and responses come from Litestar's routes; the shapes from msgspec, which is what
 decodes and encodes them: so bounds, patterns and closed objects are the real ones.
 """
 
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import msgspec
-from litestar import MediaType, Request, Router, get
-from litestar._openapi.schema_generation import SchemaCreator
+from litestar import MediaType, Request, Router
 from litestar.exceptions import NotFoundException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import OpenAPIRenderPlugin
 from litestar.openapi.spec import Schema
-from litestar.params import FromPath
 from litestar.plugins import OpenAPISchemaPlugin
-from litestar.response import Response
 from litestar.typing import FieldDefinition
 from msgspec import Struct
 
+from atp_service.api.static_files import Page
 from atp_service.api.stock_events import StockEvent
 
-_STATIC = files("atp_service.api").joinpath("static", "swagger-ui")
-_ASSETS = {
-    "swagger-ui.css": "text/css",
-    "swagger-ui-bundle.js": "text/javascript",
-}
-_PAGE = b"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<title>ATP Service</title>
-<link rel="icon" href="data:,">
-<link rel="stylesheet" href="/schema/assets/swagger-ui.css">
-</head>
-<body>
-<div id="api"></div>
-<script src="/schema/assets/swagger-ui-bundle.js"></script>
-<script>
-SwaggerUIBundle({
-  url: "/schema/openapi.json",
-  dom_id: "#api",
-  deepLinking: true,
-  validatorUrl: null,
-});
-</script>
-</body>
-</html>
-"""
 _HOLD = {
     "reservation_id": "cart-9f2",
     "channel": "web",
@@ -133,12 +102,15 @@ class Shapes(OpenAPISchemaPlugin):
         return isinstance(value, type) and issubclass(value, Struct)
 
     def to_openapi_schema(
-        self, field_definition: FieldDefinition, schema_creator: SchemaCreator
+        self,
+        field_definition: FieldDefinition,
+        schema_creator: Any,  # its class is private to Litestar
     ) -> Schema:
         self._structs.add(field_definition.annotation)
-        return schema_creator.create_component_schema(
+        schema: Schema = schema_creator.create_component_schema(
             field_definition, required=[], property_fields={}
         )
+        return schema
 
     def components(self) -> dict[str, Any]:
         _, components = msgspec.json.schema_components(
@@ -176,35 +148,6 @@ class Document(OpenAPIRenderPlugin):
                 paths[path]["post"]["requestBody"]["required"] = False
             self._document = msgspec.json.encode(openapi_schema)
         return self._document
-
-
-class Page(OpenAPIRenderPlugin):
-    """The page at /schema, and the files it is made of."""
-
-    def __init__(self) -> None:
-        super().__init__(path="/", media_type=MediaType.HTML)
-
-    def render(self, _: Request[Any, Any, Any], __: dict[str, Any]) -> bytes:
-        return _PAGE
-
-    def receive_router(self, router: Router) -> None:
-        router.register(_asset)
-
-
-@get("/assets/{name:str}", sync_to_thread=False)
-def _asset(name: FromPath[str]) -> Response[bytes]:
-    if name not in _ASSETS:
-        raise NotFoundException
-    return Response(
-        _read(name),
-        media_type=_ASSETS[name],
-        headers={"cache-control": "public, max-age=86400"},
-    )
-
-
-@cache
-def _read(name: str) -> bytes:
-    return _STATIC.joinpath(name).read_bytes()
 
 
 async def _only_what_is_there(request: Request[Any, Any, Any]) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Collection, Container, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from typing import Literal
 
 from msgspec import Struct, structs
@@ -140,7 +139,7 @@ class Availability:
             as_of_ms,
             view.days,
             [
-                view.item(sku, locations, islice(found, len(locations)), own)
+                view.item(sku, locations, found, own)
                 if sku in known
                 else SkuNumbers(sku, known=False)
                 for sku, locations in cells
@@ -223,14 +222,18 @@ class _View:
         sold = sku_refusal(self._catalog.skus.get(sku)) is None
         numbers: list[LocationNumbers] = []
         ats = atf = shortage = 0
-        for location, image in zip(locations, images, strict=True):
+        for location in locations:
             taken = own.get((sku, location)) if own else None
-            at = self._at(location, image, taken, sold)
+            at = self._at(location, next(images), taken, sold)
             numbers.append(at)
-            ats += at.terms.ats
-            atf += at.terms.atf
-            shortage += max(0, -at.terms.atf)
-        by_day = [sum(at.by_day[day] for at in numbers) for day in range(len(self.days))]
+            terms = at.terms
+            ats += terms.ats
+            atf += terms.atf
+            shortage += -terms.atf if terms.atf < 0 else 0
+        if self.days:
+            by_day = [sum(at.by_day[day] for at in numbers) for day in range(len(self.days))]
+        else:
+            by_day = _NO_DAYS
         return SkuNumbers(sku, True, ats, atf, shortage, numbers, by_day)
 
     def _at(

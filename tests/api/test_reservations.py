@@ -590,3 +590,32 @@ async def test_a_cart_over_two_partitions_is_refused_by_name(
         assert (await hold(shop, lines=lines[:1])).status_code == 201
         answer = await shop.get("/v1/availability?sku=SKU-1&sku=SKU-2")
         assert [item["ats"] for item in answer.json()["items"]] == [4, 5]
+
+
+async def test_a_late_confirm_takes_nothing_from_a_location_that_has_closed_meanwhile(
+    shop: httpx2.AsyncClient, stocked: Stocked, service: Service
+) -> None:
+    await stocked(5)
+    await hold(shop, reservation_id="slow", ttl_seconds=1)
+    await hold_lapses(shop, "slow")
+    await service.catalog.put(Location(id="DC-1", kind="dc", status="closed"))
+    order = {"order_id": "order-1"}
+    lost = await shop.post("/v1/reservations/slow/confirm", json=order)
+    (short,) = problem(lost, 409, "reservation-lost")["shortages"]
+    assert (short["available"], short["reason"]) == (0, "closed")
+    await service.catalog.put(Location(id="DC-1", kind="dc"))
+    kept = await shop.post("/v1/reservations/slow/confirm", json=order)
+    assert kept.json()["outcome"] == "reacquired"
+
+
+async def test_a_sku_that_is_not_active_is_not_sold(
+    shop: httpx2.AsyncClient, stocked: Stocked, service: Service
+) -> None:
+    await stocked(5)
+    held = await hold(shop)
+    await service.catalog.put(Sku(sku="SKU-1", active=False))
+    refused = problem(await hold(shop, reservation_id="cart-2"), 409, "sku-unavailable")
+    assert refused["lines"][0]["sku"] == "SKU-1"
+    assert (await hold(shop)).json() == held.json()
+    (item,) = (await shop.get("/v1/availability?sku=SKU-1")).json()["items"]
+    assert item["ats"] == 0
