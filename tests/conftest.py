@@ -18,6 +18,7 @@ import psycopg
 import pytest
 from nats.aio.client import Client as NatsClient
 from psycopg import sql
+from psycopg_pool import AsyncConnectionPool
 from redis import Redis as SyncRedis
 from redis.asyncio import Redis
 
@@ -26,7 +27,10 @@ from atp_service.embedded.nats import Nats
 from atp_service.embedded.postgres import OWNER, SERVICE, Postgres, create_database
 from atp_service.embedded.servers import running, socket_folder
 from atp_service.embedded.valkey import Valkey
+from atp_service.ledger import Ledger
 from atp_service.ledger.schema import migrate
+from atp_service.store import Store
+from tests.retailer import Retailer, fresh_database, retailer
 
 TEMPLATE = "migrated"
 
@@ -91,11 +95,10 @@ def nats_url(server_data: Path) -> Iterator[str]:
         yield server.url
 
 
-@pytest.fixture(params=[1, 3], ids=["whole", "in_three"])
-def partitions(request: pytest.FixtureRequest) -> int:
-    """How many partitions there are on one Redis: tests that ask for it run with each number."""
-    count: int = request.param
-    return count
+@pytest.fixture
+def partitions() -> int:
+    """How many partitions there are on one Redis; tests/partitions.py has one for several."""
+    return 1
 
 
 @pytest.fixture
@@ -178,3 +181,41 @@ def superuser_url(_postgres_server: Postgres, database_url: str) -> str:
     """The module's database as the superuser: for tests that tamper or cut connections."""
     name = psycopg.conninfo.conninfo_to_dict(database_url)["dbname"]
     return _postgres_server.url("postgres", str(name))
+
+
+@pytest.fixture
+def postgres(_postgres_server: Postgres) -> Postgres:
+    """The server, for tests that want a database of their own, or shut somebody out."""
+    return _postgres_server
+
+
+@pytest.fixture
+def ledger_url(postgres: Postgres) -> Iterator[str]:
+    """A migrated database of the test's own, as the service's role."""
+    with fresh_database(postgres) as url:
+        yield url
+
+
+@pytest.fixture
+async def shop(redis_url: str, ledger_url: str, partitions: int) -> AsyncIterator[Retailer]:
+    """A retailer on an empty Redis and a ledger of its own."""
+    async with retailer(redis_url, ledger_url, partitions=partitions) as running:
+        yield running
+
+
+@pytest.fixture
+async def ledger(database_url: str) -> AsyncIterator[Ledger]:
+    """An empty ledger; a stock begins it."""
+    async with AsyncConnectionPool(database_url, min_size=1, max_size=3, timeout=2.0) as pool:
+        unopened = Ledger(pool)
+        yield unopened
+        await unopened.close()
+
+
+@pytest.fixture
+async def stock(redis_url: str, ledger: Ledger, partitions: int) -> AsyncIterator[Store]:
+    """All partitions, opened and empty."""
+    opened = Store(redis_url, partitions=partitions, name="test")
+    await opened.open(ledger)
+    yield opened
+    await opened.close()

@@ -1,7 +1,7 @@
 """The whole edge on real servers: a retailer with two locations and a channel, and a caller."""
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,11 +11,9 @@ from psycopg_pool import AsyncConnectionPool
 
 from atp_service import api
 from atp_service.catalog import Catalog, Channel, Feed, Location, Sku
-from atp_service.embedded.postgres import Postgres
 from atp_service.facts import Facts
 from atp_service.ledger import Ledger
 from atp_service.store import Store
-from tests.facts.trade import fresh_database
 from tests.recording import recording
 
 Stocked = Callable[..., Awaitable[None]]
@@ -91,12 +89,6 @@ def caller(service: Service) -> httpx2.AsyncClient:
     )
 
 
-@pytest.fixture
-def postgres(_postgres_server: Postgres) -> Postgres:
-    """The server, for tests that want a database of their own, or shut somebody out."""
-    return _postgres_server
-
-
 async def describe(catalog: Catalog) -> None:
     """The retailer."""
     await catalog.put(Location(id="DC-1", name="The warehouse", kind="dc"))
@@ -115,18 +107,11 @@ async def service(redis_url: str, database_url: str) -> AsyncIterator[Service]:
 
 
 @pytest.fixture
-def own_database(postgres: Postgres) -> Iterator[str]:
-    """A ledger that nothing was written in yet."""
-    with fresh_database(postgres) as url:
-        yield url
-
-
-@pytest.fixture
-async def recorded_service(redis_url: str, own_database: str) -> AsyncIterator[Service]:
+async def recorded_service(redis_url: str, ledger_url: str) -> AsyncIterator[Service]:
     """As `service`, and its entries reach a ledger that is its own."""
-    async with serving(redis_url, own_database) as running:
+    async with serving(redis_url, ledger_url) as running:
         await describe(running.catalog)
-        async with recording(running.store, own_database):
+        async with recording(running.store, ledger_url):
             yield running
 
 

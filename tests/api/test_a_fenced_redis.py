@@ -6,8 +6,8 @@ from atp_service.catalog import Feed, Location, Sku
 from atp_service.embedded.postgres import Postgres
 from tests.api.conftest import caller, serving, stock_event
 from tests.api.test_reservations import problem
-from tests.facts.trade import fresh_database
 from tests.recording import recorded, recording
+from tests.retailer import fresh_database
 
 
 async def test_after_redis_was_emptied_no_page_says_that_everything_is_sold_out(

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from atp_service.store.connection import ANSWER_SECONDS
 from tests.api.conftest import Stocked
 from tests.api.test_reservations import cart, problem
-from tests.facts.trade import until
+from tests.retailer import until
 
 
 @asynccontextmanager

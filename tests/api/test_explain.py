@@ -31,8 +31,8 @@ from tests.api.conftest import (
 )
 from tests.api.test_availability import told
 from tests.api.test_reservations import cart, problem
-from tests.facts.trade import away, until
 from tests.recording import recording
+from tests.retailer import away, until
 
 WATERFALL = ["on_hand", "unavailable", "reserved", "allocated", "safety_stock", "ats"]
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -456,9 +456,9 @@ async def test_a_channel_that_is_gone_still_explains_what_it_saw(
 
 
 async def test_what_the_ledger_does_not_have_yet_is_waited_for(
-    redis_url: str, own_database: str
+    redis_url: str, ledger_url: str
 ) -> None:
-    async with serving(redis_url, own_database) as running, caller(running) as shop:
+    async with serving(redis_url, ledger_url) as running, caller(running) as shop:
         await describe(running.catalog)
         receipt = stock_event("receipt", sku="SKU-1", location="DC-1", quantity=5)
         await shop.post("/v1/stock-events", json=receipt)
@@ -469,7 +469,7 @@ async def test_what_the_ledger_does_not_have_yet_is_waited_for(
             asked = {"sku": "SKU-1", "location": "DC-1"} | query
             problem(await shop.get("/v1/explain", params=asked), 503, "unavailable")
         waiting = asyncio.create_task(explained(shop, at=at))
-        async with recording(running.store, own_database):
+        async with recording(running.store, ledger_url):
             assert (await waiting)["ats"] == 5
             assert (await explained(shop))["ats"] == 5
 
@@ -490,12 +490,12 @@ async def test_without_redis_the_past_is_still_explained(
 
 
 async def test_without_postgres_nothing_is_explained_and_selling_goes_on(
-    shop: httpx2.AsyncClient, stocked: Stocked, postgres: Postgres, own_database: str
+    shop: httpx2.AsyncClient, stocked: Stocked, postgres: Postgres, ledger_url: str
 ) -> None:
     await stocked(5)
     at = (await explained(shop))["as_of"]
     query = "/v1/explain?sku=SKU-1&location=DC-1"
-    with away(postgres, own_database):
+    with away(postgres, ledger_url):
         assert (await shop.post("/v1/reservations", json=cart())).status_code == 201
         for asked in (query, f"{query}&at={at}"):
             answer = await shop.get(asked)

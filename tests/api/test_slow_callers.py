@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from atp_service import metrics
 from tests.api.conftest import Service, Stocked
 from tests.api.test_server import Connection, answer, cart, listening, request
-from tests.facts.trade import until
+from tests.retailer import until
 
 PATIENCE_SECONDS = 0.3
 WHOLE = request(cart("slow"), head="X-Request-ID: mine\r\n")

@@ -16,7 +16,7 @@ from atp_service.inventory.commands import Expire
 from atp_service.inventory.outcomes import Swept
 from tests.api.conftest import Service, Stocked, stock_event
 from tests.api.test_reservations import cart, problem
-from tests.facts.trade import away, until
+from tests.retailer import away, until
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 OTHER_TRACE = "00-1af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -345,10 +345,10 @@ async def test_without_redis_the_ledger_answers_alone(
 
 
 async def test_without_postgres_nothing_is_traced_and_selling_goes_on(
-    shop: httpx2.AsyncClient, stocked: Stocked, postgres: Postgres, own_database: str
+    shop: httpx2.AsyncClient, stocked: Stocked, postgres: Postgres, ledger_url: str
 ) -> None:
     await stocked(5)
-    with away(postgres, own_database):
+    with away(postgres, ledger_url):
         assert (await shop.post("/v1/reservations", json=cart())).status_code == 201
         answer = await shop.get("/v1/trace/cart-1")
         assert "repeat" not in problem(answer, 503, "unavailable")["detail"]

@@ -17,7 +17,7 @@ from atp_service.facts import Facts
 from atp_service.postgres.pool import PATIENCE_SECONDS
 from tests.api.conftest import Service, Stocked, now_ms
 from tests.api.test_reservations import cart, problem
-from tests.facts.trade import hung, until
+from tests.retailer import hung, until
 
 STRANGER = {"lines": [{"sku": "NOPE", "location": "DC-1", "quantity": 1}]}
 

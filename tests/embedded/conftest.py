@@ -6,16 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from atp_service.embedded.postgres import Postgres
 from tests.embedded.running import Up
 
 Starter = Callable[..., Up]
-
-
-@pytest.fixture
-def postgres(_postgres_server: Postgres) -> Postgres:
-    """The tests' own server, for a test that wants a database of its own."""
-    return _postgres_server
 
 
 @pytest.fixture

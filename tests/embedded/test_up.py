@@ -18,7 +18,7 @@ from atp_service.embedded.servers import socket_folder
 from atp_service.processes.instance import find
 from tests.embedded.conftest import Starter
 from tests.embedded.running import environment, until
-from tests.facts.trade import fresh_database
+from tests.retailer import fresh_database
 
 
 def _atp(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from tests.facts.trade import DC, STORE, TILL, Retailer, event, now_ms, retailer
+from tests.retailer import DC, STORE, TILL, Retailer, event, now_ms, retailer
 
 MINUTE = 60_000
 Settle = Callable[[], Awaitable[None]]

@@ -1,6 +1,6 @@
 """An event has its effect once, however often and in whatever company it comes."""
 
-from tests.facts.trade import STORE, TILL, Retailer, event
+from tests.retailer import STORE, TILL, Retailer, event
 
 
 async def test_an_event_sent_twice_counts_once(shop: Retailer) -> None:

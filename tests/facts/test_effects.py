@@ -8,8 +8,8 @@ import pytest
 
 from atp_service.facts import Arrival
 from atp_service.inventory.commands import Adjustment, decode_command
-from tests.facts.trade import DC, STORE, TILL, Retailer, event, now_ms
 from tests.recording import last_seq
+from tests.retailer import DC, STORE, TILL, Retailer, event, now_ms
 
 
 async def test_a_sale_takes_units_even_below_zero(shop: Retailer) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from atp_service.catalog import Catalog, Feed, Location, Sku
-from tests.facts.trade import DC, STORE, Retailer, event, retailer
+from tests.retailer import DC, STORE, Retailer, event, retailer
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 from atp_service.inventory.commands import Confirm, Hold, HoldLine, fingerprint
 from atp_service.inventory.outcomes import Confirmed, Held
-from tests.facts.trade import DC, STORE, Retailer, event
+from tests.retailer import DC, STORE, Retailer, event
 
 TRANSFER: dict[str, Any] = {"from": DC, "to": STORE, "document": "T-1"}
 

@@ -10,8 +10,8 @@ from atp_service.catalog import Sku
 from atp_service.facts import Arrival
 from atp_service.inventory.commands import Adjustment, decode_command
 from atp_service.inventory.outcomes import Applied
-from tests.facts.trade import DC, WAREHOUSE, Retailer, event, now_ms
 from tests.recording import last_seq
+from tests.retailer import DC, WAREHOUSE, Retailer, event, now_ms
 
 SUBJECT = "atp.events.pos.store-042"
 DAY = 86_400_000

@@ -14,7 +14,7 @@ from atp_service.facts import snapshot_end
 from atp_service.ledger import ExceptionRow
 from atp_service.ledger.read import snapshots
 from atp_service.ledger.read.snapshots import Comparison, Part
-from tests.facts.trade import (
+from tests.retailer import (
     DC,
     ERP,
     STORE,

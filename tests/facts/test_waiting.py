@@ -12,7 +12,7 @@ from atp_service.facts import Arrival, Facts
 from atp_service.facts.count_merge import LONGEST_TAIL, PAGE
 from atp_service.inventory.commands import Adjustment
 from atp_service.postgres.pool import PATIENCE_SECONDS
-from tests.facts.trade import DC, Retailer, away, event, hung, now_ms, until
+from tests.retailer import DC, Retailer, away, event, hung, now_ms, until
 
 DAY = 86_400_000
 

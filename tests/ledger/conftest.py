@@ -6,12 +6,9 @@ import pytest
 from psycopg_pool import AsyncConnectionPool
 
 from atp_service.ledger import Ledger
+from tests.partitions import partitions
 
-
-@pytest.fixture
-def empty_ledger(database_url: str) -> str:
-    """The address of a ledger without a position, for the service's role."""
-    return database_url
+__all__ = ["ledger", "partition", "partitions"]
 
 
 @pytest.fixture
@@ -21,9 +18,9 @@ def partition(partitions: int) -> int:
 
 
 @pytest.fixture
-async def ledger(empty_ledger: str, partitions: int) -> AsyncIterator[Ledger]:
+async def ledger(database_url: str, partitions: int) -> AsyncIterator[Ledger]:
     """The empty ledger, its partitions opened in epoch 1."""
-    async with AsyncConnectionPool(empty_ledger, min_size=1, max_size=3, timeout=2.0) as pool:
+    async with AsyncConnectionPool(database_url, min_size=1, max_size=3, timeout=2.0) as pool:
         opened = Ledger(pool)
         for number in range(partitions):
             await opened.open(number, 1, "the-redis")

@@ -45,16 +45,16 @@ def rows(url: str, query: str, *values: Any) -> list[tuple[Any, ...]]:
 
 
 async def test_what_is_recorded_is_gapless_and_lossless_and_its_chain_verifies(
-    empty_ledger: str, ledger: Ledger, partition: int
+    database_url: str, ledger: Ledger, partition: int
 ) -> None:
     writer = Writer()
     told = [writer.sale(f"SKU-{n % 7}") for n in range(35)]
     for start in range(0, 35, 12):
-        await append(empty_ledger, partition, *told[start : start + 12])
+        await append(database_url, partition, *told[start : start + 12])
 
     digest, chain = "", GENESIS
     recorded = rows(
-        empty_ledger,
+        database_url,
         "SELECT seq, command, head, digest, images, chain FROM entries ORDER BY seq",
     )
     assert [row[0] for row in recorded] == list(range(1, 36))
@@ -73,11 +73,11 @@ async def test_what_is_recorded_is_gapless_and_lossless_and_its_chain_verifies(
 
 
 async def test_the_chain_hashes_what_binary_copy_writes(
-    empty_ledger: str, ledger: Ledger, partition: int
+    database_url: str, ledger: Ledger, partition: int
 ) -> None:
     writer = Writer()
-    await append(empty_ledger, partition, *[writer.sale("SKU-1") for _ in range(3)])
-    with psycopg.connect(empty_ledger) as connection:
+    await append(database_url, partition, *[writer.sale("SKU-1") for _ in range(3)])
+    with psycopg.connect(database_url) as connection:
         query = "COPY (SELECT * FROM entries ORDER BY seq) TO STDOUT (FORMAT BINARY)"
         with connection.cursor().copy(query) as copy:
             lines = [bytes(line) for line in copy]
@@ -91,16 +91,16 @@ async def test_the_chain_hashes_what_binary_copy_writes(
 
 @pytest.mark.parametrize("statement", ["UPDATE {} SET seq = seq", "DELETE FROM {}", "TRUNCATE {}"])
 async def test_nobody_changes_what_is_recorded(
-    statement: str, empty_ledger: str, migration_url: str, ledger: Ledger, partition: int
+    statement: str, database_url: str, migration_url: str, ledger: Ledger, partition: int
 ) -> None:
     writer = Writer()
-    await append(empty_ledger, partition, *[writer.sale("SKU-1") for _ in range(25)])
-    slices = [row[0] for row in rows(empty_ledger, "SELECT name FROM slices")]
+    await append(database_url, partition, *[writer.sale("SKU-1") for _ in range(25)])
+    slices = [row[0] for row in rows(database_url, "SELECT name FROM slices")]
     assert len(slices) > 2
     for table in ("entries", "movements", "events", "traces", "parked", *slices):
         change = sql.SQL(statement).format(sql.Identifier(table))
         for url, refusal in (
-            (empty_ledger, psycopg.errors.InsufficientPrivilege),
+            (database_url, psycopg.errors.InsufficientPrivilege),
             (migration_url, psycopg.errors.RestrictViolation),
         ):
             with psycopg.connect(url) as connection, pytest.raises(refusal):
@@ -108,21 +108,21 @@ async def test_nobody_changes_what_is_recorded(
 
 
 async def test_slices_are_made_ahead_of_the_entries(
-    empty_ledger: str, ledger: Ledger, partition: int
+    database_url: str, ledger: Ledger, partition: int
 ) -> None:
     writer = Writer()
     for _ in range(4):
-        await append(empty_ledger, partition, *[writer.sale("SKU-1") for _ in range(8)])
-        ((end,),) = rows(empty_ledger, "SELECT max(to_seq) FROM slices")
+        await append(database_url, partition, *[writer.sale("SKU-1") for _ in range(8)])
+        ((end,),) = rows(database_url, "SELECT max(to_seq) FROM slices")
         assert end > writer.seq + SLICE_SIZE // 2
 
 
 async def test_a_batch_the_ledger_has_moved_past_leaves_no_trace(
-    empty_ledger: str, ledger: Ledger, partition: int
+    database_url: str, ledger: Ledger, partition: int
 ) -> None:
     writer = Writer()
     first, second = writer.sale("SKU-1"), writer.sale("SKU-1")
-    async with lease(empty_ledger, partition) as appender:
+    async with lease(database_url, partition) as appender:
         assert appender is not None
         slow = batch_of(appender, first)
         await appender.append(batch_of(appender, first, second))
@@ -130,15 +130,15 @@ async def test_a_batch_the_ledger_has_moved_past_leaves_no_trace(
             await appender.append(slow)
         # And it can go on from where the ledger is.
         await appender.append(batch_of(appender, writer.sale("SKU-1")))
-    assert rows(empty_ledger, "SELECT seq FROM entries ORDER BY seq") == [(1,), (2,), (3,)]
+    assert rows(database_url, "SELECT seq FROM entries ORDER BY seq") == [(1,), (2,), (3,)]
 
 
 async def test_a_batch_is_written_whole_or_not_at_all(
-    empty_ledger: str, ledger: Ledger, partition: int
+    database_url: str, ledger: Ledger, partition: int
 ) -> None:
     writer = Writer()
-    await append(empty_ledger, partition, writer.sale("SKU-1"))
-    with psycopg.connect(empty_ledger) as connection:
+    await append(database_url, partition, writer.sale("SKU-1"))
+    with psycopg.connect(database_url) as connection:
         # Somebody was here before: what entry 3 moves is in the table already.
         connection.execute(
             """
@@ -149,26 +149,26 @@ async def test_a_batch_is_written_whole_or_not_at_all(
             """
         )
     with pytest.raises(Refused):
-        await append(empty_ledger, partition, writer.sale("SKU-2"), writer.sale("SKU-1"))
-    assert rows(empty_ledger, "SELECT seq FROM entries") == [(1,)]
-    assert rows(empty_ledger, "SELECT sku FROM levels") == [("SKU-1",)]
+        await append(database_url, partition, writer.sale("SKU-2"), writer.sale("SKU-1"))
+    assert rows(database_url, "SELECT seq FROM entries") == [(1,)]
+    assert rows(database_url, "SELECT sku FROM levels") == [("SKU-1",)]
     position = await ledger.position(partition)
     assert position is not None
     assert position.seq == 1
 
 
 async def test_entries_that_do_not_continue_the_ledger_are_refused(
-    empty_ledger: str, ledger: Ledger, partition: int
+    database_url: str, ledger: Ledger, partition: int
 ) -> None:
     writer = Writer()
-    await append(empty_ledger, partition, writer.sale("SKU-1"))
+    await append(database_url, partition, writer.sale("SKU-1"))
     strangers = [
         Writer(seq=1, digest="0" * 40).sale("SKU-9"),  # another past
         Writer(seq=2, digest=writer.digest).sale("SKU-9"),  # one is missing
         Writer(seq=0).sale("SKU-9"),  # the same place again
         Writer(epoch=2, seq=1, digest=writer.digest).sale("SKU-9"),  # another epoch
     ]
-    async with lease(empty_ledger, partition) as appender:
+    async with lease(database_url, partition) as appender:
         assert appender is not None
         for stranger in strangers:
             with pytest.raises(Forked):
@@ -176,17 +176,17 @@ async def test_entries_that_do_not_continue_the_ledger_are_refused(
 
 
 async def test_only_one_recorder_has_the_lease(
-    empty_ledger: str, ledger: Ledger, partition: int
+    database_url: str, ledger: Ledger, partition: int
 ) -> None:
-    async with lease(empty_ledger, partition) as first, lease(empty_ledger, partition) as second:
+    async with lease(database_url, partition) as first, lease(database_url, partition) as second:
         assert first is not None
         assert second is None
-    async with lease(empty_ledger, partition) as third:
+    async with lease(database_url, partition) as third:
         assert third is not None
 
 
 async def test_a_level_keeps_its_last_numbers_and_every_movement(
-    empty_ledger: str, ledger: Ledger, partition: int
+    database_url: str, ledger: Ledger, partition: int
 ) -> None:
     writer = Writer()
     extras = Extras(
@@ -197,7 +197,7 @@ async def test_a_level_keeps_its_last_numbers_and_every_movement(
     )
     counted = StockLevel(12, 2, 1, 3, 2, NOON, extras)
     await append(
-        empty_ledger,
+        database_url,
         partition,
         writer.sale("SKU-1", 2),
         writer.sale("SKU-1", 5, occurred_at_ms=NOON - 60_000),
@@ -208,7 +208,7 @@ async def test_a_level_keeps_its_last_numbers_and_every_movement(
         ),
     )
     assert rows(
-        empty_ledger,
+        database_url,
         "SELECT version, on_hand_delta, on_hand, unavailable, safety_stock, kind "
         "FROM movements ORDER BY version",
     ) == [
@@ -217,14 +217,14 @@ async def test_a_level_keeps_its_last_numbers_and_every_movement(
         (3, 19, 12, 2, 3, "heartbeat"),
     ]
     ((seq, on_hand, reserved, allocated, moves, told),) = rows(
-        empty_ledger, "SELECT seq, on_hand, reserved, allocated, moves, extras FROM levels"
+        database_url, "SELECT seq, on_hand, reserved, allocated, moves, extras FROM levels"
     )
     assert (seq, on_hand, reserved, allocated, moves) == (3, 12, 2, 1, 2)
     assert msgspec.convert(told, Extras) == extras
 
 
 async def test_a_reservation_and_its_order_can_be_read_and_traced(
-    empty_ledger: str, ledger: Ledger, partition: int
+    database_url: str, ledger: Ledger, partition: int
 ) -> None:
     writer = Writer()
     line = Line("1", "SKU-1", "DC-1", 2, allocated=2)
@@ -232,7 +232,7 @@ async def test_a_reservation_and_its_order_can_be_read_and_traced(
         "confirmed", 1, "web", "c-7", "order-1", NOON, NOON + 900_000, 0, 0, "f", "kept", 1, [line]
     )
     await append(
-        empty_ledger,
+        database_url,
         partition,
         writer.write(
             Confirm(reservation_id="cart-1", order_id="order-1"),
@@ -242,38 +242,38 @@ async def test_a_reservation_and_its_order_can_be_read_and_traced(
     )
     assert await ledger.reservation("cart-1") == reservation
     assert await ledger.reservation("cart-2") is None
-    assert rows(empty_ledger, "SELECT ref, seq FROM traces ORDER BY ref") == [
+    assert rows(database_url, "SELECT ref, seq FROM traces ORDER BY ref") == [
         ("cart-1", 1),
         ("order-1", 1),
     ]
 
 
 async def test_an_event_is_in_the_ledger_once_however_often_it_is_entered(
-    empty_ledger: str, ledger: Ledger, partition: int
+    database_url: str, ledger: Ledger, partition: int
 ) -> None:
     writer = Writer()
-    await append(empty_ledger, partition, writer.sale("SKU-1"))
+    await append(database_url, partition, writer.sale("SKU-1"))
     again = Writer(seq=1, digest=writer.digest)
     again.levels = writer.levels
     again.sale("SKU-1")  # not recorded: it takes the number that makes the next event's id
     repeat = Heartbeat(source="pos/store-1", event_id="sale-1", occurred_at_ms=NOON)
     fresh = Heartbeat(source="pos/store-1", event_id="sale-9", occurred_at_ms=NOON)
-    await append(empty_ledger, partition, writer.write(repeat), writer.write(fresh))
-    assert rows(empty_ledger, "SELECT event_id, seq FROM events ORDER BY event_id") == [
+    await append(database_url, partition, writer.write(repeat), writer.write(fresh))
+    assert rows(database_url, "SELECT event_id, seq FROM events ORDER BY event_id") == [
         ("sale-1", 1),
         ("sale-9", 3),
     ]
 
 
 async def test_one_open_exception_per_cause_and_key_with_a_count(
-    empty_ledger: str, ledger: Ledger, partition: int
+    database_url: str, ledger: Ledger, partition: int
 ) -> None:
     writer = Writer()
     await append(
-        empty_ledger, partition, *[writer.park("SKU-X") for _ in range(3)], writer.park("SKU-Y")
+        database_url, partition, *[writer.park("SKU-X") for _ in range(3)], writer.park("SKU-Y")
     )
     await append(
-        empty_ledger, partition, writer.park("SKU-X", payload="\0{broken"), writer.sale("SKU-1")
+        database_url, partition, writer.park("SKU-X", payload="\0{broken"), writer.sale("SKU-1")
     )
 
     x, y = await ledger.exceptions(owner="integration", kind="unknown-sku", status="open")
@@ -281,14 +281,14 @@ async def test_one_open_exception_per_cause_and_key_with_a_count(
     assert (x.payload, x.event_id, x.detail) == (b"\0{broken", "parked-5", "nobody knows SKU-X")
     assert [row.id for row in await ledger.exceptions(after=x.id)] == [y.id]
     assert rows(
-        empty_ledger,
+        database_url,
         "SELECT seq FROM parked WHERE exception_id = %s ORDER BY seq",
         x.id,
     ) == [(1,), (2,), (3,), (5,)]
 
 
 async def test_stock_that_mends_itself_settles_its_exception(
-    empty_ledger: str, ledger: Ledger, partition: int
+    database_url: str, ledger: Ledger, partition: int
 ) -> None:
     writer = Writer()
     below = Notice("negative-stock", "SKU-1", "DC-1", "", -1)
@@ -302,7 +302,7 @@ async def test_stock_that_mends_itself_settles_its_exception(
             else writer.write(beat, settled=[above])
             for what in happened
         ]
-        await append(empty_ledger, partition, *entries)
+        await append(database_url, partition, *entries)
         known = await ledger.exceptions(owner="stores")
         assert len(known) <= 1
         return (known[0].status, known[0].count) if known else None
@@ -315,13 +315,13 @@ async def test_stock_that_mends_itself_settles_its_exception(
 
 
 async def test_a_resolved_exception_that_recurs_is_a_new_one(
-    empty_ledger: str, ledger: Ledger, partition: int
+    database_url: str, ledger: Ledger, partition: int
 ) -> None:
     writer = Writer()
-    await append(empty_ledger, partition, writer.park("SKU-X"))
-    with psycopg.connect(empty_ledger) as connection:
+    await append(database_url, partition, writer.park("SKU-X"))
+    with psycopg.connect(database_url) as connection:
         connection.execute("UPDATE exceptions SET status = 'resolved'")
-    await append(empty_ledger, partition, writer.park("SKU-X"))
+    await append(database_url, partition, writer.park("SKU-X"))
     assert [(row.status, row.count) for row in await ledger.exceptions()] == [
         ("resolved", 1),
         ("open", 1),
@@ -329,25 +329,25 @@ async def test_a_resolved_exception_that_recurs_is_a_new_one(
 
 
 async def test_whoever_waits_for_an_entry_is_told_when_it_is_recorded(
-    empty_ledger: str, ledger: Ledger, partition: int
+    database_url: str, ledger: Ledger, partition: int
 ) -> None:
     writer = Writer()
     waiting = [
         asyncio.create_task(ledger.wait_for(EntryRef(partition, 1, seq), 10.0)) for seq in (2, 1, 2)
     ]
-    await append(empty_ledger, partition, writer.sale("SKU-1"))
+    await append(database_url, partition, writer.sale("SKU-1"))
     await asyncio.wait_for(waiting[1], 10.0)
     assert not waiting[0].done()
-    await append(empty_ledger, partition, writer.sale("SKU-1"))
+    await append(database_url, partition, writer.sale("SKU-1"))
     await asyncio.wait_for(asyncio.gather(*waiting), 10.0)
     await ledger.wait_for(EntryRef(partition, 1, 1), 0.0)
 
 
 async def test_an_entry_whose_head_cannot_be_read_is_none_of_the_ledger_s(
-    empty_ledger: str, ledger: Ledger, partition: int
+    database_url: str, ledger: Ledger, partition: int
 ) -> None:
     sound = Writer().sale("SKU-1")
-    async with lease(empty_ledger, partition) as appender:
+    async with lease(database_url, partition) as appender:
         assert appender is not None
         for head in (b"", b"\xc1", b"\x93\x01\x01\xa2\xff\xfe"):
             with pytest.raises(Forked, match="can't be read"):
@@ -355,10 +355,10 @@ async def test_an_entry_whose_head_cannot_be_read_is_none_of_the_ledger_s(
 
 
 async def test_an_entry_that_left_a_level_nobody_can_read_is_none_of_the_ledger_s(
-    empty_ledger: str, ledger: Ledger, partition: int
+    database_url: str, ledger: Ledger, partition: int
 ) -> None:
     sound = Writer().sale("SKU-1")
-    async with lease(empty_ledger, partition) as appender:
+    async with lease(database_url, partition) as appender:
         assert appender is not None
         for image in UNREADABLE:
             draft = msgspec.structs.replace(sound, images=[(sound.images[0][0], image)])

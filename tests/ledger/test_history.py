@@ -132,11 +132,11 @@ async def test_a_hot_level_is_asked_by_its_index_and_answers(
 
 
 async def test_at_every_moment_the_level_is_what_its_last_entry_left(
-    empty_ledger: str, ledger: Ledger, partition: int
+    database_url: str, ledger: Ledger, partition: int
 ) -> None:
     writer = Writer()
     told = [writer.sale("SKU-1" if number % 3 else "SKU-2") for number in range(40)]
-    await append(empty_ledger, partition, *told)
+    await append(database_url, partition, *told)
     for at_ms in range(NOON - 1, NOON + 43):
         for sku in ("SKU-1", "SKU-2"):
             assert await level_history.level_at(ledger, sku, "DC-1", at_ms) == last_of(
@@ -147,7 +147,7 @@ async def test_at_every_moment_the_level_is_what_its_last_entry_left(
 
 @pytest.mark.parametrize("by_hand", [5_000, 0])
 async def test_a_version_that_somebody_set_by_hand_hides_no_moment(
-    by_hand: int, empty_ledger: str, ledger: Ledger, partition: int
+    by_hand: int, database_url: str, ledger: Ledger, partition: int
 ) -> None:
     writer = Writer()
     told = []
@@ -157,7 +157,7 @@ async def test_a_version_that_somebody_set_by_hand_hides_no_moment(
             version = sold.version + 5_000 if by_hand else 0
             writer.levels["SKU-1", "DC-1"] = msgspec.structs.replace(sold, version=version)
         told.append(writer.sale("SKU-1"))
-    await append(empty_ledger, partition, *told)
+    await append(database_url, partition, *told)
     for at_ms in range(NOON, NOON + 14):
         found = await level_history.level_at(ledger, "SKU-1", "DC-1", at_ms)
         assert found == last_of(told, "SKU-1", at_ms)
@@ -178,16 +178,16 @@ def last_of(told: list[Entry], sku: str, at_ms: int) -> tuple[StockLevel, int] |
 
 
 async def test_the_range_is_from_the_first_entry_to_the_last(
-    empty_ledger: str, ledger: Ledger, partition: int
+    database_url: str, ledger: Ledger, partition: int
 ) -> None:
     assert await level_history.span(ledger, partition) is None
     writer = Writer()
-    await append(empty_ledger, partition, *[writer.sale("SKU-1") for _ in range(3)])
+    await append(database_url, partition, *[writer.sale("SKU-1") for _ in range(3)])
     assert await level_history.span(ledger, partition) == Span(NOON + 1, NOON + 3)
 
 
 async def test_a_change_is_the_difference_to_the_version_before(
-    empty_ledger: str, ledger: Ledger, partition: int
+    database_url: str, ledger: Ledger, partition: int
 ) -> None:
     writer = Writer()
     line = HoldLine(line_id="1", sku="SKU-1", location="DC-1", quantity=2)
@@ -196,7 +196,7 @@ async def test_a_change_is_the_difference_to_the_version_before(
     policy = SafetyStock(sku="SKU-1", location="DC-1", safety_stock=4)
     own = Extras(safety_stock=4, states={"damaged": 1, "lost": -1})
     await append(
-        empty_ledger,
+        database_url,
         partition,
         writer.sale("SKU-1", 3),
         writer.write(
@@ -224,7 +224,7 @@ async def test_a_change_is_the_difference_to_the_version_before(
 
 
 async def test_a_repair_shows_by_how_much_it_set_the_number_right(
-    empty_ledger: str, ledger: Ledger, partition: int
+    database_url: str, ledger: Ledger, partition: int
 ) -> None:
     writer = Writer()
     bought = writer.sale("SKU-1", -10)
@@ -234,7 +234,7 @@ async def test_a_repair_shows_by_how_much_it_set_the_number_right(
     right = StockLevel(9, version=3, moves=3)
     repair = RepairLevel(sku="SKU-1", location="DC-1", found=StockLevel(49), right=StockLevel(9))
     await append(
-        empty_ledger,
+        database_url,
         partition,
         bought,
         sold,
@@ -247,7 +247,7 @@ async def test_a_repair_shows_by_how_much_it_set_the_number_right(
 
 
 async def test_a_repair_shows_what_it_found_where_no_entry_has_come_over_it(
-    empty_ledger: str, ledger: Ledger, partition: int
+    database_url: str, ledger: Ledger, partition: int
 ) -> None:
     """The number is what it was before: without the repair's own word nobody would hear of it."""
     writer = Writer()
@@ -265,7 +265,7 @@ async def test_a_repair_shows_what_it_found_where_no_entry_has_come_over_it(
         )
         for found, right in repairs
     ]
-    await append(empty_ledger, partition, bought, *written)
+    await append(database_url, partition, bought, *written)
     found = await level_history.changes(ledger, "SKU-1", "DC-1", 4, of_channel=1, limit=5)
     assert {
         term: [(change.units, change.after, change.found) for change in changes]

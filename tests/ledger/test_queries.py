@@ -28,11 +28,11 @@ async def test_a_partition_begins_once_and_remembers_its_redis(
 
 
 async def test_a_count_learns_what_happened_after_it_and_up_to_which_entry(
-    empty_ledger: str, ledger: Ledger, partition: int
+    database_url: str, ledger: Ledger, partition: int
 ) -> None:
     writer = Writer()
     await append(
-        empty_ledger,
+        database_url,
         partition,
         writer.sale("SKU-1", 2, occurred_at_ms=NOON - 1),
         writer.sale("SKU-1", 3, occurred_at_ms=NOON),
@@ -51,10 +51,10 @@ async def test_a_count_learns_what_happened_after_it_and_up_to_which_entry(
 
 
 async def test_events_are_known_by_source_and_id_together(
-    empty_ledger: str, ledger: Ledger, partition: int
+    database_url: str, ledger: Ledger, partition: int
 ) -> None:
     writer = Writer()
-    await append(empty_ledger, partition, writer.sale("SKU-1"), writer.park("SKU-X"))
+    await append(database_url, partition, writer.sale("SKU-1"), writer.park("SKU-X"))
     asked = [("pos/store-1", "sale-1"), ("pos/store-2", "sale-1"), ("pos/store-1", "parked-2")]
     assert await ledger.seen_events(asked) == {asked[0], asked[2]}
     assert await ledger.seen_events([]) == set()
@@ -66,17 +66,17 @@ async def test_waiting_ends_when_the_time_is_up(ledger: Ledger, partition: int) 
 
 
 async def test_an_entry_of_a_past_epoch_that_never_came_is_not_waited_for(
-    empty_ledger: str, ledger: Ledger, partition: int
+    database_url: str, ledger: Ledger, partition: int
 ) -> None:
     writer = Writer()
-    await append(empty_ledger, partition, writer.sale("SKU-1"))
+    await append(database_url, partition, writer.sale("SKU-1"))
     await ledger.wait_for(EntryRef(partition, 1, 1), 10.0)
     with pytest.raises(Unavailable):
         await ledger.wait_for(EntryRef(partition, 2, 1), 10.0)
 
 
 async def test_an_answer_is_in_the_ledger_only_if_its_entry_left_the_reservation_so(
-    empty_ledger: str, ledger: Ledger, partition: int
+    database_url: str, ledger: Ledger, partition: int
 ) -> None:
     """A Redis that was set back gives the same seq, in the same epoch, to another hold."""
     writer = Writer()
@@ -88,7 +88,7 @@ async def test_an_answer_is_in_the_ledger_only_if_its_entry_left_the_reservation
         levels=[("SKU-1", "DC-1", StockLevel(0, 2, 0, 1, 0, 1))],
         reservations={"cart-1": held},
     )
-    await append(empty_ledger, partition, entry)
+    await append(database_url, partition, entry)
     another = Reservation("held", 1, "store", "", "", 0, 0, 0, 0, "", "", 1, [])
 
     async def answered(reservation: Reservation) -> bool:
@@ -102,11 +102,11 @@ async def test_an_answer_is_in_the_ledger_only_if_its_entry_left_the_reservation
 
 
 async def test_what_became_of_a_files_events_is_counted_by_status(
-    empty_ledger: str, ledger: Ledger, partition: int
+    database_url: str, ledger: Ledger, partition: int
 ) -> None:
     writer = Writer()
     told = [writer.sale("SKU-1"), writer.sale("SKU-1"), writer.sale("SKU-1"), writer.park("SKU-X")]
-    await append(empty_ledger, partition, *told)
+    await append(database_url, partition, *told)
     assert await ledger.statuses_after("pos/store-1", "sale-", {partition: 1}) == {"applied": 2}
     assert await ledger.statuses_after("pos/store-1", "", {}) == {"applied": 3, "parked": 1}
     assert await ledger.statuses_after("pos/store-2", "", {}) == {}
@@ -139,11 +139,11 @@ async def test_everything_says_unavailable_when_postgres_is_away(partition: int)
 
 
 async def test_a_connection_that_is_cut_is_unavailable_and_the_lease_is_free(
-    empty_ledger: str, superuser_url: str, ledger: Ledger, partition: int
+    database_url: str, superuser_url: str, ledger: Ledger, partition: int
 ) -> None:
     writer = Writer()
     entry = writer.sale("SKU-1")
-    async with lease(empty_ledger, partition) as appender:
+    async with lease(database_url, partition) as appender:
         assert isinstance(appender, Appender)
         with psycopg.connect(superuser_url) as superuser:
             superuser.execute(
@@ -156,5 +156,5 @@ async def test_a_connection_that_is_cut_is_unavailable_and_the_lease_is_free(
             )
         with pytest.raises(Unavailable):
             await appender.append(batch_of(appender, entry))
-    await append(empty_ledger, partition, entry)
+    await append(database_url, partition, entry)
     await ledger.wait_for(EntryRef(partition, 1, 1), 10.0)

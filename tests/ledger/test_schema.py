@@ -122,9 +122,9 @@ async def test_a_ledger_of_0_1_0_is_refused_in_one_line_and_left_as_it_is(bare: 
     ],
     ids=lambda table: table.name,
 )
-def test_the_recorder_knows_a_table_as_it_was_created(table: Table, empty_ledger: str) -> None:
+def test_the_recorder_knows_a_table_as_it_was_created(table: Table, database_url: str) -> None:
     columns = rows(
-        empty_ledger,
+        database_url,
         f"""
         SELECT attname, typname, attnotnull
         FROM pg_attribute
@@ -138,7 +138,7 @@ def test_the_recorder_knows_a_table_as_it_was_created(table: Table, empty_ledger
         for name, type_ in zip(table.columns, table.types, strict=True)
     ]
     key = rows(
-        empty_ledger,
+        database_url,
         f"""
         SELECT attname
         FROM pg_constraint

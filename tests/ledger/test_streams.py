@@ -43,10 +43,10 @@ async def test_another_redis_than_the_last_is_a_doubt_and_the_first_is_none(
 
 
 async def test_while_there_is_a_doubt_no_place_is_noted(
-    ledger: Ledger, empty_ledger: str, partition: int
+    ledger: Ledger, database_url: str, partition: int
 ) -> None:
     writer = Writer()
-    await append(empty_ledger, partition, writer.sale("SKU-1"))
+    await append(database_url, partition, writer.sale("SKU-1"))
     seen = Mark("EVENTS", MADE, 7, writer.seq, writer.digest)
     async with ledger.connection() as connection:
         assert await stream_checkpoints.acknowledged(connection, partition, seen)
@@ -59,7 +59,7 @@ async def test_while_there_is_a_doubt_no_place_is_noted(
 
 
 async def test_a_replay_settles_the_doubts_it_began_after(
-    ledger: Ledger, empty_ledger: str, partition: int
+    ledger: Ledger, database_url: str, partition: int
 ) -> None:
     await ledger.doubt(partition)
     began = await due(ledger, partition)
@@ -70,7 +70,7 @@ async def test_a_replay_settles_the_doubts_it_began_after(
     given = Mark("EVENTS", MADE, 9, writer.seq, writer.digest)
     async with ledger.connection() as connection:
         assert not await stream_checkpoints.replayed(connection, partition, given, began, 2)
-    await append(empty_ledger, partition, sale)
+    await append(database_url, partition, sale)
     async with ledger.connection() as connection:
         assert await stream_checkpoints.replayed(connection, partition, given, began, 2)
         assert await place(connection, partition) == 0
@@ -85,7 +85,7 @@ async def test_a_replay_settles_the_doubts_it_began_after(
 
 
 async def test_a_redis_without_an_entry_proves_nothing_beside_a_ledger_with_some(
-    ledger: Ledger, empty_ledger: str, partition: int
+    ledger: Ledger, database_url: str, partition: int
 ) -> None:
     await ledger.doubt(partition)
     nothing = Mark("EVENTS", MADE, 3, 0, "")
@@ -95,7 +95,7 @@ async def test_a_redis_without_an_entry_proves_nothing_beside_a_ledger_with_some
         assert await stream_checkpoints.replayed(connection, partition, nothing, Due(0, 1), 0)
     assert await due(ledger, partition) is None
     await ledger.doubt(partition)
-    await append(empty_ledger, partition, Writer().sale("SKU-1"))
+    await append(database_url, partition, Writer().sale("SKU-1"))
     async with ledger.connection() as connection:
         assert not await stream_checkpoints.replayed(connection, partition, nothing, Due(0, 2), 0)
     assert await due(ledger, partition) == Due(0, 2)

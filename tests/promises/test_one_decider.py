@@ -30,9 +30,9 @@ from atp_service.promises.requests import (
 from atp_service.promises.service import Caller
 from atp_service.store import Partition, Store
 from atp_service.store.script import Script
-from tests.facts.trade import Retailer
 from tests.inventory.agreement import KEYS, START, script_in_hand
 from tests.promises.orders import Call, Change, Wanted, fits
+from tests.retailer import Retailer
 
 TTL_SECONDS = 900
 SKUS, LOCATIONS = ("LAMP", "CHAIR"), ("DC", "S1")

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.embedded.running import Up
-from tests.ledger.conftest import empty_ledger, ledger
+from tests.ledger.conftest import ledger
 
-__all__ = ["empty_ledger", "ledger", "up"]
+__all__ = ["ledger", "up"]
 
 
 @pytest.fixture(scope="session")

@@ -28,76 +28,76 @@ def honest() -> Sale:
     return sale
 
 
-async def test_an_honest_sale_has_nothing_to_find(empty_ledger: str) -> None:
-    found = await honest().audited(empty_ledger)
+async def test_an_honest_sale_has_nothing_to_find(database_url: str) -> None:
+    found = await honest().audited(database_url)
     assert counts(found) == {}
     assert found.clean
     assert (found.entries, found.promises) == (6, 3)
 
 
-async def test_a_ledger_that_promised_six_of_five_is_oversold(empty_ledger: str) -> None:
+async def test_a_ledger_that_promised_six_of_five_is_oversold(database_url: str) -> None:
     sale = Sale()
     sale.receive(5)
     for buyer in range(1, 4):
         sale.hold(buyer, 2)
-    found = await sale.audited(empty_ledger)
+    found = await sale.audited(database_url)
     assert counts(found) == {"oversold": 1, "promised_beyond": 1}
     assert SKU in found.figures[0].examples[0]
 
 
-async def test_units_oversold_only_for_a_moment_are_oversold(empty_ledger: str) -> None:
+async def test_units_oversold_only_for_a_moment_are_oversold(database_url: str) -> None:
     sale = Sale()
     sale.receive(1)
     sale.hold(1, told=False)
     sale.hold(2, told=False)
     sale.hold(2, -1, told=False)
-    found = await sale.audited(empty_ledger)
+    found = await sale.audited(database_url)
     assert found.count("oversold") == 1
 
 
-async def test_a_hold_that_only_the_buyer_knows_is_lost(empty_ledger: str) -> None:
+async def test_a_hold_that_only_the_buyer_knows_is_lost(database_url: str) -> None:
     sale = honest()
     sale.hold(9, recorded=False)
-    found = await sale.audited(empty_ledger)
+    found = await sale.audited(database_url)
     assert counts(found) == {"lost": 1}
     assert "sale-1-9" in found.figures[2].examples[0]
 
 
 async def test_buyers_can_be_promised_more_than_the_ledger_ever_heard_of(
-    empty_ledger: str,
+    database_url: str,
 ) -> None:
     sale = Sale()
     sale.receive(1)
     sale.hold(1)
     sale.hold(2, recorded=False)
-    assert counts(await sale.audited(empty_ledger)) == {"promised_beyond": 1, "lost": 1}
+    assert counts(await sale.audited(database_url)) == {"promised_beyond": 1, "lost": 1}
 
 
-async def test_an_order_that_only_the_buyer_knows_is_lost(empty_ledger: str) -> None:
+async def test_an_order_that_only_the_buyer_knows_is_lost(database_url: str) -> None:
     sale = honest()
     sale.confirm(2, recorded=False)
-    assert counts(await sale.audited(empty_ledger)) == {"lost": 1}
+    assert counts(await sale.audited(database_url)) == {"lost": 1}
 
 
 async def test_a_till_sale_answered_and_not_recorded_is_lost_and_its_units_are_missed(
-    empty_ledger: str,
+    database_url: str,
 ) -> None:
     sale = honest()
     sale.till_sells(2, 3, recorded=0)
-    assert counts(await sale.audited(empty_ledger)) == {"lost": 1, "unaccounted": 3}
+    assert counts(await sale.audited(database_url)) == {"lost": 1, "unaccounted": 3}
 
 
-async def test_a_till_sale_that_nats_took_and_nobody_applied_is_lost(empty_ledger: str) -> None:
+async def test_a_till_sale_that_nats_took_and_nobody_applied_is_lost(database_url: str) -> None:
     sale = honest()
     published = call("sale", "till-2", 9.0, 3, 200, NAMES.everyday[0], "published")
     sale.history.calls.append(published)
-    assert counts(await sale.audited(empty_ledger)) == {"lost": 1, "unaccounted": 3}
+    assert counts(await sale.audited(database_url)) == {"lost": 1, "unaccounted": 3}
 
 
-async def test_an_id_held_twice_is_an_effect_too_many(empty_ledger: str) -> None:
+async def test_an_id_held_twice_is_an_effect_too_many(database_url: str) -> None:
     sale = honest()
     sale.hold(2, told=False)
-    found = await sale.audited(empty_ledger)
+    found = await sale.audited(database_url)
     assert counts(found) == {"doubled": 1}
 
 
@@ -108,10 +108,10 @@ def test_an_event_applied_twice_is_an_effect_too_many() -> None:
 
 
 @pytest.mark.parametrize("delta", [0, -2])
-async def test_units_that_vanish_are_unaccounted_for(empty_ledger: str, delta: int) -> None:
+async def test_units_that_vanish_are_unaccounted_for(database_url: str, delta: int) -> None:
     sale = honest()
     sale.loses(2, delta=delta)
-    assert counts(await sale.audited(empty_ledger)) == {"unaccounted": 2}
+    assert counts(await sale.audited(database_url)) == {"unaccounted": 2}
 
 
 @pytest.mark.parametrize(
@@ -123,27 +123,27 @@ async def test_units_that_vanish_are_unaccounted_for(empty_ledger: str, delta: i
     ],
 )
 async def test_a_table_that_says_something_else_than_the_entries_is_found(
-    empty_ledger: str, superuser_url: str, statement: str, units: int
+    database_url: str, superuser_url: str, statement: str, units: int
 ) -> None:
     sale = honest()
-    await sale.record(empty_ledger)
+    await sale.record(database_url)
     with psycopg.connect(superuser_url) as connection:
         connection.execute("SET session_replication_role = replica")
         connection.execute(statement.encode())
-    assert counts(sale.audited_again(empty_ledger)) == {"unaccounted": units}
+    assert counts(sale.audited_again(database_url)) == {"unaccounted": units}
 
 
-async def test_a_level_that_redis_has_otherwise_is_found(empty_ledger: str) -> None:
+async def test_a_level_that_redis_has_otherwise_is_found(database_url: str) -> None:
     sale = honest()
-    await sale.record(empty_ledger)
+    await sale.record(database_url)
     place = (SKU, NAMES.shop)
     told = list(differing({place: (5, 2, 1)}, {place: (5, 1, 1)}))
-    assert counts(sale.audited_again(empty_ledger, told)) == {"redis": 1}
+    assert counts(sale.audited_again(database_url, told)) == {"redis": 1}
     assert list(differing({place: (5, 2, 1)}, {place: (5, 2, 1)})) == []
     assert len(list(differing({place: (5, 2, 1)}, {}))) == 1
 
 
-async def test_a_cart_that_lapsed_may_be_promised_to_the_next(empty_ledger: str) -> None:
+async def test_a_cart_that_lapsed_may_be_promised_to_the_next(database_url: str) -> None:
     sale = Sale()
     sale.receive(1)
     sale.history.calls += [
@@ -151,9 +151,9 @@ async def test_a_cart_that_lapsed_may_be_promised_to_the_next(empty_ledger: str)
         call("hold", "sale-1-2", 900.5),
     ]
     # Nothing was recorded of either: that is lost, but nobody was promised too much.
-    assert counts(await sale.audited(empty_ledger)) == {"lost": 2}
+    assert counts(await sale.audited(database_url)) == {"lost": 2}
     sale.history.calls.append(call("hold", "sale-1-3", 900.0))
-    assert sale.audited_again(empty_ledger).count("promised_beyond") == 1
+    assert sale.audited_again(database_url).count("promised_beyond") == 1
 
 
 def test_a_change_to_the_same_cart_is_a_repeat_and_prolongs_nothing() -> None:
@@ -170,7 +170,7 @@ def test_a_change_to_the_same_cart_is_a_repeat_and_prolongs_nothing() -> None:
 
 
 async def test_a_fact_nobody_answered_counts_if_the_ledger_has_it(
-    empty_ledger: str, ledger: Ledger
+    database_url: str, ledger: Ledger
 ) -> None:
     sale = honest()
     sale.till_sells(2, 3)
@@ -178,5 +178,5 @@ async def test_a_fact_nobody_answered_counts_if_the_ledger_has_it(
     unanswered = call("sale", answered.reference, 1.0, 3, 0, NAMES.everyday[0])
     sale.history.calls.append(unanswered)
     sale.history.calls.append(call("sale", "till-3", 1.0, 3, 0, NAMES.everyday[0]))
-    assert counts(await sale.audited(empty_ledger)) == {}
+    assert counts(await sale.audited(database_url)) == {}
     assert await ledger.position(0) is not None

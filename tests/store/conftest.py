@@ -6,7 +6,10 @@ from zlib import crc32
 import pytest
 
 from atp_service.store import Store
+from tests.partitions import partitions
 from tests.store.ledgers import LedgerOfAll
+
+__all__ = ["lamps", "partitions", "store"]
 
 
 @pytest.fixture

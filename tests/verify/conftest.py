@@ -4,14 +4,14 @@ import pytest
 
 from atp_service.ledger import Ledger
 from atp_service.store import Store
+from tests.partitions import partitions
 from tests.verify.shop import Shop, a_past
-from tests.workers.record.conftest import empty_ledger, ledger, stock
 
-__all__ = ["empty_ledger", "ledger", "stock"]
+__all__ = ["partitions", "shop"]
 
 
 @pytest.fixture
-async def shop(empty_ledger: str, migration_url: str, stock: Store, ledger: Ledger) -> Shop:
-    shop = Shop(empty_ledger, migration_url, stock, ledger)
+async def shop(database_url: str, migration_url: str, stock: Store, ledger: Ledger) -> Shop:
+    shop = Shop(database_url, migration_url, stock, ledger)
     await shop.trade(*a_past())
     return shop

@@ -17,13 +17,14 @@ from atp_service.inventory.commands import (
     StateChange,
 )
 from atp_service.ledger import Ledger
-from atp_service.store import Store
+from atp_service.store import Partition, Store
 from atp_service.verify import Verdict, Verification
 from atp_service.verify.progress import Progress
-from tests.recording import last_seq, recording
-from tests.workers.record.trade import a_day, order, receipt, sale, until
+from tests.recording import recorded, recording
+from tests.workers.record.trade import a_day, order, receipt, sale
 
 DAY_MS = 86_400_000
+SKUS = "SKU-2131"  # and a digit: of three partitions the last has them all
 NOON = 1_764_000_000_000
 
 
@@ -36,18 +37,17 @@ class Shop:
     store: Store
     ledger: Ledger
 
+    @property
+    def partition(self) -> Partition:
+        """The one that has all SKUs of this shop."""
+        return self.store.partitions[-1]
+
     async def trade(self, *commands: Command) -> None:
         """Each in a step of its own, recorded when this returns."""
         for command in commands:
             await self.store.apply(command)
-        last = await last_seq(self.store)
-
-        async def is_recorded() -> bool:
-            position = await self.ledger.position(0)
-            return position is not None and position.seq == last
-
         async with recording(self.store, self.database_url):
-            await until(is_recorded)
+            await recorded(self.store, self.ledger)
 
     async def verdict(
         self, *, redis: bool = True, execute: bool = False, worth_two: int = 1_000_000
@@ -80,13 +80,13 @@ class Shop:
 
 def a_past() -> list[Command]:
     """Something of everything: what is sold, held, promised, shipped, counted, set aside."""
-    of_event = {"source": "wms/dc-1", "sku": "SKU-1", "location": "DC-1"}
-    kept, confirmed = order("SKU-1", 2), order("SKU-2", 3)
+    of_event = {"source": "wms/dc-1", "sku": "SKU-21311", "location": "DC-1"}
+    kept, confirmed = order("SKU-21311", 2), order("SKU-21312", 3)
     cart = getattr(kept[0], "reservation_id")  # noqa: B009
     shipped = getattr(confirmed[0], "reservation_id")  # noqa: B009
     return [
-        *a_day(40),
-        SafetyStock(sku="SKU-3", location="DC-1", safety_stock=4),
+        *a_day(40, SKUS),
+        SafetyStock(sku="SKU-21313", location="DC-1", safety_stock=4),
         StateChange(
             event_id="set-aside",
             occurred_at_ms=NOON + 1_000,
@@ -103,13 +103,13 @@ def a_past() -> list[Command]:
             eta="2026-12-01",
             **of_event,
         ),
-        receipt("SKU-1", 7),
+        receipt("SKU-21311", 7),
         kept[0],
         *confirmed,
         Fulfil(reservation_id=shipped, shipment_id="truck-1"),
-        order("SKU-4")[0],
+        order("SKU-21314")[0],
         Release(reservation_id=cart),
-        sale("SKU-1", 3),
+        sale("SKU-21311", 3),
         Sale(
             event_id="early",
             occurred_at_ms=NOON + 1_002,
@@ -117,8 +117,8 @@ def a_past() -> list[Command]:
             order_id="order-to-come",
             **of_event,
         ),
-        sale("SKU-8", 2),
-        receipt("SKU-8", 5),
+        sale("SKU-21318", 2),
+        receipt("SKU-21318", 5),
         Park(
             source="wms/dc-1",
             event_id="unknown",
@@ -133,11 +133,11 @@ def a_past() -> list[Command]:
             source="erp",
             event_id="list",
             occurred_at_ms=NOON + 1_004,
-            sku="SKU-8",
+            sku="SKU-21318",
             location="DC-1",
             quantity=9,
             policy="report",
             moves=2,
         ),
-        sale("SKU-1"),
+        sale("SKU-21311"),
     ]

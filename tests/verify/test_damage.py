@@ -16,12 +16,10 @@ from atp_service.inventory.journal import Entry, decode_head
 from atp_service.inventory.stock import StockLevel, decode_level, level_field
 from atp_service.ledger.read import raw_entries
 from atp_service.ledger.write.batch import entry_values
-from atp_service.store.keys import keys_of
 from tests.recording import last_seq
 from tests.verify.shop import Shop
 from tests.workers.record.trade import order, receipt, sale
 
-KEYS = keys_of(0)
 IN_THE_MIDDLE = 20
 by_both_ways = pytest.mark.parametrize("execute", [False, True], ids=["folded", "executed"])
 
@@ -33,7 +31,7 @@ async def test_a_shop_nobody_has_tampered_with_holds(shop: Shop, execute: bool) 
     assert verdict.holds
     assert verdict.redis_not_compared is None
     assert verdict.redis > 10
-    assert verdict.entries == verdict.through[0] > 40
+    assert verdict.entries == verdict.through[shop.partition.number] > 40
 
 
 async def test_the_digest_is_the_same_whether_commands_are_executed_or_not(shop: Shop) -> None:
@@ -55,7 +53,7 @@ async def test_two_processes_come_to_the_same_verdict(shop: Shop, execute: bool)
 ONE_BYTE = {
     "command": "command = set_byte(command, 12, get_byte(command, 12) # 1)",
     "head": "head = set_byte(head, 2, get_byte(head, 2) # 1)",
-    "images": "images = set_byte(images, 40, get_byte(images, 40) # 1)",
+    "images": "images = set_byte(images, 44, get_byte(images, 44) # 1)",
     "digest": "digest = overlay(digest PLACING 'x' FROM 3)",
     "chain": "chain = set_byte(chain, 5, get_byte(chain, 5) # 1)",
     "epoch": "epoch = epoch + 1",
@@ -131,7 +129,7 @@ async def test_a_deleted_entry_is_missing(shop: Shop) -> None:
 
 
 async def test_the_last_entries_are_missing_where_the_position_says_more(shop: Shop) -> None:
-    last = await last_seq(shop.store)
+    last = await last_seq(shop.partition)
     shop.tamper("entries", f"DELETE FROM entries WHERE seq > {last - 3}")
     verdict = await shop.verdict(redis=False)
     assert verdict.by_check["position"] == 1
@@ -166,12 +164,12 @@ async def test_entries_that_changed_places_are_found(shop: Shop) -> None:
         ("events", "UPDATE events SET status = 'absorbed' WHERE event_id = 'set-aside'"),
         ("events", "UPDATE events SET event_id = 'another' WHERE event_id = 'set-aside'"),
         ("events", "DELETE FROM events WHERE event_id = 'set-aside'"),
-        ("levels", "UPDATE levels SET on_hand = on_hand + 1 WHERE sku = 'SKU-1'"),
-        ("levels", "UPDATE levels SET folded = folded + 1 WHERE sku = 'SKU-1'"),
-        ("levels", "UPDATE levels SET document = document || '\\x00' WHERE sku = 'SKU-1'"),
-        ("levels", "UPDATE levels SET extras = '{}' WHERE sku = 'SKU-1'"),
-        ("levels", "DELETE FROM levels WHERE sku = 'SKU-1'"),
-        ("levels", "UPDATE levels SET sku = 'SKU-X' WHERE sku = 'SKU-1'"),
+        ("levels", "UPDATE levels SET on_hand = on_hand + 1 WHERE sku = 'SKU-21311'"),
+        ("levels", "UPDATE levels SET folded = folded + 1 WHERE sku = 'SKU-21311'"),
+        ("levels", "UPDATE levels SET document = document || '\\x00' WHERE sku = 'SKU-21311'"),
+        ("levels", "UPDATE levels SET extras = '{}' WHERE sku = 'SKU-21311'"),
+        ("levels", "DELETE FROM levels WHERE sku = 'SKU-21311'"),
+        ("levels", "UPDATE levels SET sku = 'SKU-X' WHERE sku = 'SKU-21311'"),
         ("reservations", "UPDATE reservations SET status = 'released' WHERE status = 'held'"),
         ("reservations", "DELETE FROM reservations WHERE status = 'held'"),
         ("reservations", "UPDATE reservations SET in_redis = false WHERE status = 'held'"),
@@ -196,7 +194,7 @@ async def test_entries_that_changed_places_are_found(shop: Shop) -> None:
             "INSERT INTO events SELECT 0, 0, source, 'not-yet', status FROM events LIMIT 1",
         ),
         ("traces", "INSERT INTO traces (partition, seq, ref) VALUES (7, 1, 'another')"),
-        ("levels", "UPDATE levels SET partition = 7 WHERE sku = 'SKU-1'"),
+        ("levels", "UPDATE levels SET partition = 7 WHERE sku = 'SKU-21311'"),
         (
             "orders",
             "INSERT INTO orders VALUES (7, 1, 'x', '\\x00', true)",
@@ -213,7 +211,7 @@ async def test_a_changed_row_is_found(shop: Shop, table: str, change: str) -> No
 
 async def test_an_exception_that_a_person_has_closed_is_no_damage(shop: Shop) -> None:
     shop.tamper("exceptions", "UPDATE exceptions SET status = 'resolved', note = 'seen to'")
-    await shop.trade(sale("SKU-8", 1), receipt("SKU-8", 1), sale("SKU-8", 1))
+    await shop.trade(sale("SKU-21318", 1), receipt("SKU-21318", 1), sale("SKU-21318", 1))
     verdict = await shop.verdict()
     assert verdict.findings == []
 
@@ -225,13 +223,13 @@ async def test_entries_beyond_the_position_are_found(shop: Shop) -> None:
 
 async def test_a_history_made_anew_is_found_by_executing_it(shop: Shop, redis: Any) -> None:
     """Who can chain anew can tell of another sale; only executing it shows that it was not so."""
-    await shop.trade(sale("SKU-1"))
+    await shop.trade(sale("SKU-21311"))
     tell_of_another_sale(shop)
     assert (await shop.verdict(redis=False)).holds
     verdict = await shop.verdict(redis=False, execute=True)
     assert verdict.by_check == {"model": 1}
     assert verdict.first is not None
-    assert verdict.first.seq == await last_seq(shop.store)
+    assert verdict.first.seq == await last_seq(shop.partition)
 
 
 def tell_of_another_sale(shop: Shop) -> None:
@@ -247,14 +245,15 @@ def tell_of_another_sale(shop: Shop) -> None:
 def make_anew(shop: Shop, change: Callable[[Entry], Entry]) -> int:
     """The last entry is another; digest, chain and position are made to fit. Answers its seq."""
     with psycopg.connect(shop.database_url) as connection:
-        position = raw_entries.positions(connection)[0]
+        number = shop.partition.number
+        position = raw_entries.positions(connection)[number]
         last, before = position.seq, position.seq - 1
-        (row,) = raw_entries.entries(connection, 0, before, last)
-        (previous,) = raw_entries.entries(connection, 0, before - 1, before)
+        (row,) = raw_entries.entries(connection, number, before, last)
+        (previous,) = raw_entries.entries(connection, number, before - 1, before)
     told = change(row.entry())
     digest = told.digest_after(previous.digest.decode())
     told = msgspec.structs.replace(told, digest=digest)
-    chained = sha256(previous.chain + entry_values(0, told, decode_head(told.head))).digest()
+    chained = sha256(previous.chain + entry_values(number, told, decode_head(told.head))).digest()
     shop.tamper(
         "entries",
         "UPDATE entries SET (command, images, digest, chain) = (%s, %s, %s, %s)"
@@ -264,7 +263,12 @@ def make_anew(shop: Shop, change: Callable[[Entry], Entry]) -> int:
         digest,
         chained,
     )
-    shop.tamper("positions", "UPDATE positions SET (digest, chain) = (%s, %s)", digest, chained)
+    shop.tamper(
+        "positions",
+        f"UPDATE positions SET (digest, chain) = (%s, %s) WHERE partition = {number}",
+        digest,
+        chained,
+    )
     return last
 
 
@@ -293,7 +297,7 @@ async def test_what_no_script_can_have_written_is_named_even_where_it_is_chained
             images.append((name, msgspec.msgpack.encode(parts)))
         return msgspec.structs.replace(entry, images=images)
 
-    await shop.trade(order("SKU-4")[0])
+    await shop.trade(order("SKU-21314")[0])
     last = make_anew(shop, spoilt)
     verdict = await shop.verdict(redis=False, execute=execute, worth_two=worth_two)
     assert not verdict.holds
@@ -302,14 +306,14 @@ async def test_what_no_script_can_have_written_is_named_even_where_it_is_chained
 
 async def test_units_promised_to_nobody_are_found(shop: Shop, redis: Any) -> None:
     """Reserved in Redis without a hold, and gone on from: only what is promised shows it."""
-    field = level_field("SKU-3", "DC-1")
-    image = msgspec.msgpack.decode(await redis.hget(KEYS.stock, field))
+    field = level_field("SKU-21313", "DC-1")
+    image = msgspec.msgpack.decode(await redis.hget(shop.partition.keys.stock, field))
     image[1] += 2
-    await redis.hset(KEYS.stock, field, msgspec.msgpack.encode(image))
-    await shop.trade(sale("SKU-3"))
+    await redis.hset(shop.partition.keys.stock, field, msgspec.msgpack.encode(image))
+    await shop.trade(sale("SKU-21313"))
     verdict = await shop.verdict()
     assert verdict.by_check == {"promises": 1}, verdict.findings
-    assert "SKU-3 at DC-1 has 2 reserved, its reservations hold 0" in verdict.findings[0].detail
+    assert "SKU-21313 at DC-1 has 2 reserved, its reservations hold 0" in verdict.findings[0].detail
 
 
 async def test_another_position_is_found(shop: Shop) -> None:
@@ -325,24 +329,28 @@ async def test_entries_without_a_position_are_found(shop: Shop) -> None:
 
 
 async def test_a_value_changed_in_redis_is_found(shop: Shop, redis: Any) -> None:
-    field = level_field("SKU-2", "DC-1")
-    image = msgspec.msgpack.decode(await redis.hget(KEYS.stock, field) or b"")
+    field = level_field("SKU-21312", "DC-1")
+    image = msgspec.msgpack.decode(await redis.hget(shop.partition.keys.stock, field) or b"")
     image[0] -= 1
-    await redis.hset(KEYS.stock, field, msgspec.msgpack.encode(image))
+    await redis.hset(shop.partition.keys.stock, field, msgspec.msgpack.encode(image))
     verdict = await shop.verdict()
     assert [finding.check for finding in verdict.findings] == ["redis"]
     on_hand = image[0]
-    told = f"SKU-2 at DC-1 on_hand {on_hand}, should be {on_hand + 1}"
+    told = f"SKU-21312 at DC-1 on_hand {on_hand}, should be {on_hand + 1}"
     assert told in verdict.findings[0].detail
 
 
 async def test_what_is_missing_or_strange_in_redis_is_found(shop: Shop, redis: Any) -> None:
-    await redis.hdel(KEYS.stock, level_field("SKU-0", "DC-1"))
-    await redis.hset(KEYS.stock, level_field("SKU-9", "S-9"), msgspec.msgpack.encode([1] * 6))
-    await redis.hset(KEYS.stock, "SKU-3", msgspec.msgpack.encode(["DC-1", "S-1"]))
-    await redis.hset(KEYS.orders, "order-to-come", "nonsense")
-    (member, _), *_ = await redis.zrange(KEYS.deadlines, 0, 0, withscores=True)
-    await redis.zrem(KEYS.deadlines, member)
+    await redis.hdel(shop.partition.keys.stock, level_field("SKU-21310", "DC-1"))
+    await redis.hset(
+        shop.partition.keys.stock, level_field("SKU-21319", "S-9"), msgspec.msgpack.encode([1] * 6)
+    )
+    await redis.hset(
+        shop.partition.keys.stock, "SKU-21313", msgspec.msgpack.encode(["DC-1", "S-1"])
+    )
+    await redis.hset(shop.partition.keys.orders, "order-to-come", "nonsense")
+    (member, _), *_ = await redis.zrange(shop.partition.keys.deadlines, 0, 0, withscores=True)
+    await redis.zrem(shop.partition.keys.deadlines, member)
     verdict = await shop.verdict()
     assert set(verdict.by_check) == {"redis"}
     details = sorted(finding.detail for finding in verdict.findings)
@@ -352,8 +360,9 @@ async def test_what_is_missing_or_strange_in_redis_is_found(shop: Shop, redis: A
 async def test_a_dedupe_mark_that_is_missing_or_follows_from_no_entry_is_found(
     shop: Shop, redis: Any
 ) -> None:
-    assert await redis.hdel(KEYS.seen, "eerp\x1flist") == 1
-    await redis.hset(KEYS.seen, "eerp\x1fnever-sent", "")
+    seen = shop.partition.keys.seen
+    assert await redis.hdel(seen, "eerp\x1flist") == 1
+    await redis.hset(seen, "eerp\x1fnever-sent", "")
     verdict = await shop.verdict()
     assert sorted(finding.detail for finding in verdict.findings) == [
         r"in Redis: the dedupe mark 'eerp\x1flist' is not there",
@@ -361,13 +370,13 @@ async def test_a_dedupe_mark_that_is_missing_or_follows_from_no_entry_is_found(
     ]
 
 
-async def damaged(redis: Any, sku: str, units: int) -> tuple[StockLevel, StockLevel]:
+async def damaged(shop: Shop, redis: Any, sku: str, units: int) -> tuple[StockLevel, StockLevel]:
     """The level in Redis, with units less that no entry tells of; as it is now, and was."""
     field = level_field(sku, "DC-1")
-    image = msgspec.msgpack.decode(await redis.hget(KEYS.stock, field))
+    image = msgspec.msgpack.decode(await redis.hget(shop.partition.keys.stock, field))
     right = msgspec.convert(image, StockLevel)
     image[0] -= units
-    await redis.hset(KEYS.stock, field, msgspec.msgpack.encode(image))
+    await redis.hset(shop.partition.keys.stock, field, msgspec.msgpack.encode(image))
     return msgspec.convert(image, StockLevel), right
 
 
@@ -376,14 +385,14 @@ async def test_what_was_damaged_in_redis_and_sold_from_is_found_in_the_entry(
     shop: Shop, redis: Any, execute: bool
 ) -> None:
     """The script goes on from what it finds; the entry says so, and does not follow."""
-    _, right = await damaged(redis, "SKU-2", 5)
-    before = await last_seq(shop.store)
-    await shop.trade(sale("SKU-2"), sale("SKU-2"), sale("SKU-3"))
+    _, right = await damaged(shop, redis, "SKU-21312", 5)
+    before = await last_seq(shop.partition)
+    await shop.trade(sale("SKU-21312"), sale("SKU-21312"), sale("SKU-21313"))
     verdict = await shop.verdict(execute=execute)
     assert verdict.by_check == {"model" if execute else "images": 1}, verdict.findings
     assert verdict.first is not None
     assert verdict.first.seq == before + 1
-    told = f"SKU-2 at DC-1 on_hand {right.on_hand - 6}, should be {right.on_hand - 1}"
+    told = f"SKU-21312 at DC-1 on_hand {right.on_hand - 6}, should be {right.on_hand - 1}"
     assert told in verdict.first.detail
 
 
@@ -391,15 +400,15 @@ async def test_what_was_damaged_in_redis_and_sold_from_is_found_in_the_entry(
 async def test_what_was_repaired_since_is_shown_and_holds(
     shop: Shop, redis: Any, execute: bool
 ) -> None:
-    found, right = await damaged(redis, "SKU-2", 5)
+    found, right = await damaged(shop, redis, "SKU-21312", 5)
     await shop.trade(
-        sale("SKU-2"),
-        RepairLevel(sku="SKU-2", location="DC-1", found=found, right=right),
-        sale("SKU-2"),
+        sale("SKU-21312"),
+        RepairLevel(sku="SKU-21312", location="DC-1", found=found, right=right),
+        sale("SKU-21312"),
     )
     verdict = await shop.verdict(execute=execute)
     assert (verdict.found, verdict.repaired) == (1, 1)
-    assert verdict.findings[0].repaired_by == await last_seq(shop.store) - 1
+    assert verdict.findings[0].repaired_by == await last_seq(shop.partition) - 1
     assert verdict.holds
     assert verdict.first is None
 
@@ -408,15 +417,18 @@ async def test_what_was_repaired_since_is_shown_and_holds(
 async def test_a_repair_before_anything_was_sold_leaves_nothing_to_find(
     shop: Shop, redis: Any, execute: bool
 ) -> None:
-    found, right = await damaged(redis, "SKU-2", 5)
-    seq = await last_seq(shop.store)
-    repair = RepairLevel(sku="SKU-2", location="DC-1", found=found, right=right)
-    await redis.hset(KEYS.stock, level_field("SKU-3", "DC-1"), "nonsense")
-    (level,) = [image for name, image in await images(shop, seq) if name.startswith("lSKU-3")]
+    found, right = await damaged(shop, redis, "SKU-21312", 5)
+    seq = await last_seq(shop.partition)
+    repair = RepairLevel(sku="SKU-21312", location="DC-1", found=found, right=right)
+    await redis.hset(shop.partition.keys.stock, level_field("SKU-21313", "DC-1"), "nonsense")
+    (level,) = [image for name, image in await images(shop, seq) if name.startswith("lSKU-21313")]
     await shop.trade(
-        repair, RepairLevel(sku="SKU-3", location="DC-1", right=level), sale("SKU-2"), sale("SKU-3")
+        repair,
+        RepairLevel(sku="SKU-21313", location="DC-1", right=level),
+        sale("SKU-21312"),
+        sale("SKU-21313"),
     )
-    assert await last_seq(shop.store) == seq + 4
+    assert await last_seq(shop.partition) == seq + 4
     verdict = await shop.verdict(execute=execute)
     assert verdict.findings == []
     assert verdict.holds

@@ -15,7 +15,7 @@ def expected(document: str, eta: str) -> Incoming:
         source="wms/dc-1",
         event_id=f"ordered {document}",
         occurred_at_ms=NOON + 2_000,
-        sku="SKU-1",
+        sku="SKU-21311",
         location="DC-1",
         quantity=5,
         document=document,
@@ -28,7 +28,7 @@ def set_aside(state: str) -> StateChange:
         source="wms/dc-1",
         event_id=f"set aside as {state}",
         occurred_at_ms=NOON + 2_001,
-        sku="SKU-1",
+        sku="SKU-21311",
         location="DC-1",
         quantity=1,
         from_state="sellable",
@@ -38,7 +38,7 @@ def set_aside(state: str) -> StateChange:
 
 async def extras(shop: Shop) -> dict[str, Any]:
     async with shop.ledger.connection() as connection:
-        cursor = await connection.execute("SELECT extras FROM levels WHERE sku = 'SKU-1'")
+        cursor = await connection.execute("SELECT extras FROM levels WHERE sku = 'SKU-21311'")
         row = await cursor.fetchone()
     assert row is not None
     found: dict[str, Any] = row[0]

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from atp_service.inventory.commands import Hold, HoldLine, fingerprint
 from atp_service.inventory.outcomes import Held
 from atp_service.workers import expire
-from tests.facts.trade import DC, Retailer, event, until
+from tests.retailer import DC, Retailer, event, until
 
 
 def hold(number: int, *, sku: str = "SKU-1", quantity: int = 1, ttl_ms: int) -> Hold:

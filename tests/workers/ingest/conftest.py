@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -13,30 +13,11 @@ import pytest
 from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
-from atp_service.embedded.postgres import Postgres
 from atp_service.jetstream.stream import STREAM, ensure_stream
 from atp_service.workers import ingest
-from tests.facts.trade import Retailer, fresh_database, retailer, until
+from tests.retailer import Retailer, until
 
 CONSUMER = "ingest"
-
-
-@pytest.fixture
-def postgres(_postgres_server: Postgres) -> Postgres:
-    """The server, for tests that cut clients off."""
-    return _postgres_server
-
-
-@pytest.fixture
-def ledger_url(postgres: Postgres) -> Iterator[str]:
-    with fresh_database(postgres) as url:
-        yield url
-
-
-@pytest.fixture
-async def shop(redis_url: str, ledger_url: str) -> AsyncIterator[Retailer]:
-    async with retailer(redis_url, ledger_url) as running:
-        yield running
 
 
 class Stream:

@@ -13,8 +13,8 @@ from atp_service.jetstream.stream import STREAM
 from atp_service.ledger import stream_checkpoints
 from atp_service.ledger.stream_checkpoints import Mark
 from atp_service.workers.ingest.retention import make_room
-from tests.facts.trade import Retailer, away, event, now_ms, until
 from tests.recording import last_seq
+from tests.retailer import Retailer, away, event, now_ms, until
 from tests.workers.ingest.conftest import Stream, worker
 
 

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
+from msgspec import structs
 from nats.aio.client import Client
 from redis.asyncio import Redis
 
@@ -25,9 +26,10 @@ from atp_service.store import Store
 from atp_service.store.keys import keys_of
 from atp_service.store.script import production_script
 from atp_service.workers import rebuild, record
-from tests.facts.trade import DC, Retailer, now_ms
+from tests.retailer import DC, Retailer, now_ms
 
-KEYS = keys_of(0)
+NUMBER = 0  # of the partition that has SKU-1, of one and of three
+KEYS = keys_of(NUMBER)
 WINDOW_MS = 86_400_000
 SECONDS = 60.0
 
@@ -46,8 +48,8 @@ def tools(
         stream=STREAM,
         consumer=CONSUMER,
         window_ms=WINDOW_MS,
-        partition=0,
-        partitions=1,
+        partition=shop.store.partition_of("SKU-1").number,
+        partitions=len(shop.store.partitions),
     )
 
 
@@ -58,11 +60,14 @@ async def looked_after(
     """A worker records and rebuilds, with a store of its own, as a process of its own would; or
     it rebuilds alone."""
     stop = asyncio.Event()
-    store = Store(tools.redis_url, name="recorder")
-    roles = [asyncio.create_task(rebuild.run(tools, shop.facts, stop=stop))]
-    for partition in store.partitions if recording else ():
+    store = Store(tools.redis_url, partitions=tools.partitions, name="recorder")
+    roles = []
+    for partition in store.partitions:
+        own = structs.replace(tools, partition=partition.number)
+        roles.append(asyncio.create_task(rebuild.run(own, shop.facts, stop=stop)))
         partition.guard.set_ledger(shop.ledger)
-        roles.append(asyncio.create_task(record.run(partition, tools.database_url, stop=stop)))
+        if recording:
+            roles.append(asyncio.create_task(record.run(partition, tools.database_url, stop=stop)))
     try:
         yield
     finally:
@@ -83,7 +88,7 @@ def order(cart: str, quantity: int = 1) -> list[Command]:
 
 
 async def contents(redis: Redis) -> dict[str, Any]:
-    """All that Redis keeps of the partition, by kind; what a rebuild may choose is left out."""
+    """All that Redis keeps of SKU-1's partition, by kind; without what a rebuild may choose."""
     client: Any = redis
     stock = await client.hgetall(KEYS.stock)
     meta = await client.hgetall(KEYS.meta)
@@ -103,16 +108,17 @@ async def contents(redis: Redis) -> dict[str, Any]:
     }
 
 
-async def copy_of(redis: Redis) -> dict[str, bytes]:
-    """The partition's keys, to be put back another day."""
-    kept = {key: await redis.dump(key) for key in KEYS}
+async def copy_of(redis: Redis) -> dict[bytes, bytes]:
+    """All of Redis, to be put back another day."""
+    client: Any = redis
+    kept = {key: await client.dump(key) for key in await client.keys()}
     return {key: blob for key, blob in kept.items() if blob is not None}
 
 
-async def put_back(redis: Redis, copy: dict[str, bytes]) -> None:
+async def put_back(redis: Redis, copy: dict[bytes, bytes]) -> None:
     """Redis as it was when it was copied, at once; connections live on."""
     async with redis.pipeline(transaction=True) as pipeline:
-        pipeline.delete(*KEYS)
+        pipeline.flushdb()
         for key, blob in copy.items():
             pipeline.restore(key, 0, blob)
         await pipeline.execute()
@@ -136,5 +142,5 @@ async def on_the_fork(redis: Redis, *commands: Command) -> list[Outcome]:
             WINDOW_MS,
             encode_command(command),
         )
-        outcomes.append(decode_outcome(reply, 0, int(epoch)))
+        outcomes.append(decode_outcome(reply, NUMBER, int(epoch)))
     return outcomes

@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 from atp_service.inventory.outcomes import Held
 from atp_service.store import Fenced, Unavailable
 from atp_service.workers import rebuild
-from tests.facts.trade import Retailer, event, until
+from tests.retailer import Retailer, event, until
 from tests.workers.rebuild.rebuild_setup import hold, looked_after, order, tools
 
 DAMAGE = {
@@ -38,7 +38,7 @@ async def test_asked_for_by_hand_nothing_is_fenced_for_a_ledger_that_cannot_be_r
     with pytest.raises(rebuild.Unreadable, match=what):
         await rebuild.rebuild(tools(shop, redis_url, ledger_url), by_hand=True)
     assert isinstance(await shop.store.apply(hold("next", 1)), Held)
-    assert shop.store.partitions[0].epoch == 1
+    assert shop.store.partition_of("SKU-1").epoch == 1
 
 
 async def test_a_lost_redis_waits_for_a_ledger_that_cannot_be_read_to_be_mended(

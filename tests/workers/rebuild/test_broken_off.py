@@ -21,7 +21,7 @@ from atp_service.inventory.commands import Confirm, LineUnits, Release
 from atp_service.inventory.outcomes import Held
 from atp_service.store.raw_partition import Superseded
 from atp_service.workers import rebuild
-from tests.facts.trade import Retailer, event
+from tests.retailer import Retailer, event
 from tests.workers.rebuild.rebuild_setup import (
     KEYS,
     contents,
@@ -104,7 +104,7 @@ async def test_a_rebuild_that_died_is_made_whole_by_the_next(
 class _FailsOver:
     """At a stage of the rebuild another Redis takes the place of the one that is rebuilt."""
 
-    def __init__(self, stage: str, redis_url: str, other: dict[str, bytes]) -> None:
+    def __init__(self, stage: str, redis_url: str, other: dict[bytes, bytes]) -> None:
         self._stage = stage
         self._redis_url = redis_url
         self._other = other

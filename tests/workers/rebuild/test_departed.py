@@ -5,7 +5,7 @@ from redis.asyncio import Redis
 
 from atp_service.inventory.commands import Command, Fulfil, LineUnits, NoPick, Release
 from atp_service.inventory.outcomes import Changed, Held, InsufficientStock
-from tests.facts.trade import WAREHOUSE, Retailer, event
+from tests.retailer import WAREHOUSE, Retailer, event
 from tests.workers.rebuild.rebuild_setup import (
     copy_of,
     hold,

@@ -14,7 +14,7 @@ from atp_service.ledger.stream_checkpoints import Due, to_replay_for
 from atp_service.processes.child import Child
 from atp_service.store.raw_partition import Site
 from atp_service.workers.rebuild.stream.deferred import Late
-from tests.facts.trade import Retailer, event, until
+from tests.retailer import Retailer, event, until
 from tests.workers.ingest.conftest import Stream, stream, worker
 from tests.workers.rebuild.rebuild_setup import copy_of, put_back, tools
 from tests.workers.rebuild.test_events import noted_through

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from atp_service.inventory.commands import Hold, HoldLine, Release, fingerprint
 from atp_service.inventory.outcomes import Held, InsufficientStock, Repeated
 from atp_service.metrics import REGISTRY
-from tests.facts.trade import DC, Retailer, event, until
+from tests.retailer import DC, Retailer, event, until
 from tests.workers.rebuild.rebuild_setup import (
     KEYS,
     copy_of,

@@ -25,7 +25,7 @@ from atp_service.inventory.outcomes import (
 from atp_service.metrics import REGISTRY
 from atp_service.store import Fenced, Store, Unavailable
 from atp_service.workers import expire
-from tests.facts.trade import DC, TILL, WAREHOUSE, Retailer, event, now_ms, until
+from tests.retailer import DC, TILL, WAREHOUSE, Retailer, event, now_ms, until
 from tests.workers.rebuild.rebuild_setup import (
     contents,
     copy_of,
@@ -67,7 +67,7 @@ async def opened_in(shop: Retailer, epoch: int) -> None:
             await shop.store.levels([("SKU-1", DC)])
         except (Fenced, Unavailable):
             return False
-        return shop.store.partitions[0].epoch == epoch
+        return shop.store.partition_of("SKU-1").epoch == epoch
 
     await until(so, 30.0)
 
@@ -274,7 +274,7 @@ async def test_what_continues_the_ledger_is_nobody_s_fork(
         await shop.recorded()
     # Nobody records; then the epoch is gone.
     await shop.store.apply_all([hold("cart", 2), sale("S-1")])
-    await redis.hdel("{0}meta", "epoch")
+    await redis.hdel(shop.store.partition_of("SKU-1").keys.meta, "epoch")
     async with looked_after(mending, shop):
         await opened_in(shop, 2)
         level = await shop.level()
@@ -287,8 +287,8 @@ async def test_a_ledger_that_is_behind_rebuilds_nothing_and_says_so(
     await shop.tell(event("receipt", quantity=10))
     await shop.store.apply_all([sale("S-1"), sale("S-2"), hold("cart")])
     # The recorder had recorded two entries; then the ledger was set back to before them.
-    last = (await shop.store.partitions[0].journal.entries(2, 1))[0]
-    await shop.store.partitions[0].journal.trim(last.seq, last.digest)
+    last = (await shop.store.partition_of("SKU-1").journal.entries(2, 1))[0]
+    await shop.store.partition_of("SKU-1").journal.trim(last.seq, last.digest)
     before = await contents(redis)
     async with looked_after(tools(shop, redis_url, ledger_url), shop):
         late = await retailers_view(redis_url, shop)

@@ -11,7 +11,7 @@ from atp_service.inventory.commands import decode_command
 from atp_service.jetstream.pull import AHEAD, GROUP
 from atp_service.jetstream.stream import STREAM
 from atp_service.workers.rebuild.stream.replay import Away, replay
-from tests.facts.trade import Retailer, event, until
+from tests.retailer import Retailer, event, until
 from tests.workers.ingest.conftest import Stream, stream
 
 __all__ = ["stream"]
@@ -66,7 +66,7 @@ async def test_an_event_that_is_given_again_keeps_the_trace_of_its_headers(
         "atp.events.wms.dc-1", told, headers={"traceparent": trace}
     )
     await replay(stream.client, shop.facts, STREAM, 0, after=0, through=1)
-    (entry,) = await shop.store.partitions[0].journal.entries(0, 10)
+    (entry,) = await shop.store.partition_of("SKU-1").journal.entries(0, 10)
     assert decode_command(entry.command).traceparent == trace
 
 

@@ -18,8 +18,8 @@ from atp_service.promises import Promises, UnknownName
 from atp_service.promises.requests import ConfirmRequest, HoldRequest, LineRequest
 from atp_service.promises.service import Caller
 from atp_service.store import Fenced, Unavailable
-from tests.facts.trade import DC, Retailer, away, event, until
 from tests.recording import last_seq
+from tests.retailer import DC, Retailer, away, event, until
 from tests.workers.rebuild.rebuild_setup import (
     SECONDS,
     copy_of,
@@ -96,7 +96,7 @@ async def test_redis_emptied_amid_twenty_thousand_holds_and_confirms_loses_none_
         await asyncio.gather(*(buy() for _ in range(BUYERS)))
         await shop.recorded()
     assert asked_again
-    assert shop.store.partitions[0].epoch == 2
+    assert shop.store.partition_of("SKU-1").epoch == 2
     assert len(confirmed) == STOCK
     assert refused == CARTS - STOCK
     level = await shop.level()

@@ -16,9 +16,9 @@ from redis.asyncio import Redis
 from atp_service.embedded.postgres import Postgres
 from atp_service.inventory.commands import Command, Fact, Receipt, Shipment
 from atp_service.workers import rebuild
-from tests.facts.trade import DC, WAREHOUSE, fresh_database, retailer
 from tests.inventory.agreement import START, Step
 from tests.inventory.histories import histories
+from tests.retailer import DC, WAREHOUSE, fresh_database, retailer
 from tests.workers.rebuild.rebuild_setup import contents, hold, tools
 
 HISTORIES = 15

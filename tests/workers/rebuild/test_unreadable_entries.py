@@ -10,8 +10,8 @@ from atp_service.inventory.journal import Entry
 from atp_service.ledger import Forked, Position
 from atp_service.workers.rebuild.fork.capture import _batch, _continues
 from atp_service.workers.rebuild.restore import _marks_of
-from tests.facts.trade import Retailer, event
 from tests.ledger.forged_rows import Writer
+from tests.retailer import Retailer, event
 from tests.workers.rebuild.rebuild_setup import KEYS, looked_after, tools
 from tests.workers.rebuild.test_lost_writes import opened_in, sale
 
@@ -64,7 +64,7 @@ async def test_a_sale_that_left_no_text_is_applied_again_on_what_the_ledger_has(
         await shop.recorded()
     # Nobody records; the last entry is damaged and signed; then the epoch is gone.
     await shop.store.apply_all([sale("S-1", 1), sale("S-2", 2)])
-    recorded, first, last = await shop.store.partitions[0].journal.entries(0, 10)
+    recorded, first, last = await shop.store.partition_of("SKU-1").journal.entries(0, 10)
     damaged = _left_no_text(last, first.digest)
     client: Any = redis
     await client.delete(KEYS.journal)

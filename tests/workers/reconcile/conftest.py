@@ -8,11 +8,11 @@ from redis.asyncio import Redis
 
 from atp_service.ledger import Ledger
 from atp_service.store import Store
-from tests.ledger.conftest import empty_ledger
+from tests.partitions import partitions
 from tests.recording import recording
 from tests.workers.reconcile.trade import Shop
 
-__all__ = ["empty_ledger"]
+__all__ = ["partitions", "shop", "window_ms"]
 
 
 @pytest.fixture
@@ -23,15 +23,15 @@ def window_ms() -> int:
 
 @pytest.fixture
 async def shop(
-    redis_url: str, redis: Redis, empty_ledger: str, window_ms: int, partitions: int
+    redis_url: str, redis: Redis, database_url: str, window_ms: int, partitions: int
 ) -> AsyncIterator[Shop]:
-    async with AsyncConnectionPool(empty_ledger, min_size=1, max_size=4, timeout=2.0) as pool:
+    async with AsyncConnectionPool(database_url, min_size=1, max_size=4, timeout=2.0) as pool:
         ledger = Ledger(pool)
         store = Store(redis_url, partitions=partitions, name="reconcile-test", window_ms=window_ms)
         try:
             await store.open(ledger)
-            async with recording(store, empty_ledger):
-                yield Shop(store, ledger, redis, empty_ledger)
+            async with recording(store, database_url):
+                yield Shop(store, ledger, redis, database_url)
         finally:
             await store.close()
             await ledger.close()

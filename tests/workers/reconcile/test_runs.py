@@ -18,7 +18,7 @@ from atp_service.ledger import reconciliations
 from atp_service.ledger.reconciliations import BROKEN_OFF, Reconciliation, Scope
 from atp_service.postgres import Unavailable
 from atp_service.workers import reconcile
-from tests.facts.trade import away
+from tests.retailer import away
 from tests.workers.reconcile.test_damage import in_level
 from tests.workers.reconcile.trade import Shop, assorted, hold, level_name, sale, until
 
@@ -58,11 +58,6 @@ def reconciler(redis_url: str, shop: Shop, log: Path) -> Iterator[subprocess.Pop
         process.send_signal(signal.SIGCONT)
         process.kill()
         process.wait()
-
-
-@pytest.fixture
-def postgres(_postgres_server: Postgres) -> Postgres:
-    return _postgres_server
 
 
 async def asked(shop: Shop) -> int:

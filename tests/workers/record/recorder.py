@@ -10,9 +10,9 @@ from atp_service.store import Store
 from atp_service.workers import record
 
 
-async def main(redis_url: str, database_url: str) -> None:
+async def main(redis_url: str, database_url: str, partitions: str) -> None:
     async with AsyncConnectionPool(database_url, min_size=1, max_size=2) as pool:
-        store = Store(redis_url, name="recorder")
+        store = Store(redis_url, partitions=int(partitions), name="recorder")
         await store.open(Ledger(pool))
         stop = asyncio.Event()
         await asyncio.gather(

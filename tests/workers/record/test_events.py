@@ -65,7 +65,7 @@ def facts() -> list[Fact]:
 
 
 async def test_what_the_ledger_says_of_an_event_is_what_the_script_answered(
-    stock: Store, ledger: Ledger, empty_ledger: str
+    stock: Store, ledger: Ledger, database_url: str
 ) -> None:
     told = facts()
     outcomes = await stock.apply_all(told)
@@ -74,8 +74,8 @@ async def test_what_the_ledger_says_of_an_event_is_what_the_script_answered(
         for fact, outcome in zip(told, outcomes, strict=True)
     }
     assert {type(outcome) for outcome in outcomes} == {Applied, Absorbed, Parked}
-    async with recording(stock, empty_ledger):
+    async with recording(stock, database_url):
         await recorded(stock, ledger, 30.0)
-    with psycopg.connect(empty_ledger) as connection:
+    with psycopg.connect(database_url) as connection:
         found = connection.execute("SELECT event_id, status FROM events").fetchall()
     assert dict(found) == answered

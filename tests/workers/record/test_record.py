@@ -26,7 +26,6 @@ from atp_service.store import Fenced, Store
 from tests.recording import last_seq, recorded, recording
 from tests.workers.record.trade import a_day, assert_recorded_once, sale, until
 
-JOURNAL = "{0}journal"
 BACKENDS = """
 SELECT pid
 FROM pg_locks
@@ -35,18 +34,23 @@ WHERE locktype = 'advisory' AND granted AND datname = current_database()
 """
 
 
-async def trimmed(redis: "Redis") -> None:
+async def kept(stock: Store, redis: "Redis") -> list[int]:
+    """How many entries each journal has."""
+    return [int(await redis.xlen(partition.keys.journal)) for partition in stock.partitions]
+
+
+async def trimmed(stock: Store, redis: "Redis") -> None:
     async def one_left() -> bool:
-        return int(await redis.xlen(JOURNAL)) == 1
+        return set(await kept(stock, redis)) == {1}
 
     await until(one_left)
 
 
 @contextmanager
-def process(redis_url: str, database_url: str) -> Iterator[subprocess.Popen[bytes]]:
+def process(redis_url: str, database_url: str, stock: Store) -> Iterator[subprocess.Popen[bytes]]:
     script = Path(__file__).with_name("recorder.py")
     recorder = subprocess.Popen(
-        [sys.executable, script, redis_url, database_url],
+        [sys.executable, script, redis_url, database_url, str(len(stock.partitions))],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -57,110 +61,113 @@ def process(redis_url: str, database_url: str) -> Iterator[subprocess.Popen[byte
         recorder.wait()
 
 
-def holder(superuser_url: str) -> int | None:
-    """The backend that has the lease."""
+def holders(superuser_url: str) -> set[int]:
+    """The backends that have the leases."""
     with psycopg.connect(superuser_url) as connection:
-        row = connection.execute(BACKENDS).fetchone()
-    return row[0] if row else None
+        return {pid for (pid,) in connection.execute(BACKENDS).fetchall()}
 
 
 async def test_everything_that_happens_is_recorded_once_and_the_journal_lets_go_of_it(
-    stock: Store, ledger: Ledger, empty_ledger: str, redis: "Redis"
+    stock: Store, ledger: Ledger, database_url: str, redis: "Redis"
 ) -> None:
-    async with recording(stock, empty_ledger):
+    async with recording(stock, database_url):
         for _ in range(3):
             await stock.apply_all(a_day(500))
             await recorded(stock, ledger)
-        await trimmed(redis)
-    await assert_recorded_once(stock, empty_ledger)
+        await trimmed(stock, redis)
+    await assert_recorded_once(stock, database_url)
 
 
 async def test_a_backlog_is_recorded_in_many_transactions(
-    stock: Store, ledger: Ledger, empty_ledger: str
+    stock: Store, ledger: Ledger, database_url: str
 ) -> None:
     await stock.apply_all(a_day(5_000))
-    async with recording(stock, empty_ledger):
+    async with recording(stock, database_url):
         await recorded(stock, ledger)
-    await assert_recorded_once(stock, empty_ledger)
+    await assert_recorded_once(stock, database_url)
 
 
 async def test_a_crash_between_commit_and_trim_changes_nothing(
-    stock: Store, ledger: Ledger, empty_ledger: str, redis: "Redis"
+    stock: Store, ledger: Ledger, database_url: str, redis: "Redis"
 ) -> None:
     await stock.apply_all(a_day(100))
-    async with lease(empty_ledger, 0) as appender:
-        assert appender is not None
-        batch = Batch(0, appender.position)
-        for entry in await stock.partitions[0].journal.entries(0, 60):
-            batch.add(entry)
-        await appender.append(batch)  # and no trim: the recorder has died here
-    assert await redis.xlen(JOURNAL) == 100
-    async with recording(stock, empty_ledger):
+    for partition in stock.partitions:
+        async with lease(database_url, partition.number) as appender:
+            assert appender is not None
+            batch = Batch(partition.number, appender.position)
+            for entry in await partition.journal.entries(0, 60 // len(stock.partitions)):
+                batch.add(entry)
+            await appender.append(batch)  # and no trim: the recorder has died here
+    assert sum(await kept(stock, redis)) == 100
+    async with recording(stock, database_url):
         await recorded(stock, ledger)
-        await trimmed(redis)
-    await assert_recorded_once(stock, empty_ledger)
+        await trimmed(stock, redis)
+    await assert_recorded_once(stock, database_url)
 
 
 async def test_recorders_killed_in_mid_work_neither_lose_nor_repeat(
-    stock: Store, ledger: Ledger, empty_ledger: str, redis_url: str
+    stock: Store, ledger: Ledger, database_url: str, redis_url: str
 ) -> None:
     for _ in range(3):
-        position = await ledger.position(0)
+        number = stock.partition_of("SKU-1").number
+        position = await ledger.position(number)
         assert position is not None
         await stock.apply_all(a_day(3_000))
-        with process(redis_url, empty_ledger) as recorder:
-            next_entry = EntryRef(0, 1, position.seq + 1)
-            await ledger.wait_for(next_entry, 30.0)
+        with process(redis_url, database_url, stock) as recorder:
+            await ledger.wait_for(EntryRef(number, 1, position.seq + 1), 30.0)
             recorder.kill()
-    async with recording(stock, empty_ledger):
+    async with recording(stock, database_url):
         await recorded(stock, ledger)
-    await assert_recorded_once(stock, empty_ledger)
+    await assert_recorded_once(stock, database_url)
 
 
 async def test_of_two_recorders_one_works_and_the_other_takes_over(
-    stock: Store, ledger: Ledger, empty_ledger: str, redis_url: str
+    stock: Store, ledger: Ledger, database_url: str, redis_url: str
 ) -> None:
-    with process(redis_url, empty_ledger) as first, process(redis_url, empty_ledger):
+    with process(redis_url, database_url, stock) as first, process(redis_url, database_url, stock):
         await stock.apply_all(a_day(200))
         await recorded(stock, ledger)
         first.kill()
         await stock.apply_all(a_day(200))
         await recorded(stock, ledger)
-    await assert_recorded_once(stock, empty_ledger)
+    await assert_recorded_once(stock, database_url)
 
 
 async def test_a_frozen_recorder_loses_the_lease_and_does_no_harm_when_it_goes_on(
-    stock: Store, ledger: Ledger, empty_ledger: str, redis_url: str, superuser_url: str
+    stock: Store, ledger: Ledger, database_url: str, redis_url: str, superuser_url: str
 ) -> None:
-    with process(redis_url, empty_ledger) as frozen:
+    with process(redis_url, database_url, stock) as frozen:
         await stock.apply_all(a_day(200))
         await recorded(stock, ledger)
         os.kill(frozen.pid, signal.SIGSTOP)
-        before = holder(superuser_url)
+        before = holders(superuser_url)
         await stock.apply_all(a_day(200))
-        with process(redis_url, empty_ledger) as second:
+        with process(redis_url, database_url, stock) as second:
             # Nobody has to be awake: Postgres ends the session that has fallen silent.
             await recorded(stock, ledger)
-            assert holder(superuser_url) not in (None, before)
+            after = holders(superuser_url)
+            assert after
+            assert after.isdisjoint(before)
             os.kill(frozen.pid, signal.SIGCONT)
             await stock.apply_all(a_day(200))
             await recorded(stock, ledger)
             second.kill()
             await stock.apply_all(a_day(200))
             await recorded(stock, ledger)  # by the one that was frozen
-    await assert_recorded_once(stock, empty_ledger)
+    await assert_recorded_once(stock, database_url)
 
 
 async def test_on_a_journal_that_leaves_the_ledger_nobody_promises_and_it_is_not_recorded(
-    stock: Store, ledger: Ledger, empty_ledger: str, redis: "Redis"
+    stock: Store, ledger: Ledger, database_url: str, redis: "Redis"
 ) -> None:
-    async with recording(stock, empty_ledger):
+    async with recording(stock, database_url):
         await stock.apply_all(a_day(20))
         await recorded(stock, ledger)
-        before = await ledger.position(0)
+        partition = stock.partition_of("SKU-1")
+        before = await ledger.position(partition.number)
         assert before is not None
         # Another past: its next entry was written on top of something the ledger never saw.
-        await redis.hset("{0}meta", "digest", "0" * 40)
+        await redis.hset(partition.keys.meta, "digest", "0" * 40)
         await stock.apply_all([sale("SKU-1"), sale("SKU-1")])
 
         async def noticed() -> bool:
@@ -169,29 +176,31 @@ async def test_on_a_journal_that_leaves_the_ledger_nobody_promises_and_it_is_not
         await until(noticed)
         with pytest.raises(Fenced, match="fenced"):
             await stock.apply(sale("SKU-1"))
-    assert await ledger.position(0) == before
-    assert await redis.xlen(JOURNAL) == 3
+    assert await ledger.position(partition.number) == before
+    assert await redis.xlen(partition.keys.journal) == 3
 
 
 async def test_another_journal_of_the_same_length_is_not_recorded(
-    stock: Store, ledger: Ledger, empty_ledger: str, redis: "Redis"
+    stock: Store, ledger: Ledger, database_url: str, redis: "Redis"
 ) -> None:
-    async with recording(stock, empty_ledger):
+    async with recording(stock, database_url):
         await stock.apply_all(a_day(20))
         await recorded(stock, ledger)
-        await trimmed(redis)
-    before = await ledger.position(0)
-    ((message, fields),) = await redis.execute_command("XRANGE", JOURNAL, "-", "+")  # type: ignore[no-untyped-call]
-    await redis.delete(JOURNAL)
+        await trimmed(stock, redis)
+    partition = stock.partition_of("SKU-1")
+    journal = partition.keys.journal
+    before = await ledger.position(partition.number)
+    ((message, fields),) = await redis.execute_command("XRANGE", journal, "-", "+")  # type: ignore[no-untyped-call]
+    await redis.delete(journal)
     another = [part for pair in (fields | {b"d": b"0" * 40}).items() for part in pair]
-    await redis.execute_command("XADD", JOURNAL, message, *another)  # type: ignore[no-untyped-call]
-    async with recording(stock, empty_ledger):
+    await redis.execute_command("XADD", journal, message, *another)  # type: ignore[no-untyped-call]
+    async with recording(stock, database_url):
 
         async def noticed() -> bool:
             return _forked() == 1.0
 
         await until(noticed)
-    assert await ledger.position(0) == before
+    assert await ledger.position(partition.number) == before
 
 
 def _forked() -> float | None:
@@ -199,7 +208,7 @@ def _forked() -> float | None:
 
 
 async def test_postgres_goes_and_comes_back_and_the_backlog_drains_by_itself(
-    redis_url: str, tmp_path: Path, redis: "Redis"
+    redis_url: str, tmp_path: Path, redis: "Redis", partitions: int
 ) -> None:
     server = Postgres(tmp_path, socket_folder(tmp_path))
     with running([server]) as (kept,):
@@ -208,7 +217,7 @@ async def test_postgres_goes_and_comes_back_and_the_backlog_drains_by_itself(
         pool: AsyncConnectionPool[Any] = AsyncConnectionPool(url, open=False, timeout=1.0)
         await pool.open()
         ledger = Ledger(pool)
-        stock = Store(redis_url, name="test")
+        stock = Store(redis_url, partitions=partitions, name="test")
         await stock.open(ledger)
         selling = asyncio.Event()
 
@@ -221,7 +230,7 @@ async def test_postgres_goes_and_comes_back_and_the_backlog_drains_by_itself(
             shop = asyncio.create_task(sell())
             try:
                 for _ in range(2):
-                    (last,) = await stock.last_entries()
+                    last, *_ = await stock.last_entries()
                     await ledger.wait_for(replace(last, seq=last.seq + 100), 30.0)
                     kept.stop()
                     reached = await last_seq(stock)
@@ -237,7 +246,7 @@ async def test_postgres_goes_and_comes_back_and_the_backlog_drains_by_itself(
                 selling.set()
                 await shop
             await recorded(stock, ledger)
-            await trimmed(redis)
+            await trimmed(stock, redis)
         await assert_recorded_once(stock, url)
         await ledger.close()
         await stock.close()

@@ -15,7 +15,6 @@ from atp_service.inventory.journal import Entry, decode_head
 from atp_service.ledger.position import GENESIS
 from atp_service.ledger.write.batch import entry_values
 from atp_service.store import Store
-from tests.recording import last_seq
 
 SECONDS = 30.0
 _number = count(1)
@@ -54,11 +53,14 @@ def order(sku: str, quantity: int = 1) -> list[Command]:
     return [hold, Confirm(reservation_id=cart, order_id=f"order-of-{cart}")]
 
 
-def a_day(entries: int) -> Sequence[Command]:
-    """Sales, receipts and orders over a few SKUs: `entries` commands that each leave an entry."""
-    commands: list[Command] = [receipt(f"SKU-{n}", 1_000_000) for n in range(5)]
+def a_day(entries: int, prefix: str = "SKU-") -> Sequence[Command]:
+    """Sales, receipts and orders over a few SKUs: `entries` commands that each leave an entry.
+
+    Of several partitions each has one of the SKUs at least.
+    """
+    commands: list[Command] = [receipt(f"{prefix}{n}", 1_000_000) for n in range(5)]
     while len(commands) < entries:
-        sku = f"SKU-{len(commands) % 5}"
+        sku = f"{prefix}{len(commands) % 5}"
         commands += [sale(sku, 2), receipt(sku, 3), *order(sku)]
     return commands[:entries]
 
@@ -72,20 +74,27 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
 
 async def assert_recorded_once(stock: Store, database_url: str) -> None:
     """The ledger has all that happened, once and in order, and says what Redis says."""
-    last = await last_seq(stock)
     async with await psycopg.AsyncConnection.connect(database_url) as connection:
         cursor = await connection.execute(
-            "SELECT seq, command, head, digest, images, chain FROM entries ORDER BY seq"
+            """
+            SELECT partition, seq, command, head, digest, images, chain
+            FROM entries
+            ORDER BY partition, seq
+            """
         )
-        digest, chain, seq = "", GENESIS, 0
-        async for seq_of, command, head, digest_of, images, chain_of in cursor:
+        ends = dict.fromkeys(range(len(stock.partitions)), ("", GENESIS, 0))
+        async for number, seq_of, command, head, digest_of, images, chain_of in cursor:
+            digest, chain, seq = ends[number]
             entry = Entry(seq_of, command, head, digest_of, _decode_images(images))
             assert entry.seq == seq + 1
             assert entry.digest_after(digest) == entry.digest
-            chain = sha256(chain + entry_values(0, entry, decode_head(entry.head))).digest()
+            chain = sha256(chain + entry_values(number, entry, decode_head(entry.head))).digest()
             assert chain == chain_of
-            digest, seq = entry.digest, entry.seq
-        assert seq == last
+            ends[number] = entry.digest, chain, entry.seq
+        last = await stock.last_entries()
+        assert {entry.partition: entry.seq for entry in last} == {
+            number: seq for number, (_, _, seq) in ends.items()
+        }
         cursor = await connection.execute(
             "SELECT sku, location, on_hand, reserved, allocated, version FROM levels"
         )

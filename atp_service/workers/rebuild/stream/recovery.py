@@ -72,6 +72,7 @@ class Events:
         whole = not (done.waiting or gone)
         log.info(
             "events_replayed",
+            partition=self._partition,
             rebuild=due.epoch,
             doubts=due.doubts,
             after=after,

@@ -23,7 +23,6 @@ from atp_service.facts import Arrival, EventResult, Facts
 from atp_service.inventory.stock import StockLevel
 from atp_service.ledger import Ledger
 from atp_service.store import Store
-from atp_service.store.keys import keys_of
 from tests.recording import recorded, recording
 
 TILL, WAREHOUSE, ERP = "pos/store-042", "wms/dc-1", "erp"
@@ -60,13 +59,18 @@ class Retailer:
     """The service below its edges, and what a test asks of it."""
 
     def __init__(
-        self, redis_url: str, pool: AsyncConnectionPool[Any], *, auto_create: bool
+        self,
+        redis_url: str,
+        pool: AsyncConnectionPool[Any],
+        *,
+        auto_create: bool,
+        partitions: int,
     ) -> None:
         self._redis_url = redis_url
         self.pool = pool
         self.ledger = Ledger(pool)
         self.catalog = Catalog(pool)
-        self.store = Store(redis_url, name="facts-test")
+        self.store = Store(redis_url, partitions=partitions, name="facts-test")
         self.facts = Facts(
             self.store,
             self.ledger,
@@ -109,8 +113,8 @@ class Retailer:
     async def forget_seen(self) -> None:
         """As when the dedupe window has passed."""
         async with Redis.from_url(self._redis_url) as client:
-            keys = keys_of(0)
-            await client.delete(keys.seen, keys.seen_before)
+            for partition in self.store.partitions:
+                await client.delete(partition.keys.seen, partition.keys.seen_before)
 
     @asynccontextmanager
     async def recording(self, database_url: str) -> AsyncIterator[None]:
@@ -126,14 +130,14 @@ class Retailer:
 
 @asynccontextmanager
 async def retailer(
-    redis_url: str, database_url: str, *, auto_create: bool = False
+    redis_url: str, database_url: str, *, auto_create: bool = False, partitions: int = 1
 ) -> AsyncIterator[Retailer]:
     """A retailer that has a store, a warehouse, their feeds, and two SKUs; nothing in stock."""
     pool: AsyncConnectionPool[Any] = AsyncConnectionPool(
         database_url, min_size=1, max_size=4, timeout=2.0, open=False
     )
     async with pool:
-        running = Retailer(redis_url, pool, auto_create=auto_create)
+        running = Retailer(redis_url, pool, auto_create=auto_create, partitions=partitions)
         try:
             await running.store.open(running.ledger)
             await describe(running.catalog)
