@@ -99,10 +99,10 @@ async def test_one_entry_that_tells_more_units_is_one_fault(
 @by_both_ways
 async def test_a_fault_at_the_end_of_the_first_part_is_one_fault(shop: Shop, execute: bool) -> None:
     """Its level is touched next in the second part, from what there was."""
-    await shop.trade(sale("SKU-7"))
-    seq = (await shop.verdict(redis=False)).through[0]
+    await shop.trade(sale("SKU-21317"))
+    seq = (await shop.verdict(redis=False)).through[shop.partition.number]
     tell_of_one_unit_more(shop, seq)
-    await shop.trade(*(sale("SKU-6") for _ in range(40)), sale("SKU-7"))
+    await shop.trade(*(sale("SKU-21316") for _ in range(40)), sale("SKU-21317"))
     verdict = await shop.verdict(execute=execute, worth_two=1)
     judged = "model" if execute else "images"
     assert verdict.by_check == {"chain": 1, judged: 1, "movements": 1}, verdict.findings
