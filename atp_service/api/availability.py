@@ -40,7 +40,7 @@ class AvailabilityRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class AvailabilityQuery(Struct, frozen=True, kw_only=True):
-    """The same in a query string; other parameters are nobody's business."""
+    """The same in a query string; other parameters are ignored."""
 
     sku: Annotated[list[Id], Meta(min_length=1, max_length=1000)]
     location: list[LocationId] | None = None
@@ -73,7 +73,7 @@ class LocationAvailability(Struct, frozen=True, gc=False):
 
 
 class SkuAvailability(Struct, frozen=True, gc=False):
-    """The number for a SKU; `known` is there, and false, where nobody knows the SKU."""
+    """The number for a SKU; `known` is there, and false, if the SKU is unknown."""
 
     sku: str
     ats: int

@@ -123,7 +123,7 @@ class Promises:
         return recorded and as_of(recorded, await self._store.now_ms())
 
     async def hold(self, asked: HoldRequest, caller: Caller) -> Promise:
-        """Held, Repeated, or why not. Raises Postgres's Unavailable if a name can't be told."""
+        """Held, Repeated, or why not. Raises Postgres's Unavailable if it has to be asked."""
         reservation_id = asked.reservation_id or _own_id(caller.key)
         channel = asked.channel or ""
         lines = await self._resolved(_lines(asked.lines), channel)
@@ -141,7 +141,7 @@ class Promises:
         return Promise(reservation_id, _checked(outcome, channel))
 
     async def replace(self, reservation_id: str, asked: ReplaceRequest, caller: Caller) -> Promise:
-        """Held, Repeated, or why not. Raises Postgres's Unavailable if a name can't be told."""
+        """Held, Repeated, or why not. Raises Postgres's Unavailable if it has to be asked."""
         lines = await self._resolved(_lines(asked.lines), asked.channel or "")
         command = Replace(
             reservation_id=reservation_id,
@@ -289,7 +289,7 @@ class Promises:
 
 
 def _checked(outcome: Outcome, channel: str) -> Outcome | UnknownName:
-    """The outcome of a hold or replace; raises Postgres's Unavailable if names can't be told."""
+    """The outcome of a hold or replace; raises Postgres's Unavailable if it has to be asked."""
     match outcome:
         case Refused([line, *_]) if line.refused in ("unasked", "unasked_channel"):
             raise Unavailable("the lines' names can't be looked for")
