@@ -15,6 +15,7 @@ from atp_service.gatherer import Gatherer
 from atp_service.inventory.entry_ref import EntryRef
 from atp_service.inventory.reservations import Reservation, decode_reservation, encode_reservation
 from atp_service.ledger.position import GENESIS, NotRecorded, Position, read_position
+from atp_service.ledger.schema import check_ledger
 from atp_service.ledger.stream_checkpoints import recorded_through
 from atp_service.ledger.wait.position import Recorded
 from atp_service.ledger.wait.recorded_images import AT_ONCE, recorded_images
@@ -103,19 +104,24 @@ class Ledger:
 
     async def open(self, partition: int, epoch: int, run_id: str) -> None:
         """Remember the Redis that the partition was opened with; a Redis may have been used before
-        this ledger knew of it. Another one than was opened last is a doubt."""
-        await self.rows(
-            """
-            INSERT INTO positions (partition, epoch, seq, digest, chain, run_id)
-            VALUES (%(partition)s, %(epoch)s, 0, '', %(genesis)s, %(run_id)s)
-            ON CONFLICT (partition) DO UPDATE
-            SET run_id = excluded.run_id,
-                doubts = positions.doubts
-                    + (positions.run_id NOT IN ('', excluded.run_id))::integer
-            WHERE positions.epoch = excluded.epoch
-            """,
-            {"partition": partition, "epoch": epoch, "genesis": GENESIS, "run_id": run_id},
-        )
+        this ledger knew of it. Another one than was opened last is a doubt.
+
+        Raises TooOld for a ledger of 0.1.0, and leaves it as it is.
+        """
+        async with self.connection() as connection:
+            await check_ledger(connection)
+            await connection.execute(
+                """
+                INSERT INTO positions (partition, epoch, seq, digest, chain, run_id)
+                VALUES (%(partition)s, %(epoch)s, 0, '', %(genesis)s, %(run_id)s)
+                ON CONFLICT (partition) DO UPDATE
+                SET run_id = excluded.run_id,
+                    doubts = positions.doubts
+                        + (positions.run_id NOT IN ('', excluded.run_id))::integer
+                WHERE positions.epoch = excluded.epoch
+                """,
+                {"partition": partition, "epoch": epoch, "genesis": GENESIS, "run_id": run_id},
+            )
 
     async def doubt(self, partition: int) -> None:
         """Redis may have lost what it had beyond the ledger: the event stream is replayed."""

@@ -55,6 +55,19 @@ async def check_ledger(connection: AsyncConnection[Any]) -> None:
     _check_revision(row[0] if row else None)
 
 
+def check_newest(connection: psycopg.Connection[Any]) -> None:
+    """Raises TooOld if the database's schema is not the one of this version's migrations; psycopg's
+    UndefinedTable if the database was not migrated."""
+    row = connection.execute(_REVISION).fetchone()
+    revision = row[0] if row else None
+    _check_revision(revision)
+    if revision != _newest():
+        raise TooOld(
+            f"the schema in Postgres is {revision}, this version reads {_newest()} alone: "
+            "run `atp migrate`, or the version that migrated it"
+        )
+
+
 def _check_revision(revision: str | None) -> None:
     if revision in _OF_0_1_0:
         raise TooOld(

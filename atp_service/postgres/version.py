@@ -2,10 +2,12 @@
 
 from typing import Final
 
+from atp_service.postgres.unavailable import Unavailable
+
 OLDEST: Final = 15
 
 
-class TooOld(Exception):
+class TooOld(Unavailable):
     """The server, or the ledger in it, is of a version that the service does not run on."""
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from atp_service.inventory.commands import Command, Park, Sale, encode_command
-from atp_service.inventory.journal import RULES, Entry, FactStatus, Head, Notice
+from atp_service.inventory.journal import RULES, Entry, FactStatus, Head, Image, Notice
 from atp_service.inventory.reservations import Order, Reservation
 from atp_service.inventory.stock import StockLevel, level_field
 
@@ -28,7 +28,7 @@ class Writer:
         self,
         command: Command,
         *,
-        levels: Sequence[tuple[str, str, StockLevel]] = (),
+        levels: Sequence[tuple[str, str, StockLevel | None]] = (),
         deltas: Sequence[int] = (),
         reservations: Mapping[str, Reservation] | None = None,
         orders: Mapping[str, Order] | None = None,
@@ -50,7 +50,10 @@ class Writer:
             status=status,
             marks=list(marks),
         )
-        images = [(f"l{level_field(s, where)}", _encode(level)) for s, where, level in levels]
+        images: list[tuple[str, Image]] = [
+            (f"l{level_field(s, where)}", None if level is None else _encode(level))
+            for s, where, level in levels
+        ]
         images += [(f"r{key}", _encode(image)) for key, image in (reservations or {}).items()]
         images += [(f"o{key}", _encode(image)) for key, image in (orders or {}).items()]
         draft = Entry(self.seq, encode_command(command), _encode(head), "", images)

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from atp_service.inventory.commands import Confirm, Heartbeat
+from atp_service.inventory.commands import Confirm, Heartbeat, RepairLevel
 from atp_service.inventory.entry_ref import EntryRef
 from atp_service.inventory.journal import Entry, Notice, decode_head
 from atp_service.inventory.reservations import Line, Order, Reservation
@@ -221,6 +221,25 @@ async def test_a_level_keeps_its_last_numbers_and_every_movement(
     )
     assert (seq, on_hand, reserved, allocated, moves) == (3, 12, 2, 1, 2)
     assert msgspec.convert(told, Extras) == extras
+
+
+@pytest.mark.parametrize("size", [1, 3])
+async def test_a_level_that_goes_and_comes_back_begins_anew(
+    database_url: str, ledger: Ledger, partition: int, size: int
+) -> None:
+    """Its deltas add up from when it came back, however the recorder cuts its batches."""
+    writer = Writer()
+    repair = RepairLevel(sku="SKU-1", location="DC-1")
+    back = StockLevel(4, 0, 0, 1, 1, NOON)
+    entries = [
+        writer.sale("SKU-1", 5),
+        writer.write(repair, levels=[("SKU-1", "DC-1", None)]),
+        writer.write(repair, levels=[("SKU-1", "DC-1", back)], deltas=[4]),
+    ]
+    await append(database_url, partition, entries[0])
+    for first in range(1, 3, size):
+        await append(database_url, partition, *entries[first : first + size])
+    assert rows(database_url, "SELECT seq, on_hand, folded FROM levels") == [(3, 4, 4)]
 
 
 async def test_a_reservation_and_its_order_can_be_read_and_traced(

@@ -7,10 +7,12 @@ from typing import NamedTuple
 
 import psycopg
 import pytest
+from psycopg_pool import AsyncConnectionPool
 
 from atp_service.embedded.postgres import OWNER, SERVICE, Postgres, create_database
-from atp_service.ledger import check_ledger, lease, migrate, tables
+from atp_service.ledger import Ledger, check_ledger, lease, migrate, tables
 from atp_service.ledger.position import GENESIS
+from atp_service.ledger.read import raw_entries
 from atp_service.ledger.tables import Table
 from atp_service.postgres import TooOld, Unavailable, check_version
 from tests.ledger.forged_rows import Writer
@@ -111,7 +113,28 @@ async def test_a_ledger_of_0_1_0_is_refused_in_one_line_and_left_as_it_is(bare: 
     async with await psycopg.AsyncConnection.connect(bare.service) as connection:
         with pytest.raises(TooOld, match=refusal):
             await check_ledger(connection)
+    # Postgres may be back only after the start: then no part may open or write it either.
+    with pytest.raises(TooOld, match=refusal):
+        async with lease(bare.service, 0):
+            pass
+    async with AsyncConnectionPool(bare.service, min_size=1) as pool:
+        with pytest.raises(TooOld, match=refusal):
+            await Ledger(pool).open(0, 1, "the-redis")
+    with pytest.raises(TooOld, match=refusal):
+        raw_entries.connect(bare.service)
     assert rows(bare.owner, "SELECT version_num FROM alembic_version") == [("0008",)]
+    assert rows(bare.owner, "SELECT FROM positions") == []
+
+
+async def test_a_verifier_reads_no_schema_but_its_own(bare: Bare) -> None:
+    with pytest.raises(Unavailable, match=r"run `atp migrate`$"):
+        raw_entries.connect(bare.service)
+    migrate(bare.owner, SERVICE)
+    raw_entries.connect(bare.service).close()
+    with psycopg.connect(bare.owner) as owner:
+        owner.execute("UPDATE alembic_version SET version_num = '0.3_0002'")
+    with pytest.raises(TooOld, match=r"^the schema in Postgres is 0\.3_0002, .* migrated it$"):
+        raw_entries.connect(bare.service)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from psycopg.pq import ExecStatus
 
 from atp_service.inventory.journal import Entry, decode_images
 from atp_service.ledger.position import Position
+from atp_service.ledger.schema import check_newest
 from atp_service.ledger.tables import ENTRIES
 from atp_service.postgres.binary import HEADER, TRAILER
 from atp_service.postgres.unavailable import unavailable_when_away
@@ -72,10 +73,12 @@ def row_of(line: bytes) -> Row:
 
 
 def connect(database_url: str) -> Connection:
-    """A connection that reads and never writes. Raises Unavailable."""
+    """A connection that reads and never writes. Raises Unavailable; TooOld for a ledger of another
+    version."""
     with unavailable_when_away():
         connection = psycopg.connect(database_url, autocommit=True, connect_timeout=3)
         connection.execute("SET default_transaction_read_only = on")
+        check_newest(connection)
         return connection
 
 

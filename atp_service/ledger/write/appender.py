@@ -14,6 +14,7 @@ from psycopg import AsyncConnection
 from psycopg.errors import UniqueViolation
 
 from atp_service.ledger.position import Position, Refused, Stale, read_position
+from atp_service.ledger.schema import check_ledger
 from atp_service.ledger.write.batch import Batch
 from atp_service.ledger.write.statements import (
     ENTRIES,
@@ -152,10 +153,11 @@ class Appender:
                 await self._project(batch)
 
     async def _project(self, batch: Batch) -> None:
+        # A level that goes and comes back in one batch begins anew.
+        await self._execute(GONE_LEVELS, batch.gone_levels())
         await self._execute(LEVELS, batch.levels())
         await self._execute(RESERVATIONS, batch.reservations())
         await self._execute(ORDERS, batch.orders())
-        await self._execute(GONE_LEVELS, batch.gone_levels())
         await self._execute(GONE_RESERVATIONS, batch.gone_reservations())
         await self._execute(GONE_ORDERS, batch.gone_orders())
         await self._execute(EXCEPTIONS, batch.exceptions())
@@ -195,6 +197,7 @@ async def lease(
             yield None
             return
         with unavailable_when_away():
+            await check_ledger(connection)
             position = await read_position(connection, partition)
         if position is None:
             yield None

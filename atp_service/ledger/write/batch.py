@@ -352,7 +352,6 @@ class Batch:
             self._levels.pop(name, None)
             self._gone_levels.add(name)
             return
-        self._gone_levels.discard(name)
         self._move(seq, head, fields, name, decode_level(image), image, delta)
 
     def _move(
