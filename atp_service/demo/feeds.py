@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 
 import msgspec
 from nats.aio.client import Client
@@ -42,7 +42,7 @@ class Feeds:
             "id": event_id,
             "source": feed,
             "type": f"atp.stock.{event_type}.v1",
-            "time": rfc3339(at or self.now()),
+            "time": at or self.now(),
             "data": data or {},
         }
         payload = msgspec.json.encode(event)
@@ -51,9 +51,3 @@ class Feeds:
         headers = {"Nats-Msg-Id": f"{feed}:{event_id}"}
         # Every attempt carries the same ids: whichever of them arrives counts once.
         await retried(lambda: self._jetstream.publish(subject, payload, headers=headers), on=AWAY)
-
-
-def rfc3339(moment: datetime) -> str:
-    """A moment in UTC with milliseconds: `2026-11-23T06:00:00.000Z`."""
-    text = moment.astimezone(UTC).isoformat(timespec="milliseconds")
-    return text.removesuffix("+00:00") + "Z"

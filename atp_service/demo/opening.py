@@ -26,13 +26,9 @@ async def describe(service: Service) -> None:
     last = await service.call("GET", f"/v1/skus/{ARTICLES[-1].sku}")
     if last.status_code == 200:
         return
-    for path, documents in (
-        ("/v1/locations", LOCATIONS),
-        ("/v1/channels", CHANNELS),
-        ("/v1/feeds", FEEDS),
-    ):
+    for kind, documents in (("locations", LOCATIONS), ("channels", CHANNELS), ("feeds", FEEDS)):
         for key, document in documents.items():
-            await _put(service, f"{path}/{key.replace('/', '%2F')}", document)
+            await _put(service, f"/v1/{kind}/{key.replace('/', '%2F')}", document)
     for article in ARTICLES:
         await _put(service, f"/v1/skus/{article.sku}", {"name": article.name, "units": {"CASE": 6}})
         if article.pace > BEST_SELLER:
@@ -47,19 +43,14 @@ async def stock(feeds: Feeds) -> None:
     random = chance("opening stock")
     for article in ARTICLES:
         for location in (source_of(article), *stores_of(article)):
-            quantity = usual_stock(article, location)
+            usual = usual_stock(article, location)
+            # Some levels start low: buyers and warehouse have work from the first minute.
+            units = random.randint(usual // 3, 2 * usual)
+            data = {"sku": article.sku, "location": location, "quantity": units}
+            event_id = f"opening-{article.sku}-{location}"
+            opening = data | {"document": "OPENING"}
             await feeds.publish(
-                feed_of(location),
-                "receipt",
-                {
-                    "sku": article.sku,
-                    "location": location,
-                    # Some levels start low: buyers and warehouse have work from the first minute.
-                    "quantity": random.randint(quantity // 3, 2 * quantity),
-                    "document": "OPENING",
-                },
-                event_id=f"opening-{article.sku}-{location}",
-                at=OPENING,
+                feed_of(location), "receipt", opening, event_id=event_id, at=OPENING
             )
 
 

@@ -3,6 +3,8 @@
 import asyncio
 from random import Random
 
+from atp_service.pause import pause
+
 
 class Pauses:
     """Each returns True if the shop is still open. With `speed` 2 they take half the time."""
@@ -17,9 +19,4 @@ class Pauses:
 
     async def exactly(self, seconds: float) -> bool:
         """A pause of `seconds`."""
-        try:
-            async with asyncio.timeout(seconds / self._speed):
-                await self._closing.wait()
-        except TimeoutError:
-            return True
-        return False
+        return not await pause(self._closing, seconds / self._speed)

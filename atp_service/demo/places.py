@@ -12,43 +12,26 @@ DC = "dc-1"
 THIRD_PARTY = "3pl-1"
 CHANNELS_ONLINE = ("web", "marketplace", "call-center")
 
-_TOWNS = (
-    ("Bristol", 51.4545, -2.5879),
-    ("Leeds", 53.8008, -1.5491),
-    ("Norwich", 52.6309, 1.2974),
-    ("Sheffield", 53.3811, -1.4701),
-    ("Exeter", 50.7184, -3.5339),
-    ("Durham", 54.7761, -1.5733),
+
+def _ship(cutoff: str) -> dict[str, Any]:
+    return {"ship": {"enabled": True, "cutoff": cutoff}}
+
+
+_PICKUP = {"pickup": {"enabled": True, "lead_minutes": 120}}
+_PLACES: tuple[tuple[str, str, str, float, float, dict[str, Any]], ...] = (
+    (STORES[0], "store", "House & Garden Bristol", 51.4545, -2.5879, _PICKUP),
+    (STORES[1], "store", "House & Garden Leeds", 53.8008, -1.5491, _PICKUP),
+    (STORES[2], "store", "House & Garden Norwich", 52.6309, 1.2974, _PICKUP),
+    (STORES[3], "store", "House & Garden Sheffield", 53.3811, -1.4701, _PICKUP),
+    (STORES[4], "store", "House & Garden Exeter", 50.7184, -3.5339, _PICKUP),
+    (STORES[5], "store", "House & Garden Durham", 54.7761, -1.5733, _PICKUP),
+    (DC, "dc", "Distribution centre Daventry", 52.2576, -1.1605, _ship("16:00")),
+    (THIRD_PARTY, "3pl", "Bulky goods, Doncaster", 53.5228, -1.1285, _ship("12:00")),
 )
 
 LOCATIONS: dict[str, dict[str, Any]] = {
-    **{
-        store: {
-            "name": f"House & Garden {town}",
-            "kind": "store",
-            "lat": lat,
-            "lon": lon,
-            "timezone": "Europe/London",
-            "pickup": {"enabled": True, "lead_minutes": 120},
-        }
-        for store, (town, lat, lon) in zip(STORES, _TOWNS, strict=True)
-    },
-    DC: {
-        "name": "Distribution centre Daventry",
-        "kind": "dc",
-        "lat": 52.2576,
-        "lon": -1.1605,
-        "timezone": "Europe/London",
-        "ship": {"enabled": True, "cutoff": "16:00"},
-    },
-    THIRD_PARTY: {
-        "name": "Bulky goods, Doncaster",
-        "kind": "3pl",
-        "lat": 53.5228,
-        "lon": -1.1285,
-        "timezone": "Europe/London",
-        "ship": {"enabled": True, "cutoff": "12:00"},
-    },
+    place: {"name": name, "kind": kind, "lat": lat, "lon": lon, "timezone": "Europe/London", **more}
+    for place, kind, name, lat, lon, more in _PLACES
 }
 
 CHANNELS: dict[str, dict[str, Any]] = {
@@ -58,28 +41,16 @@ CHANNELS: dict[str, dict[str, Any]] = {
     "store": {"name": "Over the counter"},
 }
 
+
+def _feed(kind: str, location: str, freshness_seconds: int, owner: str) -> dict[str, Any]:
+    of = {"freshness_seconds": freshness_seconds, "owner": owner}
+    return {"kind": kind, "locations": [location], **of}
+
+
 FEEDS: dict[str, dict[str, Any]] = {
-    **{
-        f"pos/{store}": {
-            "kind": "pos",
-            "locations": [store],
-            "freshness_seconds": 120,
-            "owner": "stores",
-        }
-        for store in STORES
-    },
-    f"wms/{DC}": {
-        "kind": "wms",
-        "locations": [DC],
-        "freshness_seconds": 60,
-        "owner": "fulfilment",
-    },
-    f"3pl/{THIRD_PARTY}": {
-        "kind": "3pl",
-        "locations": [THIRD_PARTY],
-        "freshness_seconds": 300,
-        "owner": "fulfilment",
-    },
+    **{f"pos/{store}": _feed("pos", store, 120, "stores") for store in STORES},
+    f"wms/{DC}": _feed("wms", DC, 60, "fulfilment"),
+    f"3pl/{THIRD_PARTY}": _feed("3pl", THIRD_PARTY, 300, "fulfilment"),
     "erp": {"kind": "erp", "freshness_seconds": 900, "owner": "finance"},
 }
 

@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 from atp_service.demo.assortment import ARTICLES, Article
-from atp_service.demo.feeds import Feeds, rfc3339
+from atp_service.demo.feeds import Feeds
 from atp_service.demo.pauses import Pauses
 from atp_service.demo.places import DC, feed_of, source_of, stores_of, usual_stock
 from atp_service.demo.service import Service
@@ -60,50 +60,38 @@ class Replenishment:
         return bool(level["atf"] + expected < usual_stock(article, location) / 2)
 
     async def _order(self, article: Article, location: str) -> None:
-        await self._feeds.publish(
-            "erp",
-            "incoming",
-            {
-                "sku": article.sku,
-                "location": location,
-                "quantity": 2 * usual_stock(article, location),
-                "document": f"PO-{next(self._documents)}",
-                "eta": self._in_a_while(),
-            },
-        )
+        order = {
+            "sku": article.sku,
+            "location": location,
+            "quantity": 2 * usual_stock(article, location),
+            "document": f"PO-{next(self._documents)}",
+            "eta": self._in_a_while(),
+        }
+        await self._feeds.publish("erp", "incoming", order)
 
     async def _send(self, article: Article, store: str, there: int) -> None:
         quantity = min(usual_stock(article, store), there)
         if quantity > 0:
-            await self._feeds.publish(
-                feed_of(DC),
-                "transfer_shipped",
-                {
-                    "sku": article.sku,
-                    "from": DC,
-                    "to": store,
-                    "quantity": quantity,
-                    "document": f"TR-{next(self._documents)}",
-                    "eta": self._in_a_while(),
-                },
-            )
+            transfer = {
+                "sku": article.sku,
+                "from": DC,
+                "to": store,
+                "quantity": quantity,
+                "document": f"TR-{next(self._documents)}",
+                "eta": self._in_a_while(),
+            }
+            await self._feeds.publish(feed_of(DC), "transfer_shipped", transfer)
 
     async def _receive_if_due(
         self, article: Article, location: str, document: dict[str, Any]
     ) -> None:
         if document["eta"] and datetime.fromisoformat(document["eta"]) > self._feeds.now():
             return
-        transfer = document["document"].startswith("TR-")
-        await self._feeds.publish(
-            feed_of(location),
-            "transfer_received" if transfer else "receipt",
-            {
-                "sku": article.sku,
-                "to" if transfer else "location": location,
-                "quantity": document["quantity"],
-                "document": document["document"],
-            },
-        )
+        is_transfer = document["document"].startswith("TR-")
+        kind, there = ("transfer_received", "to") if is_transfer else ("receipt", "location")
+        goods = {"sku": article.sku, there: location, "quantity": document["quantity"]}
+        of = {"document": document["document"]}
+        await self._feeds.publish(feed_of(location), kind, goods | of)
 
     async def _write_off(self, article: Article, location: str, units: int) -> None:
         of = {"sku": article.sku, "location": location}
@@ -124,5 +112,5 @@ class Replenishment:
             missing = self._random.choice((0, 0, 0, 1))
             await self._feeds.publish(feed, "count", {**of, "quantity": level["on_hand"] - missing})
 
-    def _in_a_while(self) -> str:
-        return rfc3339(self._feeds.now() + timedelta(seconds=self._random.randint(30, 180)))
+    def _in_a_while(self) -> datetime:
+        return self._feeds.now() + timedelta(seconds=self._random.randint(30, 180))

@@ -46,17 +46,14 @@ class Shoppers:
             return
         cart = f"/v1/reservations/cart-{name}"
         leaves = random.random() < 0.15
-        answer = await self._service.call(
-            "POST",
-            "/v1/reservations",
-            {
-                "reservation_id": f"cart-{name}",
-                "channel": channel,
-                "customer_id": f"c-{random.randint(1, 5_000)}",
-                "ttl_seconds": 30 if leaves else 600,
-                "lines": lines,
-            },
-        )
+        hold = {
+            "reservation_id": f"cart-{name}",
+            "channel": channel,
+            "customer_id": f"c-{random.randint(1, 5_000)}",
+            "ttl_seconds": 30 if leaves else 600,
+            "lines": lines,
+        }
+        answer = await self._service.call("POST", "/v1/reservations", hold)
         if answer.status_code != 201 or leaves:
             return  # another shopper was faster; or the hold will lapse
         await pauses.about(8.0, random)
@@ -76,18 +73,12 @@ class Shoppers:
         store = random.choice(STORES) if random.random() < 0.25 else None
         lines: list[dict[str, Any]] = []
         for item in await self._service.levels(skus, channel):
-            wanted = random.choice((1, 1, 1, 2, 3))
+            wanted = {"sku": item["sku"], "quantity": random.choice((1, 1, 1, 2, 3))}
             for level in item["locations"]:
-                fits = level["location"] == store if store else level["location"] not in STORES
+                location = level["location"]
+                fits = location == store if store else location not in STORES
                 if fits and level["ats"] > 0:
-                    lines.append(
-                        {
-                            "line_id": str(len(lines) + 1),
-                            "sku": item["sku"],
-                            "location": level["location"],
-                            "quantity": wanted,
-                        }
-                    )
+                    lines.append({"line_id": str(len(lines) + 1), "location": location, **wanted})
         return lines
 
     async def _hand_over(
@@ -96,17 +87,9 @@ class Shoppers:
         """Hand the order over: the warehouse publishes shipments, a store calls the API."""
         if lines[0]["location"] in (DC, THIRD_PARTY):
             for line in lines:
-                await self._feeds.publish(
-                    feed_of(line["location"]),
-                    "shipment",
-                    {
-                        "sku": line["sku"],
-                        "location": line["location"],
-                        "quantity": line["quantity"],
-                        "order_id": order,
-                        "shipment_id": f"{order}-{line['line_id']}",
-                    },
-                )
+                goods = {name: line[name] for name in ("sku", "location", "quantity")}
+                of = {"order_id": order, "shipment_id": f"{order}-{line['line_id']}"}
+                await self._feeds.publish(feed_of(line["location"]), "shipment", goods | of)
             return
         if random.random() < 0.05:
             missing = {"line_id": "1", "quantity": 1, "reason": "not_in_stock"}

@@ -1,6 +1,5 @@
 """The numbers that `atp up` shows, as the processes themselves count them."""
 
-from collections import Counter
 from collections.abc import Iterable
 
 from msgspec import Struct
@@ -30,35 +29,32 @@ class Counters(Struct, frozen=True, kw_only=True):
 
 def read_counters(urls: Iterable[str]) -> Counters | None:
     """The sums over the processes at `urls`; None if one of them does not answer."""
-    samples: Counter[tuple[str, str, str, str]] = Counter()  # by name, method, route, status
+    samples: list[tuple[str, dict[str, str], float]] = []  # name, labels, value
     for url in urls:
         text = fetch(f"{url}/metrics", accept=CONTENT_TYPE_LATEST)
         if text is None:
             return None
         for family in text_string_to_metric_families(text.decode()):  # type: ignore[no-untyped-call]
-            for name, labels, value, *_ in family.samples:
-                method, route, status = (labels.get(n, "") for n in ("method", "route", "status"))
-                samples[name, method, route, status] += value
+            samples += [(name, labels, value) for name, labels, value, *_ in family.samples]
 
-    def total(name: str, method: str = "", route_end: str = "", status: str = "") -> int:
+    def total(counter: str, **ends: str) -> int:
+        """The counter's sum over all whose labels end so."""
         return int(
             sum(
                 value
-                for (its_name, its_method, its_route, its_status), value in samples.items()
-                if its_name == name
-                and method in ("", its_method)
-                and its_route.endswith(route_end)
-                and status in ("", its_status)
+                for name, labels, value in samples
+                if name == counter
+                and all(labels.get(label, "").endswith(end) for label, end in ends.items())
             )
         )
 
     requests = "atp_http_request_seconds_count"
     return Counters(
         requests=total(requests),
-        held=total(requests, "POST", _RESERVATIONS, "201"),
-        refused=total(requests, "POST", _RESERVATIONS, "409"),
-        confirmed=total(requests, "POST", "/confirm", "200"),
-        released=total(requests, "POST", "/release", "200"),
+        held=total(requests, method="POST", route=_RESERVATIONS, status="201"),
+        refused=total(requests, method="POST", route=_RESERVATIONS, status="409"),
+        confirmed=total(requests, method="POST", route="/confirm", status="200"),
+        released=total(requests, method="POST", route="/release", status="200"),
         expired=total("atp_expire_holds_total"),
         events=total("atp_events_total"),
         duplicates=total("atp_events_total", status="duplicate"),

@@ -5,7 +5,7 @@ import os
 import stat
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -36,7 +36,7 @@ def running(servers: Sequence[Server]) -> Iterator[list[RestartingChild]]:
             stack.callback(child.stop)
             started.append(child)
         for server, child in zip(servers, started, strict=True):
-            _wait(server, child.child)
+            wait_until_ready(child, server.ready)
         yield started
 
 
@@ -57,10 +57,14 @@ def socket_folder(data: Path) -> Path:
     return folder
 
 
-def _wait(server: Server, child: Child) -> None:
+def wait_until_ready(
+    process: RestartingChild, ready: Callable[[], bool], *, restarts: int = 0
+) -> None:
+    """Wait for a process, which may be restarted so often meanwhile. Raises CannotStart."""
     deadline = time.monotonic() + _START_SECONDS
-    while not server.ready():
-        if child.ended is not None:
+    while not ready():
+        child = process.child
+        if child.ended is not None and process.restarts >= restarts:
             raise CannotStart(
                 f"{child.name} stopped while starting (exit code {child.ended}):\n"
                 f"{child.last_words()}",
@@ -71,4 +75,5 @@ def _wait(server: Server, child: Child) -> None:
                 f"{child.name} was not ready after {_START_SECONDS:.0f} s:\n{child.last_words()}",
                 f"its log is {child.log}",
             )
+        process.look()
         time.sleep(0.02)

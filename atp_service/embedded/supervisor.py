@@ -21,7 +21,7 @@ from atp_service.embedded.fetch import fetch
 from atp_service.embedded.nats import Nats
 from atp_service.embedded.panel import InstancePanel
 from atp_service.embedded.postgres import OWNER, SERVICE, Postgres
-from atp_service.embedded.servers import running, socket_folder
+from atp_service.embedded.servers import running, socket_folder, wait_until_ready
 from atp_service.embedded.valkey import Valkey
 from atp_service.ledger import migrate
 from atp_service.postgres import TooOld
@@ -30,7 +30,6 @@ from atp_service.processes.instance import Instance, announced, started_at
 from atp_service.processes.restarting_child import RestartingChild
 
 _LOOK_EVERY_SECONDS = 0.25
-_START_SECONDS = 30.0
 _REACH_SECONDS = 3.0
 
 
@@ -66,14 +65,14 @@ def up(settings: Settings, panel: InstancePanel, *, demo: bool) -> None:
             durability=settings.durability,
         )
         _migrate(instance)
-        environment = _environment(settings, instance)
+        environment, live = _environment(settings, instance), f"{instance.url}/health/live"
         for command in ("worker", "serve", "demo") if demo else ("worker", "serve"):
             panel.step(command)
             process = RestartingChild(partial(_start, command, data, environment))
             stack.callback(process.stop)
             children.append(process)
             if command == "serve":
-                _wait(instance.url, process)
+                wait_until_ready(process, lambda: fetch(live) is not None, restarts=2)
         stack.enter_context(announced(data, instance))
         panel.running(instance, data)
         while True:
@@ -193,17 +192,3 @@ def _start(command: str, data: Path, environment: Mapping[str, str]) -> Child:
         log=data / "logs" / f"{command}.log",
         environment=environment,
     )
-
-
-def _wait(url: str, process: RestartingChild) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while True:
-        if fetch(f"{url}/health/live") is not None:
-            return
-        if time.monotonic() > deadline or process.restarts > 2:
-            raise CannotStart(
-                f"the API does not answer:\n{process.child.last_words()}",
-                f"its log is {process.child.log}",
-            )
-        process.look()
-        time.sleep(0.05)
