@@ -128,14 +128,7 @@ def work(settings: Settings, roles: Sequence[Role]) -> int:
 
 
 async def _serve(settings: Settings, share_port: bool) -> int:
-    with _listener(settings, share_port) as listener:
-        await _serve_on(listener, settings)
-    log.info("served")
-    return 0
-
-
-async def _serve_on(listener: socket.socket, settings: Settings) -> None:
-    async with connections(settings, "serve") as parts:
+    async with _listener(settings, share_port) as listener, connections(settings, "serve") as parts:
         application = api.create(
             store=parts.store,
             ledger=parts.ledger,
@@ -178,6 +171,8 @@ async def _serve_on(listener: socket.socket, settings: Settings) -> None:
             await server.serve([listener])
         finally:
             await _cancelled(cutting_off)
+    log.info("served")
+    return 0
 
 
 async def _work(settings: Settings, roles: Sequence[Role]) -> int:
@@ -246,17 +241,19 @@ async def _until_stopped(run: Coroutine[Any, Any, None], stop: asyncio.Event) ->
         stop.set()
 
 
-def _listener(settings: Settings, share_port: bool) -> socket.socket:
+@asynccontextmanager
+async def _listener(settings: Settings, share_port: bool) -> AsyncIterator[socket.socket]:
     """The port, taken before anything else is opened."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    where = (settings.host, settings.port)
     try:
-        return socket.create_server(
-            (settings.host, settings.port),
-            family=socket.AF_INET6 if ":" in settings.host else socket.AF_INET,
-            backlog=_BACKLOG,
-            reuse_port=share_port,
+        listener = socket.create_server(
+            where, family=family, backlog=_BACKLOG, reuse_port=share_port
         )
     except OSError as fault:
         raise unusable("port", settings.port, str(fault.strerror)) from None
+    with listener:
+        yield listener
 
 
 def _facts(settings: Settings, stock: Store, ledger: Ledger, master_data: Catalog) -> Facts:

@@ -29,7 +29,7 @@ from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.runners import WorkerRunner
 
-from atp_service.rehearse.calls import Request, click_request, fact_request, rfc3339
+from atp_service.rehearse.calls import Request, click_request, fact_request
 from atp_service.rehearse.errors import CannotRehearse
 from atp_service.rehearse.journey import Ask, journey
 from atp_service.rehearse.operations import Operations
@@ -232,7 +232,7 @@ class Feeds(Customer):
     @task
     def report(self) -> None:
         fact = self.sale.operations.next()
-        event = fact.event(rfc3339(datetime.now(UTC)))
+        event = fact.event(datetime.now(UTC))
         self.ask_at_once(fact_request([event]), fact.copies)
 
 

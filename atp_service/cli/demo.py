@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 
 import rich_click as click
 
+from atp_service.cli.api_client import api_option
 from atp_service.cli.settings import settings_here
 
 
 @click.command("demo")
-@click.option("--api", metavar="URL", help="The API's address; by default the running one.")
+@api_option
 @click.option("--seed", default=1, show_default=True, help="Decides what the shoppers do.")
 @click.option(
     "--speed",

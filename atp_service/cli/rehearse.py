@@ -5,16 +5,13 @@ import signal
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import rich_click as click
 
+from atp_service.cli.api_client import api_option
 from atp_service.cli.output import STOPPED, fail
 from atp_service.config import SettingsError, read_settings
 from atp_service.rehearse.faults import FAULTS, Fault
-
-if TYPE_CHECKING:
-    from atp_service.rehearse.run import Rehearsal
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -28,12 +25,8 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     show_default=True,
     help="Shrinks buyers, units and rates alike; times stay.",
 )
-@click.option(
-    "--fault",
-    type=click.Choice(FAULTS),
-    help="The fault, early in the plateau.",
-)
-@click.option("--api", metavar="URL", help="The API's address; by default the running one.")
+@click.option("--fault", type=click.Choice(FAULTS), help="The fault, early in the plateau.")
+@api_option
 @click.option("--json", "json_path", type=_FILE, metavar="FILE", help="All figures, as JSON.")
 @click.option(
     "--report",
@@ -89,15 +82,10 @@ def command(
     if json_path is not None:
         json_path.write_bytes(as_json(rehearsal))
     if report is not None:
-        _write(rehearsal, report)
+        from atp_service.rehearse.plots import draw
+        from atp_service.rehearse.report import page
+
+        svg, png = draw(rehearsal)
+        report.write_text(page(rehearsal, svg), "utf-8")
+        report.with_suffix(".png").write_bytes(png)
     sys.exit(0 if rehearsal.verdict.held else 1)
-
-
-def _write(rehearsal: "Rehearsal", report: Path) -> None:
-    """Write the page, and the plots beside it."""
-    from atp_service.rehearse.plots import draw
-    from atp_service.rehearse.report import page
-
-    svg, png = draw(rehearsal)
-    report.write_text(page(rehearsal, svg), "utf-8")
-    report.with_suffix(".png").write_bytes(png)

@@ -35,13 +35,13 @@ class Wanted:
     at_least: tuple[int, ...]
 
 
-def find(wanted: Wanted, explicit: Path | None, in_wheel: Sequence[Path]) -> Program:
+def find(wanted: Wanted, explicit: str | Path | None, in_wheel: Sequence[Path]) -> Program:
     """The program that the setting names (`explicit`), else the wheel's, else one on the PATH.
 
     Raises CannotStart if `explicit` doesn't run, or if there is none that is new enough.
     """
     if explicit is not None:
-        program = _program_at(explicit)
+        program = _program_at(Path(explicit).expanduser())
         if program is None:
             raise CannotStart(
                 f"{wanted.setting}={explicit} is not a {wanted.name} program that runs here",

@@ -21,7 +21,7 @@ WANTED = binaries.Wanted(
 class Nats:
     """A server with its streams under `data`, on a free loopback port."""
 
-    def __init__(self, data: Path, program: Path | None = None) -> None:
+    def __init__(self, data: Path, program: str | Path | None = None) -> None:
         self._program = binaries.find(WANTED, program, binaries.beside_python("nats-server"))
         self._folder = data / f"nats-{self._program.major}"
         self._ports = self._folder / "ports"

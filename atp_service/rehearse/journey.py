@@ -26,7 +26,7 @@ class CartLine(Struct, frozen=True, array_like=True):
 Cart = tuple[CartLine, ...]
 
 
-class Ask(Struct, frozen=True, kw_only=True):
+class Ask(Struct, frozen=True):
     """One click, after thinking; `copies` of it are sent at once, all with the same id."""
 
     click: Click
@@ -56,13 +56,7 @@ def journey(
     def ask(click: Click) -> Ask:
         think_seconds = 0.0 if click == "browse" else chance.uniform(*scenario.buyer.think_seconds)
         many = copies if click in ("hold", "confirm") else 1
-        return Ask(
-            click=click,
-            reservation_id=reservation_id,
-            cart=cart,
-            think_seconds=think_seconds,
-            copies=many,
-        )
+        return Ask(click, reservation_id, cart, think_seconds, many)
 
     yield ask("browse")
     if intent == "browse":

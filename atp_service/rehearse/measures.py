@@ -166,15 +166,12 @@ def _latencies(
     for call in calls:
         if (kind := kind_of(call)) is not None:
             seconds[phase_of(call, window), kind].append(call.seconds)
+    percents = {"p50": 50, "p95": 95, "p99": 99, "p999": 99.9}
     for phase in [*(phase.name for phase in scenario.phases), FAULT]:
         for kind in CLASSES:
             if ours := sorted(seconds.get((phase, kind), [])):
-                p50, p95, p99, p999 = (
-                    round(percentile(ours, percent) * 1000, 2) for percent in (50, 95, 99, 99.9)
-                )
-                yield Latency(
-                    phase=phase, kind=kind, count=len(ours), p50=p50, p95=p95, p99=p99, p999=p999
-                )
+                found = {p: round(percentile(ours, of) * 1000, 2) for p, of in percents.items()}
+                yield Latency(phase=phase, kind=kind, count=len(ours), **found)
 
 
 def _rates(scenario: Scenario, calls: Iterable[Call]) -> Rates:
@@ -304,11 +301,10 @@ def _bad_ending(call: Call) -> str | None:
 
 
 def _effort(history: History) -> Effort:
-    busiest = sorted(history.cpu_shares)
     late = sorted(call.woken - call.due for call in history.calls)
     queued = sorted(call.sent - call.woken for call in history.calls if call.sent)
     return Effort(
-        cpu_share=percentile(busiest, 90),
+        cpu_share=percentile(sorted(history.cpu_shares), 90),
         late_seconds=percentile(late, 99),
         queued_seconds=percentile(queued, 99),
     )

@@ -5,6 +5,7 @@ warehouse. Now and then a fact is reported twice, as feeds do.
 """
 
 from collections import deque
+from datetime import datetime
 from random import Random
 from typing import Any, Literal
 
@@ -33,7 +34,7 @@ class Fact(Struct, frozen=True):
     copies: int
     order_id: str | None = None
 
-    def event(self, time: str) -> dict[str, Any]:
+    def event(self, time: datetime) -> dict[str, Any]:
         """The CloudEvent that reports it."""
         data = {"sku": self.sku, "location": self.location, "quantity": self.quantity}
         order = {"order_id": self.order_id, "shipment_id": self.event_id} if self.order_id else {}

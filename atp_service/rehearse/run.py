@@ -69,7 +69,6 @@ def rehearse(
             scenario=scenario,
             names=names,
             received=received,
-            seed=1,
         )
         history = _sell(plan, injection, view)
         view.tell("waiting until the ledger has every entry")

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx2
 
-from atp_service.rehearse.calls import event, rfc3339
+from atp_service.rehearse.calls import encode, event
 from atp_service.rehearse.errors import CannotRehearse
 from atp_service.rehearse.history import Call
 from atp_service.rehearse.journey import CartLine
@@ -17,6 +17,7 @@ from atp_service.rehearse.scenario import Scenario
 _EVENTS_AT_ONCE = 500
 _PATIENCE_SECONDS = 30.0
 _RETRY_SECONDS = 0.3
+_JSON = {"content-type": "application/json"}
 
 
 def seed(http: httpx2.Client, scenario: Scenario, names: RunNames, now: datetime) -> dict[str, int]:
@@ -35,15 +36,9 @@ def seed(http: httpx2.Client, scenario: Scenario, names: RunNames, now: datetime
         request(http, "PUT", f"/v1/{path}", document)
     units = dict.fromkeys(names.sale, scenario.sale.units)
     units |= dict.fromkeys(names.everyday, scenario.everyday.units)
+    goods = [{"sku": sku, "location": names.shop, "quantity": units[sku]} for sku in units]
     receipts = [
-        event(
-            names.warehouse,
-            f"delivery-{sku}",
-            "receipt",
-            rfc3339(now),
-            {"sku": sku, "location": names.shop, "quantity": quantity},
-        )
-        for sku, quantity in units.items()
+        event(names.warehouse, f"delivery-{data['sku']}", "receipt", now, data) for data in goods
     ]
     for first in range(0, len(receipts), _EVENTS_AT_ONCE):
         _receive(http, receipts[first : first + _EVENTS_AT_ONCE])
@@ -52,15 +47,10 @@ def seed(http: httpx2.Client, scenario: Scenario, names: RunNames, now: datetime
 
 def mark(http: httpx2.Client, names: RunNames, now: datetime) -> Call:
     """One more fact, applied after all others: once the ledger has it, it has all before it."""
-    call = Call(
-        kind="receipt",
-        reference="mark",
-        cart=(CartLine(names.everyday[0], 1),),
-        status=200,
-        outcome="applied",
-    )
+    cart = (CartLine(names.everyday[0], 1),)
+    call = Call(kind="receipt", reference="mark", cart=cart, status=200, outcome="applied")
     data = {"sku": names.everyday[0], "location": names.store, "quantity": 1}
-    _receive(http, [event(names.till, call.reference, call.kind, rfc3339(now), data)])
+    _receive(http, [event(names.till, call.reference, call.kind, now, data)])
     return call
 
 
@@ -70,7 +60,7 @@ def request(http: httpx2.Client, method: str, path: str, body: object) -> httpx2
     while True:
         later = True
         try:
-            response = http.request(method, path, json=body)
+            response = http.request(method, path, content=encode(body), headers=_JSON)
         except httpx2.TransportError as fault:
             reason = str(fault) or type(fault).__name__
         else:

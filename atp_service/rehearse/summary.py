@@ -98,44 +98,26 @@ def _latencies(rehearsal: Rehearsal) -> Table:
 def _figures(rehearsal: Rehearsal) -> Iterator[tuple[str, str]]:
     measures, audit = rehearsal.measures, rehearsal.audit
     rates, fair, effort = measures.rates, measures.fairness, measures.effort
-    yield (
-        f"arrivals a second at the {rehearsal.scenario.plateau.name}",
-        (
-            f"{rates.reached:,.1f} of {rates.planned:,.1f} planned; {rates.answered:,.1f} calls "
-            "answered a second"
-        ),
-    )
+    came = f"{rates.reached:,.1f} of {rates.planned:,.1f} planned"
+    answered = f"{rates.answered:,.1f} calls answered a second"
+    yield f"arrivals a second at the {rehearsal.scenario.plateau.name}", f"{came}; {answered}"
     yield "sold out after the opening", _sold_out(measures)
     yield "holds refused", f"{measures.refused_share:.1%} of the buyers who tried"
-    yield (
-        "first come, first served",
-        (
-            f"{fair.first_share:.1%} of the first got units, as many as there were units; order "
-            f"and success correlate by {fair.correlation:+.2f} (+1: every winner came before every "
-            "loser, 0: a lottery)"
-        ),
-    )
+    first = f"{fair.first_share:.1%} of the first got units, as many as there were units"
+    order = f"order and success correlate by {fair.correlation:+.2f}"
+    meaning = "+1: every winner came before every loser, 0: a lottery"
+    yield "first come, first served", f"{first}; {order} ({meaning})"
     yield "refusals", _counted(measures.refusals)
     yield "retried", _counted(measures.errors.attempts)
     yield "ended badly", _counted(measures.errors.calls)
     if rehearsal.fault:
         yield "retried, within the fault", _counted(measures.errors.fault_attempts)
         yield "ended badly, within the fault", _counted(measures.errors.fault_calls)
-    yield (
-        "the generator",
-        (
-            f"{effort.cpu_share:.0%} of a core when busiest; woke "
-            f"{effort.late_seconds * 1000:.1f} ms late, waited "
-            f"{effort.queued_seconds * 1000:.1f} ms for a connection (p99)"
-        ),
-    )
-    yield (
-        "audited",
-        (
-            f"{audit.entries:,} entries of the ledger, {audit.promises:,} reservations, "
-            f"{audit.answers:,} answers"
-        ),
-    )
+    late = f"woke {effort.late_seconds * 1000:.1f} ms late"
+    queued = f"waited {effort.queued_seconds * 1000:.1f} ms for a connection (p99)"
+    yield "the generator", f"{effort.cpu_share:.0%} of a core when busiest; {late}, {queued}"
+    entries, reservations = f"{audit.entries:,} entries", f"{audit.promises:,} reservations"
+    yield "audited", f"{entries} of the ledger, {reservations}, {audit.answers:,} answers"
 
 
 def _sold_out(measures: Measures) -> str:

@@ -46,16 +46,12 @@ def judge(
     bad = sum(measures.errors.calls.values())
     checks.append(Check("calls that ended badly, outside a fault", f"{bad:,}", bad == 0))
     if recovery is not None:
-        checks.append(
-            Check(
-                f"back after {recovery.fault}",
-                f"{recovery.seconds:.1f} s" if recovery.seconds is not None else "not in time",
-                recovery.seconds is not None,
-            )
-        )
+        back, seconds = f"back after {recovery.fault}", recovery.seconds
+        took = "not in time" if seconds is None else f"{seconds:.1f} s"
+        checks.append(Check(back, took, seconds is not None))
     if scenario.targets.p99_ms is not None:
         checks.append(_latency_check(scenario, measures, scenario.targets.p99_ms))
-    return Verdict(checks=checks, remarks=list(_remarks(measures)))
+    return Verdict(checks=checks, remarks=_remarks(measures))
 
 
 def _latency_check(scenario: Scenario, measures: Measures, target_ms: float) -> Check:

@@ -50,18 +50,16 @@ async def replay(
         pipeline = Pipeline(jetstream, store, ledger, view)
         await pipeline.begin()
         async with Publisher(nats, mapping.subject, view.tell) as publisher:
-            await _publish(rows, reading, mapping.feed, publisher, summary, view, parts)
-            await pipeline.until_ingested(publisher.last_seq)
-            await pipeline.until_recorded()
+            await _publish(rows, reading, publisher, summary, view, parts)
+            await pipeline.until_recorded(publisher.last_seq)
             if mapping.final:
                 ends = _SnapshotEnds(mapping.feed, file_id, parts, summary)
                 await ends.publish(publisher)
-                await pipeline.until_ingested(publisher.last_seq)
-                await pipeline.until_recorded()
+                await pipeline.until_recorded(publisher.last_seq)
                 await retried(lambda: ends.count_lines(ledger), view)
+        before, rows_ids = pipeline.seqs_before, f"{file_id}:"
         outcomes = await retried(
-            lambda: ledger.statuses_after(mapping.feed, f"{file_id}:", pipeline.seqs_before),
-            view,
+            lambda: ledger.statuses_after(mapping.feed, rows_ids, before), view
         )
     summary.applied = outcomes.get("applied", 0)
     summary.absorbed = outcomes.get("absorbed", 0)
@@ -75,7 +73,6 @@ async def replay(
 async def _publish(
     rows: Rows,
     reading: RowReader,
-    feed: str,
     publisher: Publisher,
     summary: Summary,
     view: View,
@@ -85,9 +82,8 @@ async def _publish(
     for number, row in rows:
         summary.rows = number
         if number % LOOK_EVERY_ROWS == 0:
-            view.show(
-                "published", min(0.99, rows.bytes_read / rows.size), f"{publisher.published:,}"
-            )
+            share = min(0.99, rows.bytes_read / rows.size)
+            view.show("published", share, f"{publisher.published:,}")
         try:
             read = reading(number, row)
         except RowError:
@@ -102,7 +98,7 @@ async def _publish(
         events[kind] += 1
         if kind == "snapshot":
             parts.add(event)
-        await publisher.publish(f"{feed}:{event.id}", encode_event(event))
+        await publisher.publish(f"{summary.feed}:{event.id}", encode_event(event))
     await publisher.settle()
     summary.published = publisher.published
     summary.events = dict(events)

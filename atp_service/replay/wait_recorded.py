@@ -54,12 +54,10 @@ class Pipeline:
         self._floor_before, _ = await retried(self._floor, self._view)
         self.seqs_before = await retried(self._positions, self._view)
 
-    async def until_ingested(self, last_seq: int) -> None:
-        """Return once ingest has acknowledged the stream up to `last_seq`."""
+    async def until_recorded(self, last_seq: int) -> None:
+        """Return once ingest has acknowledged the stream up to `last_seq`, and the ledger has every
+        entry that the journal has by then."""
         await _until("taken by ingest", self._floor_before, last_seq, self._floor, self._view)
-
-    async def until_recorded(self) -> None:
-        """Return once the ledger has every entry that the journal has now."""
         entries = await retried(self._store.last_entries, self._view)
         before = sum(self.seqs_before.values())
 
@@ -93,14 +91,16 @@ class Pipeline:
         return seqs
 
 
-async def retried(ask: Callable[[], Awaitable[Answer]], view: View) -> Answer:
+async def retried(
+    ask: Callable[[], Awaitable[Answer]], view: View, standstill: "_Standstill | None" = None
+) -> Answer:
     """The answer of `ask`, retried as long as a server is away."""
-    standstill = _Standstill(view)
+    standstill = standstill or _Standstill(view)
     while True:
         try:
             return await ask()
         except AWAY as error:
-            standstill.saw(None, _words(error))
+            standstill.saw(None, str(error) or type(error).__name__)
             await asyncio.sleep(LOOK_EVERY_SECONDS)
 
 
@@ -115,16 +115,12 @@ async def _until(
     reason to print if the number does not move."""
     standstill = _Standstill(view)
     while True:
-        try:
-            at, missing = await look()
-        except AWAY as error:
-            standstill.saw(None, _words(error))
-        else:
-            share = 1.0 if at >= target else (at - before) / (target - before)
-            view.show(stage, share, f"{at - before:,}")
-            if at >= target:
-                return
-            standstill.saw(at, missing)
+        at, missing = await retried(look, view, standstill)
+        share = 1.0 if at >= target else (at - before) / (target - before)
+        view.show(stage, share, f"{at - before:,}")
+        if at >= target:
+            return
+        standstill.saw(at, missing)
         await asyncio.sleep(LOOK_EVERY_SECONDS)
 
 
@@ -143,7 +139,3 @@ class _Standstill:
         elif not self._printed and time.monotonic() - self._since >= STANDSTILL_SECONDS:
             self._view.tell(f"{missing} (still waiting; Ctrl-C does no harm)")
             self._printed = True
-
-
-def _words(error: Exception) -> str:
-    return str(error) or type(error).__name__

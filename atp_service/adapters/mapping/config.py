@@ -34,22 +34,9 @@ from zoneinfo import ZoneInfo
 import msgspec
 from msgspec import Meta, Struct, field
 
-from atp_service.facts.canonical_events import AHEAD_MS, milliseconds
+from atp_service.facts.canonical_events import AHEAD_MS, StockEvent, milliseconds
 from atp_service.toml_file import Keys, Mistake, read_toml
 
-EventType = Literal[
-    "sale",
-    "return",
-    "receipt",
-    "shipment",
-    "transfer_shipped",
-    "transfer_received",
-    "adjustment",
-    "count",
-    "snapshot",
-    "state_change",
-    "incoming",
-]
 DataField = Literal[
     "sku",
     "location",
@@ -72,6 +59,10 @@ Kind = Literal["pos", "wms", "erp", "oms", "ecom", "3pl"]
 FeedId = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f-\x9f{}]+$", max_length=64)]
 
 
+_EVENTS: tuple[Any, ...] = get_args(StockEvent)
+_TYPES = [str(event.__struct_config__.tag).split(".")[2] for event in _EVENTS]
+
+
 class MappingError(Exception):
     """The mapping cannot be used; the message is one line that names the key."""
 
@@ -91,6 +82,9 @@ class FromColumn(Struct, frozen=True, forbid_unknown_fields=True):
     negate: bool = False
 
 
+Data = dict[DataField, str | int | FromColumn]
+
+
 class Condition(Struct, frozen=True, forbid_unknown_fields=True):
     """True of a row if all tests that are named hold for its column."""
 
@@ -104,9 +98,9 @@ class Condition(Struct, frozen=True, forbid_unknown_fields=True):
 class Rule(Struct, frozen=True, forbid_unknown_fields=True):
     """The type of the rows that meet `when`, and their data beside `[data]`."""
 
-    type: EventType
+    type: str
     when: Condition | list[Condition] = []
-    data: dict[DataField, str | int | FromColumn] = {}
+    data: Data = {}
 
     @property
     def conditions(self) -> list[Condition]:
@@ -136,7 +130,7 @@ class Mapping(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     columns: dict[str, Column]
     rules: Annotated[list[Rule], Meta(min_length=1)]
     time: Time = Time()
-    data: dict[DataField, str | int | FromColumn] = {}
+    data: Data = {}
     ignore: list[Condition] = []
     file: File = File()
     kind: Kind | None = None
@@ -186,19 +180,23 @@ def _mistakes(mapping: Mapping) -> Iterator[Mistake]:
         codecs.lookup(mapping.file.encoding)
     except LookupError:
         yield ("file", "encoding"), f"unknown encoding {mapping.file.encoding!r}"
-    for number, condition in enumerate(mapping.ignore):
-        yield from _condition_mistakes(mapping, ("ignore", number), condition)
-    yield from _data_mistakes(mapping, ("data",), mapping.data)
     for number, rule in enumerate(mapping.rules):
         keys = ("rules", number)
         last = number == len(mapping.rules) - 1
+        if rule.type not in _TYPES:
+            yield (*keys, "type"), f"{rule.type!r} is none of {', '.join(_TYPES)}"
         if last and rule.conditions:
             yield (*keys, "when"), "the last rule must have none, so that every row has a type"
         if not last and not rule.conditions:
             yield keys, "without `when` it takes every row, and the rules after it none"
-        for condition in rule.conditions:
-            yield from _condition_mistakes(mapping, (*keys, "when"), condition)
-        yield from _data_mistakes(mapping, (*keys, "data"), rule.data)
+    for place, used in _uses_of_columns(mapping):
+        column = mapping.columns.get(used.column)
+        if column is None:
+            yield place, f"column {used.column!r} is not in [columns]"
+        elif isinstance(used, Condition):
+            yield from _condition_mistakes(place, used, column)
+        elif used.negate and not column.number:
+            yield place, f"negate needs column {used.column!r} read as a number"
     if mapping.final and all(rule.type != "snapshot" for rule in mapping.rules):
         yield ("final",), "no rule has the type snapshot"
 
@@ -224,12 +222,22 @@ def _time_mistakes(time: Time) -> Iterator[Mistake]:
         yield ("time", "format"), str(error)
 
 
-def _condition_mistakes(mapping: Mapping, keys: Keys, condition: Condition) -> Iterator[Mistake]:
-    yield from _column_mistakes(mapping, keys, condition.column)
+def _uses_of_columns(mapping: Mapping) -> Iterator[tuple[Keys, Condition | FromColumn]]:
+    yield from ((("ignore", number), one) for number, one in enumerate(mapping.ignore))
+    datas: list[tuple[Keys, Data]] = [(("data",), mapping.data)]
+    for number, rule in enumerate(mapping.rules):
+        yield from ((("rules", number, "when"), condition) for condition in rule.conditions)
+        datas.append((("rules", number, "data"), rule.data))
+    for keys, data in datas:
+        for name, value in data.items():
+            if isinstance(value, FromColumn):
+                yield (*keys, name), value
+
+
+def _condition_mistakes(keys: Keys, condition: Condition, column: Column) -> Iterator[Mistake]:
     tests = (condition.equals, condition.one_of, condition.starts_with, condition.below)
     if all(test is None for test in tests):
         yield keys, "names none of equals, in, starts_with, below"
-    column = mapping.columns.get(condition.column, Column())
     if condition.below is not None and not column.number:
         yield (*keys, "below"), f"column {condition.column!r} is not read as a number"
     if condition.starts_with is not None and column.number:
@@ -239,18 +247,3 @@ def _condition_mistakes(mapping: Mapping, keys: Keys, condition: Condition) -> I
     for value in wanted:
         if value is not None and not isinstance(value, kind):
             yield keys, f"{value!r} can't equal column {condition.column!r}, which is {kind}"
-
-
-def _data_mistakes(
-    mapping: Mapping, keys: Keys, data: dict[DataField, str | int | FromColumn]
-) -> Iterator[Mistake]:
-    for name, value in data.items():
-        if isinstance(value, FromColumn):
-            yield from _column_mistakes(mapping, (*keys, name), value.column)
-            if value.negate and not mapping.columns.get(value.column, Column()).number:
-                yield (*keys, name), f"negate needs column {value.column!r} read as a number"
-
-
-def _column_mistakes(mapping: Mapping, keys: Keys, column: str) -> Iterator[Mistake]:
-    if column not in mapping.columns:
-        yield keys, f"column {column!r} is not in [columns]"
