@@ -20,7 +20,7 @@ class OpenLines:
 
     def __init__(self, reader: Reader, partition: int) -> None:
         self._reader = reader
-        self._prefix = f"{{{partition}}}open_lines"
+        self._prefix = f"open_lines:{{{partition}}}"
 
     async def add(self, snapshot: SnapshotKey, ids: Collection[str]) -> None:
         """Note the lines before any of them is applied."""

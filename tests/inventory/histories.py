@@ -48,7 +48,8 @@ from atp_service.inventory.stock import level_field, split_field
 from tests.inventory.agreement import RIGHT, START, Aim, Damage, Mend, Step
 
 skus = st.sampled_from(["A", "B"])
-places = st.sampled_from(["DC", "DC", "S1"])
+# An opening stocks DC and S1; a level at B1 comes later, and before both in its SKU's list.
+places = st.sampled_from(["DC", "DC", "DC", "S1", "S1", "B1"])
 quantities = st.sampled_from([1, 1, 2, 3])
 reservation_ids = st.sampled_from(["r1", "r1", "r2", "r3"])
 order_ids = st.sampled_from(["o1", "o2"])

@@ -271,7 +271,7 @@ FAULTS = [
     ),
     Fault(
         "the clock goes back",
-        "now = max(clock(), tonumber(meta[4]))",
+        "now = max(clock(), tonumber(meta[4]), rotated_at)",
         "now = clock()",
     ),
     Fault(

@@ -27,10 +27,10 @@ def test_a_repair_that_comes_again_changes_nothing(
     unsynced_redis: Redis, history: list[Step]
 ) -> None:
     pair = Pair(unsynced_redis, script_in_hand())
-    late: list[Repair] = []
+    late: dict[str, Repair] = {}  # the last one of each image
     for step in history:
         if step.damages or step.aim in ("window", "last"):
-            late = []  # another damage; or what is repaired may be forgotten by now
+            late = {}  # another damage; or what is repaired may be forgotten by now
         aim = step.aim
         for damage in step.damages:
             pair.damage(damage)
@@ -41,9 +41,10 @@ def test_a_repair_that_comes_again_changes_nothing(
             if isinstance(command, Mend) and isinstance(outcome, Applied):
                 assert isinstance(repair, Repair)
                 changes_nothing(pair, repair)
+                late.pop(command.image, None)
                 if not _may_do_more(repair):
-                    late.append(repair)
-        for repair in late:
+                    late[command.image] = repair
+        for repair in late.values():
             changes_nothing(pair, repair)
 
 

@@ -192,8 +192,8 @@ if not find(',' .. formats .. ',', ',' .. (meta[6] or 'none') .. ',', 1, true) t
   return redis.error_reply('FORMAT ' .. (meta[6] or 'none'))
 end
 seq, digest = tonumber(meta[2]), meta[3]
-now = max(clock(), tonumber(meta[4]))
 rotated_at = tonumber(meta[5])
+now = max(clock(), tonumber(meta[4]), rotated_at)
 rotate_seen()
 
 local commands, replies = {}, {}

@@ -59,7 +59,8 @@ def decided(
     promises_refused: bool = False,
 ) -> tuple[Batch, list[Outcome]]:
     """A batch that is decided and not yet written, and its outcomes in order."""
-    b = Batch(partition, max(clock_ms, partition.time), promises_refused)
+    now = max(clock_ms, partition.time, partition.rotated_at)
+    b = Batch(partition, now, promises_refused)
     outcomes: list[Outcome] = []
     for command in commands:
         try:
