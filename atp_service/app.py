@@ -83,11 +83,8 @@ async def connections(settings: Settings, name: str = "atp") -> AsyncIterator[Co
         ledger = Ledger(pool)
         stack.push_async_callback(ledger.close)
         master_data = Catalog(pool)
-        stock = Store(
-            settings.redis_url or "",
-            name=name,
-            window_ms=settings.dedupe_hours * 3_600_000,
-        )
+        window_ms = settings.dedupe_hours * 3_600_000
+        stock = Store(settings.redis_url or "", name=name, window_ms=window_ms)
         stack.push_async_callback(stock.close)
         await _begin(stock, ledger, master_data)
         following = _watched("follow_catalog", master_data.follow())
@@ -179,15 +176,12 @@ async def _work(settings: Settings, roles: Sequence[Role]) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    if settings.worker_metrics_port is not None:
+    port = settings.worker_metrics_port
+    if port is not None:
         try:
-            start_http_server(
-                settings.worker_metrics_port, addr=settings.host, registry=metrics.REGISTRY
-            )
+            start_http_server(port, addr=settings.host, registry=metrics.REGISTRY)
         except OSError as fault:
-            raise unusable(
-                "worker_metrics_port", settings.worker_metrics_port, str(fault.strerror)
-            ) from None
+            raise unusable("worker_metrics_port", port, str(fault.strerror)) from None
     async with connections(settings, "worker") as parts:
         log.info("working", roles=list(roles))
         tasks = [
@@ -222,12 +216,9 @@ def _runs(
         case "expire":
             return [expire.run(one, stop=stop) for one in partitions]
         case "reconcile":
-            seconds = settings.reconcile_seconds
-            return [
-                reconcile.run(
-                    parts.store, parts.ledger, database_url, stop=stop, every_seconds=seconds
-                )
-            ]
+            store_and_ledger = (parts.store, parts.ledger)
+            every = settings.reconcile_seconds
+            return [reconcile.run(*store_and_ledger, database_url, stop=stop, every_seconds=every)]
         case "rebuild":
             tools = [rebuild_tools(settings, parts, one.number) for one in partitions]
             return [rebuild.run(one, parts.facts, stop=stop) for one in tools]
@@ -297,13 +288,7 @@ async def _ingest(parts: Connections, stop: asyncio.Event) -> None:
 
 async def _connect(bus: NatsClient, url: str, name: str) -> None:
     """Connect, however long it takes; afterwards the client reconnects by itself."""
-    await bus.connect(
-        url,
-        name=f"atp {name}",
-        allow_reconnect=True,
-        max_reconnect_attempts=-1,
-        error_cb=_log_fault,
-    )
+    await bus.connect(url, name=f"atp {name}", max_reconnect_attempts=-1, error_cb=_log_fault)
 
 
 async def _log_fault(fault: Exception) -> None:

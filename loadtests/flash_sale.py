@@ -29,13 +29,12 @@ from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.runners import WorkerRunner
 
+from atp_service.rehearse import CannotRehearse
 from atp_service.rehearse.calls import Request, click_request, fact_request
-from atp_service.rehearse.errors import CannotRehearse
 from atp_service.rehearse.journey import Ask, journey
 from atp_service.rehearse.operations import Operations
 from atp_service.rehearse.run_names import RunNames, names_of, run_name
 from atp_service.rehearse.scenario import Scenario, ScenarioError, load_scenario
-from atp_service.rehearse.schedule import multiple_at, phase_at
 from atp_service.rehearse.seeding import seed
 
 log = logging.getLogger("flash-sale")
@@ -135,7 +134,7 @@ class SaleShape(LoadTestShape):
         except ScenarioError as error:  # named in the web page, where it can be mended
             log.error("%s", error)
             return None
-        multiple = multiple_at(sale.scenario, self.get_run_time())  # type: ignore[no-untyped-call]
+        multiple = sale.scenario.multiple_at(self.get_run_time())  # type: ignore[no-untyped-call]
         if multiple is None:
             return None
         arriving = sale.scenario.normal_rate * multiple
@@ -200,7 +199,7 @@ class Checkout(Customer):
     @task
     def visit(self) -> None:
         sale = self.sale
-        share = phase_at(sale.scenario, sale.now()).sale
+        share = sale.scenario.phase_at(sale.now()).sale
         name = sale.next_visit()
         clicks = journey(sale.scenario, sale.names, name, share, self.chance)
         status = None

@@ -61,13 +61,10 @@ def _table(answer: dict[str, Any]) -> "Table":
     table.add_column("behind it", overflow="fold")
     for place, term in enumerate(answer["terms"]):
         sign = "-" if term["units"] and 0 < place < len(answer["terms"]) - 1 else ""
-        table.add_row(
-            term["term"],
-            f"{sign}{term['units']:,}",
-            f"{term['after']:,}",
-            escape("\n".join([*_grounds(term), *map(_line, term["entries"])])),
-            style="bold" if term["term"] == "ats" else None,
-        )
+        figures = (f"{sign}{term['units']:,}", f"{term['after']:,}")
+        behind = escape("\n".join([*_grounds(term), *map(_line, term["entries"])]))
+        style = "bold" if term["term"] == "ats" else None
+        table.add_row(term["term"], *figures, behind, style=style)
     if answer["shortage"]:
         table.caption = f"{answer['shortage']:,} short"
     return table

@@ -61,7 +61,7 @@ def command(
     from rich.console import Console
 
     from atp_service.progress import view
-    from atp_service.rehearse.errors import CannotRehearse
+    from atp_service.rehearse import CannotRehearse
     from atp_service.rehearse.run import rehearse
     from atp_service.rehearse.scenario import ScenarioError, load_scenario
     from atp_service.rehearse.summary import as_json, tables

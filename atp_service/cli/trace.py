@@ -11,17 +11,8 @@ from atp_service.cli.output import json_option, print_json
 if TYPE_CHECKING:
     from rich.table import Table
 
-_NAMED = (
-    "reservation_id",
-    "order_id",
-    "shipment_id",
-    "document",
-    "erp_document",
-    "source",
-    "event_id",
-    "reason",
-    "traceparent",
-)
+_IDS = ("reservation_id", "order_id", "shipment_id", "document", "erp_document")
+_NAMED = (*_IDS, "source", "event_id", "reason", "traceparent")
 
 
 @click.command("trace")
@@ -42,11 +33,9 @@ def command(id_: str, api: str | None, as_json: bool) -> None:
         return
     console = Console()
     console.print(_table(answer))
-    for exception in answer["exceptions"]:
-        line = (
-            f"{exception['status']} exception {exception['id']} for {exception['owner']}: "
-            f"{exception['kind']} {exception['reference'] or ''} {exception['detail']}"
-        )
+    for case in answer["exceptions"]:
+        what = f"{case['kind']} {case['reference'] or ''} {case['detail']}"
+        line = f"{case['status']} exception {case['id']} for {case['owner']}: {what}"
         console.print(line, style="red", markup=False, highlight=False)
     if answer["truncated"]:
         console.print("There is more: only the first entries are shown.", style="yellow")

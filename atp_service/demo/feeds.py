@@ -8,7 +8,7 @@ import msgspec
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
-from atp_service.demo.retry import retried
+from atp_service.demo.service import retried
 
 AWAY = (NatsError, TimeoutError, OSError)
 

@@ -1,12 +1,15 @@
 """The service over HTTP, as its customers call it, with retries: every repeat is harmless."""
 
-from collections.abc import Sequence
-from typing import Any
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
 
 import httpx2
 
-from atp_service.demo.retry import retried
+T = TypeVar("T")
 
+_FIRST_WAIT_SECONDS = 0.1
+_LONGEST_WAIT_SECONDS = 2.0
 _LATER = frozenset({429, 500, 502, 503, 504})
 
 
@@ -38,3 +41,14 @@ class Service:
         )
         items: list[dict[str, Any]] = answer.raise_for_status().json()["items"]
         return items
+
+
+async def retried(attempt: Callable[[], Awaitable[T]], on: tuple[type[Exception], ...]) -> T:
+    """The result of the first attempt that raises none of `on`. Each wait is twice the last one."""
+    wait_seconds = _FIRST_WAIT_SECONDS
+    while True:
+        try:
+            return await attempt()
+        except on:
+            await asyncio.sleep(wait_seconds)
+        wait_seconds = min(2 * wait_seconds, _LONGEST_WAIT_SECONDS)

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
+from typing import LiteralString
 
 import psycopg
 from psycopg import sql
@@ -71,14 +72,9 @@ class Postgres:
         }
         if not self._durable:
             settings |= {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
-        command: list[str | Path] = [
-            *user.prefix(signal.SIGQUIT),
-            self._program.path,
-            "-D",
-            self._folder,
-        ]
-        for name, value in settings.items():
-            command += ["-c", f"{name}={value}"]
+        options = [word for name in settings for word in ("-c", f"{name}={settings[name]}")]
+        prefix = user.prefix(signal.SIGQUIT)
+        command: list[str | Path] = [*prefix, self._program.path, "-D", self._folder, *options]
         return Child(
             "postgres",
             command,
@@ -129,7 +125,7 @@ class Postgres:
 def _set_up(connection: psycopg.Connection) -> None:
     for role in (OWNER, SERVICE):
         if not _exists(connection, "SELECT FROM pg_roles WHERE rolname = %s", role):
-            connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(role)))
+            _run(connection, "CREATE ROLE {} LOGIN", role)
     if not _exists(connection, "SELECT FROM pg_database WHERE datname = %s", DATABASE):
         create_database(connection, DATABASE)
 
@@ -138,18 +134,13 @@ def create_database(
     connection: psycopg.Connection, database: str, template: str = "template0"
 ) -> None:
     """Create an empty database, or a copy of `template`, that the service may use."""
-    name = sql.Identifier(database)
-    connection.execute(
-        sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}").format(
-            name, sql.Identifier(OWNER), sql.Identifier(template)
-        )
-    )
-    connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(name))
-    connection.execute(
-        sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {} TO {}").format(
-            name, sql.Identifier(SERVICE)
-        )
-    )
+    _run(connection, "CREATE DATABASE {} OWNER {} TEMPLATE {}", database, OWNER, template)
+    _run(connection, "REVOKE ALL ON DATABASE {} FROM PUBLIC", database)
+    _run(connection, "GRANT CONNECT, TEMPORARY ON DATABASE {} TO {}", database, SERVICE)
+
+
+def _run(connection: psycopg.Connection, statement: LiteralString, *names: str) -> None:
+    connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
 
 def _exists(connection: psycopg.Connection, query: str, name: str) -> bool:

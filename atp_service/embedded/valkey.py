@@ -53,16 +53,10 @@ class Valkey:
             "appendonly": "yes" if self._durable else "no",
             "appendfsync": "always" if self._durable else "no",
         }
-        command: list[str | Path] = [self._program.path]
-        for name, value in settings.items():
-            command += [f"--{name}", value]
-        return Child(
-            "valkey",
-            command,
-            log=self._log,
-            folder=self._folder,
-            environment=allocator.environment(),
-        )
+        options = [word for name in settings for word in (f"--{name}", settings[name])]
+        command: list[str | Path] = [self._program.path, *options]
+        variables = allocator.environment()
+        return Child("valkey", command, log=self._log, folder=self._folder, environment=variables)
 
     def ready(self) -> bool:
         """True once it answers, with its data loaded."""

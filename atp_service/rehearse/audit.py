@@ -168,10 +168,9 @@ def _unaccounted(history: History, ledger: LedgerFold, projections: Projections)
         list(_differences(_expected(history, ledger), "what happened", ledger)),
         list(_differences(projections.levels, "the table of levels", ledger)),
         [
-            (f"{sku} at {location}: movements add up to {moved}, on_hand is {on_hand}", abs(off))
-            for (sku, location), level in ledger.levels.items()
-            for moved in (projections.moved.get((sku, location), 0),)
-            for on_hand in (level.level.on_hand,)
+            (f"{key[0]} at {key[1]}: movements add up to {moved}, on_hand is {on_hand}", abs(off))
+            for key, folded in ledger.levels.items()
+            for moved, on_hand in [(projections.moved.get(key, 0), folded.level.on_hand)]
             if (off := moved - on_hand)
         ],
         [

@@ -2,17 +2,28 @@
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
+
+from msgspec import Struct
 
 from atp_service.processes.instance import stat_of
-from atp_service.rehearse.errors import CannotRehearse
+from atp_service.rehearse import CannotRehearse
+
+if TYPE_CHECKING:
+    from atp_service.rehearse.generator import Progress
+    from atp_service.rehearse.scenario import Scenario
 
 Fault = Literal["kill-redis", "kill-worker", "kill-api", "pause-postgres", "pause-nats"]
 FAULTS: tuple[Fault, ...] = get_args(Fault)
 
+# Early in the plateau, while there is still something to sell.
+_STRIKES_AT = 0.03
+_PAUSE_SHARE = 0.1
+_SETTLING_SECONDS = 1.0  # the backlog of a fault, once the service is ready
 _COMMANDS = {"worker": b"worker", "api": b"serve"}
 _PROGRAMS = {
     "redis": ("valkey-server", "redis-server"),
@@ -21,6 +32,24 @@ _PROGRAMS = {
 }
 _PATIENCE_SECONDS = 60.0
 _LOOK_EVERY_SECONDS = 0.05
+
+
+class FaultWindow(Struct, frozen=True):
+    """The time in which a fault had effects, in seconds from the start."""
+
+    name: str
+    begins_at: float
+    ends_at: float
+
+    def overlaps(self, begin: float, end: float) -> bool:
+        return begin <= self.ends_at and end >= self.begins_at
+
+
+class Recovery(Struct, frozen=True):
+    """Seconds from a fault until the service was ready; None if it was not within a minute."""
+
+    fault: str
+    seconds: float | None
 
 
 class Victim:
@@ -62,6 +91,42 @@ class Victim:
         wanted = self.fault.partition("-")[2]
         children = _children(self._supervisor or 0)
         return next((pid for pid in children if _is(pid, wanted)), None)
+
+
+class Injection:
+    """A strike on a victim, on a thread of its own once it is due.
+
+    After `finish` it has the window of the fault's effects and the service's recovery.
+    """
+
+    def __init__(self, victim: Victim, scenario: "Scenario", ready: Callable[[], bool]) -> None:
+        plateau = scenario.plateau
+        self._victim = victim
+        self._ready = ready
+        self._due = scenario.begin_of(plateau) + _STRIKES_AT * plateau.seconds
+        self._pause_seconds = max(1.0, _PAUSE_SHARE * plateau.seconds)
+        self._thread: threading.Thread | None = None
+        self.window: FaultWindow | None = None
+        self.recovery: Recovery | None = None
+
+    def strike_if_due(self, progress: "Progress") -> None:
+        """Strike, the first time that the sale is far enough."""
+        if self._thread is None and progress.at >= self._due:
+            self._thread = threading.Thread(target=self._strike, args=(progress.clock_at,))
+            self._thread.start()
+
+    def finish(self) -> None:
+        """Wait for the recovery. Raises CannotRehearse if the sale was over before the strike."""
+        if self._thread is None:
+            raise CannotRehearse("the plateau was over before the fault could strike")
+        self._thread.join()
+
+    def _strike(self, clock_at: float) -> None:
+        began = time.monotonic() - clock_at
+        seconds = self._victim.strike(self._pause_seconds, self._ready)
+        ended = time.monotonic() - clock_at + _SETTLING_SECONDS
+        self.window = FaultWindow(self._victim.fault, began, ended)
+        self.recovery = Recovery(self._victim.fault, seconds)
 
 
 def _is(pid: int, wanted: str) -> bool:

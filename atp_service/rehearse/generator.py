@@ -29,12 +29,10 @@ from atp_service.rehearse.calls import click_request, encode, fact_request
 from atp_service.rehearse.history import FACTS, Call, CallKind, History
 from atp_service.rehearse.http_client import Address
 from atp_service.rehearse.journey import Ask, Cart, CartLine, journey
-from atp_service.rehearse.nats_client import TAKEN, Bus
 from atp_service.rehearse.operations import Fact, Operations
-from atp_service.rehearse.retrying_client import Attempts, RetryingClient
+from atp_service.rehearse.retrying_client import TAKEN, Attempts, Bus, RetryingClient
 from atp_service.rehearse.run_names import RunNames
 from atp_service.rehearse.scenario import Phase, Scenario
-from atp_service.rehearse.schedule import arrivals, phase_at
 
 _REPORT_EVERY_SECONDS = 0.5
 _AHEAD_SECONDS = 0.3  # from the end of the set-up to second 0
@@ -106,7 +104,7 @@ class Generator:
     async def run(self) -> History:
         """Hold the sale; the record of all its calls."""
         plan = self._plan
-        planned = list(arrivals(self._scenario))
+        planned = list(self._scenario.arrivals())
         gc.collect()
         gc.freeze()
         if plan.nats_url is not None:
@@ -222,7 +220,7 @@ class Generator:
                 kind=kind,
                 reference=reference,
                 cart=cart,
-                phase=phase_at(self._scenario, due).name,
+                phase=self._scenario.phase_at(due).name,
                 due=due,
                 woken=woken,
                 sent=attempts.sent,
@@ -247,7 +245,7 @@ class Generator:
         progress, at = self._progress, self._service.now()
         ended = at >= self._scenario.seconds
         progress.at, progress.under_way, progress.done = at, len(self._tasks), done
-        progress.phase = "the last leave" if ended else phase_at(self._scenario, at).name
+        progress.phase = "the last leave" if ended else self._scenario.phase_at(at).name
         print(encode(progress).decode(), flush=True)
 
 

@@ -8,7 +8,7 @@ import psycopg
 from msgspec import Struct
 from psycopg import Connection
 
-from atp_service.rehearse.errors import CannotRehearse
+from atp_service.rehearse import CannotRehearse
 from atp_service.rehearse.ledger_fold import Figures, LedgerFold, LevelKey, Row, fold
 from atp_service.rehearse.run_names import RunNames
 

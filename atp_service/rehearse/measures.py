@@ -7,6 +7,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from atp_service.rehearse.faults import FaultWindow
 from atp_service.rehearse.history import FACTS, Call, History
 from atp_service.rehearse.scenario import Scenario
 
@@ -21,17 +22,6 @@ LATE_SECONDS = 0.05
 # The fair reasons to refuse a click on a hold; any other is an error.
 _FAIR_REFUSALS = frozenset({"insufficient-stock", "reservation-lost", "reservation-not-held"})
 _FAIR_FACTS = frozenset({"applied", "duplicate", "published"})
-
-
-class FaultWindow(Struct, frozen=True):
-    """The time in which a fault had effects, in seconds from the start."""
-
-    name: str
-    begins_at: float
-    ends_at: float
-
-    def overlaps(self, begin: float, end: float) -> bool:
-        return begin <= self.ends_at and end >= self.begins_at
 
 
 class Latency(Struct, frozen=True, kw_only=True):

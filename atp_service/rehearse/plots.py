@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 
 from atp_service.rehearse.measures import CLASSES, kind_of, order_of_success, percentile
 from atp_service.rehearse.run import Rehearsal
-from atp_service.rehearse.schedule import multiple_at
 from atp_service.rehearse.summary import title
 
 _COLOURS = {
@@ -75,7 +74,7 @@ def _calls(plot: Axes, rehearsal: Rehearsal, seconds: int) -> None:
     )
     scenario = rehearsal.scenario
     steps = [at / 4 for at in range(4 * math.ceil(scenario.seconds) + 1)]
-    planned = [scenario.normal_rate * (multiple_at(scenario, at) or 0.0) for at in steps]
+    planned = [scenario.normal_rate * (scenario.multiple_at(at) or 0.0) for at in steps]
     plot.plot(steps, planned, color=_COLOURS["plan"], lw=1, ls="--", label="buyers arriving")
     plot.set_title("calls answered a second")
 

@@ -6,10 +6,13 @@ from collections.abc import Awaitable, Callable
 from random import Random
 
 from msgspec import Struct
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
 
 from atp_service.rehearse.calls import Request
 from atp_service.rehearse.http_client import Address, Answer, Connections, Unanswered
 
+TAKEN = Answer(200, b"", 0.0)  # by the stream
 _LATER = frozenset({429, 500, 502, 503, 504})
 _FIRST_WAIT_SECONDS = 0.1
 _LONGEST_WAIT_SECONDS = 1.0
@@ -94,3 +97,41 @@ class RetryingClient:
                 attempts.answered = self.now()
                 return attempts
             await asyncio.sleep(pause)
+
+
+class Bus:
+    """One connection. What becomes of a fact is not answered here: the ledger will say."""
+
+    def __init__(self, client: Client, patient: RetryingClient) -> None:
+        self._jetstream = client.jetstream()
+        self._client = client
+        self._patient = patient
+
+    @classmethod
+    async def connect(cls, url: str, patient: RetryingClient) -> "Bus":
+        client = Client()
+        await client.connect(url, name="atp rehearse", max_reconnect_attempts=-1, error_cb=_passed)
+        return cls(client, patient)
+
+    async def publish(self, subject: str, message_id: str, payload: bytes, due: float) -> Attempts:
+        async def attempt(attempts: Attempts) -> Answer:
+            attempts.sent = attempts.sent or self._patient.now()
+            try:
+                await self._jetstream.publish(
+                    subject,
+                    payload,
+                    timeout=self._patient.patience_seconds,
+                    headers={"Nats-Msg-Id": message_id},
+                )
+            except (NatsError, TimeoutError, OSError) as fault:
+                raise Unanswered(f"NATS {type(fault).__name__}") from fault
+            return TAKEN
+
+        return await self._patient.until_answered(attempt, due)
+
+    async def close(self) -> None:
+        await self._client.close()
+
+
+async def _passed(_fault: Exception) -> None:
+    """Whoever was publishing is told, and tries again."""

@@ -13,15 +13,14 @@ import msgspec
 from msgspec import Struct
 
 from atp_service.progress import View
+from atp_service.rehearse import CannotRehearse
 from atp_service.rehearse.audit import Audit, audit, differing
-from atp_service.rehearse.errors import CannotRehearse
-from atp_service.rehearse.faults import Fault, Victim
+from atp_service.rehearse.faults import Fault, FaultWindow, Injection, Victim
 from atp_service.rehearse.generator import Plan, Progress
 from atp_service.rehearse.history import History
-from atp_service.rehearse.injection import Injection
 from atp_service.rehearse.ledger_fold import Figures, Finding, LedgerFold, LevelKey
 from atp_service.rehearse.ledger_reader import LedgerReader
-from atp_service.rehearse.measures import FaultWindow, Measures, measure
+from atp_service.rehearse.measures import Measures, measure
 from atp_service.rehearse.run_names import RunNames, names_of, run_name
 from atp_service.rehearse.scenario import Scenario
 from atp_service.rehearse.seeding import mark, request, seed

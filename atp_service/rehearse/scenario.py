@@ -126,6 +126,36 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         """The first arrival of a buyer for the sale, in seconds from the start."""
         return self.begin_of(next(phase for phase in self.phases if phase.sale > 0))
 
+    def arrivals(self) -> Iterator[tuple[float, Phase]]:
+        """Each buyer's arrival, in seconds from the start, and its phase.
+
+        Evenly spaced at the rate of the moment: the n-th comes when the rate's integral reaches n.
+        """
+        rate = self.normal_rate
+        number, before, begin = 0, 0.0, 0.0
+        for phase in self.phases:
+            after = before + rate * phase.weight
+            while number + 0.5 < after and number < self.buyers:
+                yield begin + _reached((number + 0.5 - before) / rate, phase), phase
+                number += 1
+            before, begin = after, begin + phase.seconds
+
+    def multiple_at(self, at: float) -> float | None:
+        """The multiple of the normal rate; None once the sale is over."""
+        for phase in self.phases:
+            if at < phase.seconds:
+                return phase.begins_at + (phase.ends_at - phase.begins_at) * at / phase.seconds
+            at -= phase.seconds
+        return None
+
+    def phase_at(self, at: float) -> Phase:
+        """The phase at a moment; the last one also after its end."""
+        for phase in self.phases:
+            if at < phase.seconds:
+                return phase
+            at -= phase.seconds
+        return self.phases[-1]
+
     def scaled(self, scale: float) -> "Scenario":
         """Buyers, units and rates shrunk (or grown) alike; times stay as they are."""
         return structs.replace(
@@ -140,6 +170,14 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 def load_scenario(path: Path) -> Scenario:
     """The scenario that a file describes. Raises ScenarioError."""
     return read_toml(path, Scenario, _mistakes, ScenarioError)
+
+
+def _reached(weight: float, phase: Phase) -> float:
+    """Seconds into a phase when its integral reaches `weight`: a root of
+    slope/2·t² + begins_at·t = weight, written so that a slope of 0 does no harm."""
+    slope = (phase.ends_at - phase.begins_at) / phase.seconds
+    inner = max(0.0, phase.begins_at**2 + 2 * slope * weight)
+    return 2 * weight / (phase.begins_at + math.sqrt(inner))
 
 
 def _scaled(count: int, scale: float) -> int:

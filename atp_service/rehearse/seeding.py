@@ -7,8 +7,8 @@ from typing import Any
 
 import httpx2
 
+from atp_service.rehearse import CannotRehearse
 from atp_service.rehearse.calls import encode, event
-from atp_service.rehearse.errors import CannotRehearse
 from atp_service.rehearse.history import Call
 from atp_service.rehearse.journey import CartLine
 from atp_service.rehearse.run_names import RunNames

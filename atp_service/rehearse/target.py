@@ -17,7 +17,7 @@ from msgspec import Struct
 from atp_service.config import Settings, variable
 from atp_service.processes.child import Child
 from atp_service.processes.instance import Instance, find
-from atp_service.rehearse.errors import CannotRehearse
+from atp_service.rehearse import CannotRehearse
 from atp_service.rehearse.http_client import Address
 
 _START_SECONDS = 120.0

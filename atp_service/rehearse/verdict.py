@@ -3,6 +3,7 @@
 from msgspec import Struct
 
 from atp_service.rehearse.audit import Audit
+from atp_service.rehearse.faults import Recovery
 from atp_service.rehearse.http_client import MOST_CONNECTIONS
 from atp_service.rehearse.measures import LATE_SECONDS, Measures
 from atp_service.rehearse.scenario import Scenario
@@ -29,22 +30,14 @@ class Verdict(Struct, frozen=True, kw_only=True):
         return not any(check.held is False for check in self.checks)
 
 
-class Recovery(Struct, frozen=True):
-    """Seconds from a fault until the service was ready; None if it was not within a minute."""
-
-    fault: str
-    seconds: float | None
-
-
 def judge(
     scenario: Scenario, audit: Audit, measures: Measures, recovery: Recovery | None
 ) -> Verdict:
     """The demands: a clean audit, no bad end outside a fault, a recovery, the target for p99."""
-    checks = [
-        Check(figure.words, f"{figure.count:,}", figure.count == 0) for figure in audit.figures
-    ]
+    counts = [(figure.words, figure.count) for figure in audit.figures]
     bad = sum(measures.errors.calls.values())
-    checks.append(Check("calls that ended badly, outside a fault", f"{bad:,}", bad == 0))
+    counts.append(("calls that ended badly, outside a fault", bad))
+    checks = [Check(words, f"{count:,}", count == 0) for words, count in counts]
     if recovery is not None:
         back, seconds = f"back after {recovery.fault}", recovery.seconds
         took = "not in time" if seconds is None else f"{seconds:.1f} s"

@@ -3,10 +3,10 @@
 import msgspec
 import pytest
 
+from atp_service.rehearse.faults import FaultWindow
 from atp_service.rehearse.history import Call, History
 from atp_service.rehearse.measures import (
     FAULT,
-    FaultWindow,
     Measures,
     measure,
     percentile,

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from atp_service.rehearse.scenario import ScenarioError, load_scenario
-from atp_service.rehearse.schedule import arrivals
 from tests.instance import ROOT
 
 EXAMPLE = ROOT / "examples" / "flash-sale.toml"
@@ -62,7 +61,7 @@ def test_a_smaller_sale_has_fewer_buyers_units_and_facts_in_the_same_time() -> N
 
 def test_everybody_arrives_once_in_order_and_at_the_rate_of_the_moment() -> None:
     scenario = load_scenario(EXAMPLE)
-    coming = list(arrivals(scenario))
+    coming = list(scenario.arrivals())
     times = [at for at, _ in coming]
     assert len(times) == scenario.buyers
     assert times == sorted(times)

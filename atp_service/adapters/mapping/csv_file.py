@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from hashlib import file_digest, sha256
 from io import TextIOWrapper
 from pathlib import Path
-from types import TracebackType
 from typing import IO
 
 from atp_service.adapters.mapping.config import File
@@ -51,12 +50,7 @@ class Rows:
     def __enter__(self) -> "Rows":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._text.close()
         self._disk.close()
 

@@ -62,11 +62,9 @@ class RowReader:
     """
 
     def __init__(self, mapping: Mapping, header: Sequence[str], file_id: str) -> None:
-        missing = sorted(mapping.headers - set(header))
-        if missing:
-            raise MappingError(
-                f"the file has no column {', '.join(missing)}; it has {', '.join(header)}"
-            )
+        if missing := sorted(mapping.headers - set(header)):
+            lacks = f"the file has no column {', '.join(missing)}"
+            raise MappingError(f"{lacks}; it has {', '.join(header)}")
         self._columns = {
             name: _column(header.index(name), column) for name, column in mapping.columns.items()
         }
@@ -115,22 +113,15 @@ class RowReader:
         if condition.below is not None:
             below = condition.below
             tests.append(lambda value: value is not None and value < below)
-        if len(tests) == 1:
-            test = tests[0]
-            return lambda row: test(read(row))
         return lambda row: all(test(read(row)) for test in tests)
 
     def _value(self, value: str | int | FromColumn) -> Callable[[Row], Value]:
         if not isinstance(value, FromColumn):
             return lambda _row: value
         read = self._columns[value.column]
-        if value.negate:
-            return lambda row: _negated(read(row))
-        return read
-
-
-def _negated(value: Value) -> Value:
-    return -value if isinstance(value, int) else None
+        if not value.negate:
+            return read
+        return lambda row: -number if isinstance(number := read(row), int) else None
 
 
 def _column(at: int, column: Column) -> Callable[[Row], Value]:
@@ -138,10 +129,8 @@ def _column(at: int, column: Column) -> Callable[[Row], Value]:
     def read(text: str) -> Value:
         if column.strip:
             text = text.strip()
-        if column.case == "upper":
-            text = text.upper()
-        elif column.case == "lower":
-            text = text.lower()
+        if column.case is not None:
+            text = text.upper() if column.case == "upper" else text.lower()
         if not text:
             return None
         return _whole(text) if column.number else _written(text)
@@ -166,11 +155,8 @@ def _times(time: Time, header: Sequence[str]) -> Callable[[Row], str]:
     if time.at is not None:
         always = _rfc3339(time.at)
         return lambda _row: always
-    at, written, zone = (
-        header.index(time.column or ""),
-        time.format or "",
-        ZoneInfo(time.zone or ""),
-    )
+    at, written = header.index(time.column or ""), time.format or ""
+    zone = ZoneInfo(time.zone or "")
 
     @lru_cache(_REMEMBERED)
     def read(text: str) -> str:
