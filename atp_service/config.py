@@ -49,6 +49,12 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """The folder for data, absolute: processes started from elsewhere find the same."""
         return Path(self.data).expanduser().absolute()
 
+    @property
+    def url(self) -> str:
+        """The address of the API on `host` and `port`."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
 
 _TO_SET = {
     "host": "a loopback address, such as 127.0.0.1",

@@ -7,7 +7,7 @@ import rich_click as click
 
 from atp_service.cli.output import fail
 from atp_service.cli.settings import settings_here
-from atp_service.config import Settings, SettingsError
+from atp_service.config import SettingsError
 from atp_service.processes.instance import find
 
 _PATIENCE_SECONDS = 15.0
@@ -25,13 +25,16 @@ def ask(api: str | None, path: str, query: dict[str, str] | None = None) -> dict
     """
     import httpx2
 
-    url = api or _url(settings_here(os.environ))
+    if api is None:
+        settings = settings_here(os.environ)
+        instance = find(settings.folder)
+        api = settings.url if instance is None else instance.url
     try:
-        answer = httpx2.get(f"{url.rstrip('/')}{path}", params=query, timeout=_PATIENCE_SECONDS)
+        answer = httpx2.get(f"{api.rstrip('/')}{path}", params=query, timeout=_PATIENCE_SECONDS)
         document: dict[str, Any] = answer.json()
     except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as fault:
         raise SettingsError(
-            f"No API answers at {url}: {str(fault) or type(fault).__name__}\n"
+            f"No API answers at {api}: {str(fault) or type(fault).__name__}\n"
             "Start one with `atp up` or `atp serve`, name another with --api, or set ATP_DATA to\n"
             "the folder of a running one."
         ) from None
@@ -47,12 +50,3 @@ def _why(document: dict[str, Any], query: dict[str, str]) -> str:
     if errors and all(pointer[1:] in query for pointer, _ in errors):
         return "; ".join(f"--{pointer[1:]}: {message}" for pointer, message in errors)
     return str(document.get("detail", ""))
-
-
-def _url(settings: Settings) -> str:
-    """The URL of the instance that runs on `ATP_DATA`; else that of `atp serve`."""
-    instance = find(settings.folder)
-    if instance is not None:
-        return instance.url
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return f"http://{host}:{settings.port}"

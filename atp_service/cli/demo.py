@@ -36,7 +36,7 @@ def command(api: str | None, seed: int, speed: float) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, closing.set)
         await trade(
-            api or f"http://{settings.host}:{settings.port}",
+            api or settings.url,
             str(settings.nats_url),
             seed=seed,
             speed=speed,

@@ -52,62 +52,30 @@ class Recovery(Struct, frozen=True):
     seconds: float | None
 
 
-class Victim:
-    """The child of a supervisor that a fault strikes. Raises CannotRehearse if there is none."""
-
-    def __init__(self, fault: Fault, supervisor: int | None) -> None:
-        self.fault = fault
-        self._supervisor = supervisor
-        if supervisor is None or self._find() is None:
-            raise CannotRehearse(
-                f"--fault {fault} needs an `atp up` that runs it as a child of its own, on this"
-                " machine"
-            )
-
-    def strike(self, pause_seconds: float, ready: Callable[[], bool]) -> float | None:
-        """Kill or pause the child, and wait until the service is ready.
-
-        Returns the seconds that took; None if it took more than a minute.
-        """
-        began = time.monotonic()
-        pid = self._find()
-        if pid is None:
-            return None
-        if self.fault.startswith("kill"):
-            os.kill(pid, signal.SIGKILL)
-        else:
-            _pause(pid, pause_seconds)
-        while time.monotonic() < began + _PATIENCE_SECONDS:
-            if self._is_back(pid) and ready():
-                return time.monotonic() - began
-            time.sleep(_LOOK_EVERY_SECONDS)
-        return None
-
-    def _is_back(self, struck: int) -> bool:
-        found = self._find()
-        return found is not None and (found != struck or self.fault.startswith("pause"))
-
-    def _find(self) -> int | None:
-        wanted = self.fault.partition("-")[2]
-        children = _children(self._supervisor or 0)
-        return next((pid for pid in children if _is(pid, wanted)), None)
-
-
 class Injection:
-    """A strike on a victim, on a thread of its own once it is due.
+    """A fault's strike on a supervisor's child, on a thread of its own once it is due.
 
-    After `finish` it has the window of the fault's effects and the service's recovery.
+    After `finish` it has the window of the fault's effects and the service's recovery. Raises
+    CannotRehearse if there is no such child.
     """
 
-    def __init__(self, victim: Victim, scenario: "Scenario", ready: Callable[[], bool]) -> None:
+    def __init__(
+        self, fault: Fault, supervisor: int | None, scenario: "Scenario", ready: Callable[[], bool]
+    ) -> None:
         plateau = scenario.plateau
-        self._victim = victim
+        self._fault = fault
+        self._supervisor = supervisor
         self._ready = ready
         self._due = scenario.begin_of(plateau) + _STRIKES_AT * plateau.seconds
         self._pause_seconds = max(1.0, _PAUSE_SHARE * plateau.seconds)
         self._thread: threading.Thread | None = None
         self.window: FaultWindow | None = None
         self.recovery: Recovery | None = None
+        if supervisor is None or self._find() is None:
+            raise CannotRehearse(
+                f"--fault {fault} needs an `atp up` that runs it as a child of its own, on this"
+                " machine"
+            )
 
     def strike_if_due(self, progress: "Progress") -> None:
         """Strike, the first time that the sale is far enough."""
@@ -122,11 +90,31 @@ class Injection:
         self._thread.join()
 
     def _strike(self, clock_at: float) -> None:
-        began = time.monotonic() - clock_at
-        seconds = self._victim.strike(self._pause_seconds, self._ready)
+        """Kill or pause the child, and wait until the service is ready, a minute at most."""
+        began = time.monotonic()
+        seconds = None
+        if (pid := self._find()) is not None:
+            if self._fault.startswith("kill"):
+                os.kill(pid, signal.SIGKILL)
+            else:
+                _pause(pid, self._pause_seconds)
+            while seconds is None and time.monotonic() < began + _PATIENCE_SECONDS:
+                if self._is_back(pid) and self._ready():
+                    seconds = time.monotonic() - began
+                else:
+                    time.sleep(_LOOK_EVERY_SECONDS)
         ended = time.monotonic() - clock_at + _SETTLING_SECONDS
-        self.window = FaultWindow(self._victim.fault, began, ended)
-        self.recovery = Recovery(self._victim.fault, seconds)
+        self.window = FaultWindow(self._fault, began - clock_at, ended)
+        self.recovery = Recovery(self._fault, seconds)
+
+    def _is_back(self, struck: int) -> bool:
+        found = self._find()
+        return found is not None and (found != struck or self._fault.startswith("pause"))
+
+    def _find(self) -> int | None:
+        wanted = self._fault.partition("-")[2]
+        children = _children(self._supervisor or 0)
+        return next((pid for pid in children if _is(pid, wanted)), None)
 
 
 def _is(pid: int, wanted: str) -> bool:

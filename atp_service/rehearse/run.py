@@ -15,7 +15,7 @@ from msgspec import Struct
 from atp_service.progress import View
 from atp_service.rehearse import CannotRehearse
 from atp_service.rehearse.audit import Audit, audit, differing
-from atp_service.rehearse.faults import Fault, FaultWindow, Injection, Victim
+from atp_service.rehearse.faults import Fault, FaultWindow, Injection
 from atp_service.rehearse.generator import Plan, Progress
 from atp_service.rehearse.history import History
 from atp_service.rehearse.ledger_fold import Figures, Finding, LedgerFold, LevelKey
@@ -55,7 +55,7 @@ def rehearse(
     """Stock the shop, hold the sale, audit it. Raises CannotRehearse."""
     injection = None
     if fault is not None:
-        injection = Injection(Victim(fault, target.supervisor), scenario, target.is_ready)
+        injection = Injection(fault, target.supervisor, scenario, target.is_ready)
     reader = LedgerReader(target.database_url)
     before = reader.positions()
     names = names_of(scenario, run_name(time.time_ns() // 1_000_000))

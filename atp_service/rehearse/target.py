@@ -70,8 +70,7 @@ def _found(settings: Settings, environment: Mapping[str, str], api: str | None) 
     if instance is not None and api in (None, instance.url):
         yield _target_of(instance, settings)
     elif api is not None or named:
-        url = api or f"http://{settings.host}:{settings.port}"
-        yield _named(settings, url, "--api" if api else " and ".join(named))
+        yield _named(settings, api or settings.url, "--api" if api else " and ".join(named))
     else:
         with _temporary(settings, environment) as instance:
             yield _target_of(instance)

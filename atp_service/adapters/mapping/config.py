@@ -1,25 +1,6 @@
 """The mapping file: the columns of a source's file, and the meaning of its rows.
 
-It is TOML, checked whole before the first row is read:
-
-- `feed`: the `source` of every event; `kind`: the second word of the NATS subject, by default the
-  feed's own first part (`pos/store-042` → `pos`).
-- `[file]`: `delimiter` (`,`) and `encoding` (`utf-8`; a byte-order mark is skipped).
-- `[columns]`: every column used, by its name in the header, with how it is read: `strip` (edge
-  spaces go; true), `case` (`upper`, `lower`), `number` (a whole number). What is empty is null.
-- `[time]`: `column`, `format` (as strptime's), and `zone` (IANA) for times that name none. Of the
-  hour that a clock set back shows twice, the first is meant. Or `at`: one time for the whole file
-  (RFC 3339, with its offset).
-- `[data]`: the data of every event. A value stands for itself; `{ column = "…" }` is taken from the
-  row, `{ column = "…", negate = true }` with its sign turned.
-- `[[ignore]]`: rows to leave out, each a condition.
-- `[[rules]]`: the first one whose `when` holds gives the event its `type` and adds its own `data`.
-  `when` is a condition or several that must all hold; the last rule has none, and takes the rest.
-- `final` (false): at the end of the file an event for each location in it that closes its snapshot:
-  a SKU that the file does not mention there is 0 in the source. Ignored rows mention none.
-
-A condition names a column and one or more of `equals`, `in`, `starts_with`, `below`; it looks at
-the value as `[columns]` reads it.
+It is TOML, checked whole before the first row is read; `docs/replay.md` explains every key.
 """
 
 import codecs
