@@ -92,7 +92,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     }
     for name in [name for name in given if name not in _TO_SET]:
         _check_mistyped(name)
-        del given[name]  # somebody else's
+        del given[name]  # another program's
     for name, value in given.items():
         # One at a time, so that the message can name the variable and its value.
         try:

@@ -46,10 +46,8 @@ class Gatherer(Generic[Q, A]):
         asked: list[tuple[Q, asyncio.Future[A]]] = []
         try:
             while self._waiting:
-                asked, self._waiting = (
-                    self._waiting[: self._at_once],
-                    self._waiting[self._at_once :],
-                )
+                asked = self._waiting[: self._at_once]
+                del self._waiting[: self._at_once]
                 try:
                     answers = await self._ask_all([question for question, _ in asked])
                 except Exception as fault:

@@ -8,8 +8,8 @@ import ctypes
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import IO
 
@@ -49,7 +49,7 @@ class Child:
         self.log = log
         self._stopped_by = stopped_by
         parent = os.getpid()
-        with _opened(log) as output:
+        with nullcontext() if log is None else _opened(log) as output:
             self._process = subprocess.Popen(
                 [str(part) for part in command],
                 cwd=folder,
@@ -90,18 +90,9 @@ class Child:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
 
-@contextmanager
-def _opened(log: Path | None) -> Iterator[IO[bytes] | None]:
-    if log is None:
-        yield None
-        return
-    _turn_over(log)
-    with log.open("ab") as output:
-        yield output
-
-
-def _turn_over(log: Path) -> None:
-    """Start a new file if the old one has grown large; one old file is kept."""
+def _opened(log: Path) -> IO[bytes]:
+    """The log to append to; a new file if the old one has grown large: one old file is kept."""
     log.parent.mkdir(parents=True, exist_ok=True)
     if log.exists() and log.stat().st_size > _LOG_KEPT_BYTES:
         log.replace(log.with_suffix(".log.1"))
+    return log.open("ab")

@@ -134,4 +134,4 @@ class Bus:
 
 
 async def _passed(_fault: Exception) -> None:
-    """Whoever was publishing is told, and tries again."""
+    """The publisher gets the fault too, and retries."""
