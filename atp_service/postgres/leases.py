@@ -1,6 +1,8 @@
 """The right to do something alone: an advisory lock on a connection of its own.
 
-Postgres ends the lock if its holder dies, is frozen, or is silent for too long.
+Postgres ends the lock if its holder dies, is frozen, or is silent for too long. Its time-outs miss
+some holders: a pipeline ends with a Flush, and then no time-out runs until the next statement. The
+next process that wants the lease ends these.
 """
 
 from collections.abc import AsyncIterator
@@ -19,6 +21,19 @@ _SESSION: Final = f"""
 SET idle_session_timeout = '{SILENCE_SECONDS}s';
 SET idle_in_transaction_session_timeout = '{SILENCE_SECONDS}s';
 SET synchronous_commit = on;
+"""
+_LOCK: Final = "SELECT pg_try_advisory_lock(hashtext(%s), %s)"
+_END_SILENT: Final = """
+SELECT pg_terminate_backend(pid)
+FROM pg_locks
+JOIN pg_stat_activity USING (pid)
+WHERE locktype = 'advisory'
+  AND database = datid
+  AND classid = hashtext(%s)::oid
+  AND objid = %s
+  AND granted
+  AND wait_event = 'ClientRead'
+  AND state_change < now() - make_interval(secs => %s)
 """
 
 
@@ -39,12 +54,13 @@ async def leased(
         with unavailable_when_away():
             session = f"{_SESSION} SET statement_timeout = '{statement_seconds}s';"
             await connection.execute(session.encode())
-            cursor = await connection.execute(
-                "SELECT pg_try_advisory_lock(hashtext(%s), %s)", (f"atp {verb}", partition)
-            )
-            row = await cursor.fetchone()
+            lock = (f"atp {verb}", partition)
+            row = await (await connection.execute(_LOCK, lock)).fetchone()
+            has_lease = row is not None and row[0]
+            if not has_lease:
+                await connection.execute(_END_SILENT, (*lock, SILENCE_SECONDS))
         try:
-            yield connection if row is not None and row[0] else None
+            yield connection if has_lease else None
         finally:
             # The session's end frees the lock too, but only some time after it is closed here.
             with suppress(psycopg.Error):

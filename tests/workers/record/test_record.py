@@ -133,8 +133,27 @@ async def test_of_two_recorders_one_works_and_the_other_takes_over(
     await assert_recorded_once(stock, database_url)
 
 
-# Of three leases that one process holds, Postgres has been seen to keep one past the silence.
-@pytest.mark.parametrize("partitions", [1])
+async def test_a_recorder_that_falls_silent_after_a_pipelined_append_loses_the_lease(
+    stock: Store, database_url: str
+) -> None:
+    await stock.apply(sale("SKU-1"))
+    partition = stock.partition_of("SKU-1")
+    async with lease(database_url, partition.number) as silent:
+        assert silent is not None
+        batch = Batch(partition.number, silent.position)
+        for entry in await partition.journal.entries(0, 1):
+            batch.add(entry)
+        await silent.append(batch)
+
+        async def taken_over() -> bool:
+            async with lease(database_url, partition.number) as other:
+                return other is not None
+
+        await until(taken_over)
+        with pytest.raises(Unavailable):
+            await silent.renew()
+
+
 async def test_a_frozen_recorder_loses_the_lease_and_does_no_harm_when_it_goes_on(
     stock: Store, ledger: Ledger, database_url: str, redis_url: str, superuser_url: str
 ) -> None:
@@ -145,7 +164,6 @@ async def test_a_frozen_recorder_loses_the_lease_and_does_no_harm_when_it_goes_o
         before = holders(superuser_url)
         await stock.apply_all(a_day(200))
         with process(redis_url, database_url, stock) as second:
-            # Nobody has to be awake: Postgres ends the session that has fallen silent.
             await recorded(stock, ledger)
             after = holders(superuser_url)
             assert after
