@@ -31,10 +31,8 @@ class Unprivileged:
         """The first way that works on this machine. Raises CannotStart if none does."""
         if os.geteuid() != 0:
             return cls("ourselves", os.geteuid(), os.getegid())
-        namespace = cls("namespace", 0, 0)
         nobody = pwd.getpwnam("nobody")
-        other_user = cls("nobody", nobody.pw_uid, nobody.pw_gid)
-        for user in (namespace, other_user):
+        for user in (cls("namespace", 0, 0), cls("nobody", nobody.pw_uid, nobody.pw_gid)):
             if user.works():
                 return user
         raise CannotStart(
@@ -70,5 +68,4 @@ class Unprivileged:
         prefix = self.prefix(signal.SIGKILL)
         if shutil.which(prefix[0]) is None:
             return False
-        tried = subprocess.run([*prefix, "true"], capture_output=True, check=False)
-        return tried.returncode == 0
+        return subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode == 0

@@ -82,8 +82,8 @@ class LedgerReader:
             ) as connection:
                 yield connection
         except psycopg.Error as fault:
-            reason = str(fault).strip().splitlines() or [type(fault).__name__]
-            raise CannotRehearse(f"the ledger can't be read: {reason[0]}") from fault
+            reason = str(fault).strip().partition("\n")[0] or type(fault).__name__
+            raise CannotRehearse(f"the ledger can't be read: {reason}") from fault
 
 
 def _entries(connection: Connection[Any], after: dict[int, int]) -> Iterator[Row]:
