@@ -27,7 +27,7 @@ def command(yes: bool, as_json: bool) -> None:
     from atp_service.progress import view
     from atp_service.store.raw_partition import Site, Superseded
     from atp_service.workers import rebuild
-    from atp_service.workers.rebuild.report_table import table
+    from atp_service.workers.rebuild.report import table
 
     log.configure("error", "rebuild")
     console = Console(stderr=True)

@@ -15,7 +15,7 @@ from hashlib import sha1
 from struct import Struct as Layout
 from typing import Final, Literal
 
-from msgspec import Raw, Struct
+from msgspec import DecodeError, Raw, Struct
 from msgspec.msgpack import Decoder, Encoder
 
 from atp_service.inventory.commands import AnyCommand
@@ -32,6 +32,9 @@ LEVEL: Final = "l"
 RESERVATION: Final = "r"
 ORDER: Final = "o"
 KINDS: Final = frozenset((LEVEL, RESERVATION, ORDER))
+
+UNREADABLE: Final = (DecodeError, UnicodeDecodeError)
+"""The errors of decoding a damaged value: text that is no UTF-8 raises no DecodeError."""
 
 ImageName = str
 Image = bytes | None  # None: nothing is kept under the name any more

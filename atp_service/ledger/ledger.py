@@ -104,7 +104,7 @@ class Ledger:
 
     async def open(self, partition: int, epoch: int, run_id: str) -> None:
         """Remember the Redis that the partition was opened with; a Redis may have been used before
-        this ledger knew of it. Another one than was opened last is a doubt.
+        this ledger knew of it. Another one than was opened last is a suspected loss.
 
         Raises TooOld for a ledger of 0.1.0, and leaves it as it is.
         """
@@ -116,17 +116,22 @@ class Ledger:
                 VALUES (%(partition)s, %(epoch)s, 0, '', %(genesis)s, %(run_id)s)
                 ON CONFLICT (partition) DO UPDATE
                 SET run_id = excluded.run_id,
-                    doubts = positions.doubts
+                    suspected_losses = positions.suspected_losses
                         + (positions.run_id NOT IN ('', excluded.run_id))::integer
                 WHERE positions.epoch = excluded.epoch
                 """,
                 {"partition": partition, "epoch": epoch, "genesis": GENESIS, "run_id": run_id},
             )
 
-    async def doubt(self, partition: int) -> None:
+    async def suspect_loss(self, partition: int) -> None:
         """Redis may have lost what it had beyond the ledger: the event stream is replayed."""
         await self.rows(
-            "UPDATE positions SET doubts = doubts + 1 WHERE partition = %s", (partition,)
+            """
+            UPDATE positions
+            SET suspected_losses = suspected_losses + 1
+            WHERE partition = %s
+            """,
+            (partition,),
         )
 
     async def recorded_through(self, stream: str, created_at: datetime) -> int:

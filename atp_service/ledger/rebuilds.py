@@ -1,7 +1,7 @@
-"""Rebuilds in the ledger: one at a time, an epoch each, and what a fork had acknowledged, saved.
+"""Rebuilds in the ledger: one at a time, each with an epoch and the saved entries of its fork.
 
-A fork's commands are kept until a rebuild that has applied them again has opened: whatever dies in
-between, the next one finds them here.
+A fork's commands are kept until a rebuild that has applied them again has opened. If one dies in
+between, the next finds them here.
 """
 
 import asyncio
@@ -28,7 +28,6 @@ _ALIVE_EVERY_SECONDS: Final = 2.0
 class Rebuild(Struct, frozen=True):
     """A rebuild that has raised the epoch; `from_seq` is the ledger's last entry before it."""
 
-    id: int
     epoch: int
     from_seq: int
 
@@ -45,8 +44,8 @@ class ForkEntry(Struct, frozen=True):
 
 
 class Missing(Struct, frozen=True):
-    """Entries that a fork has lost itself: somebody has taken them out of its journal. `before` is
-    the digest of the entry that follows them; empty where none does."""
+    """Entries that are missing from the fork's own journal. `before` is the digest of the entry
+    that follows them; empty if none does."""
 
     first: int
     last: int
@@ -78,7 +77,7 @@ class Guard:
 
 @asynccontextmanager
 async def only_rebuild(url: str, partition: int) -> AsyncIterator[Guard | None]:
-    """The right to rebuild, on a connection of its own; None while somebody else has it."""
+    """The right to rebuild, on a connection of its own; None while another process has it."""
     async with leased(url, "rebuild", partition) as connection:
         yield None if connection is None else Guard(connection)
 
@@ -111,7 +110,8 @@ async def raise_epoch(
     fork: Fork,
 ) -> Rebuild:
     """Begin the next epoch from exactly this position, with the fork's own entries saved, and what
-    it lacks noted: all of it, or nothing. Raises Stale where the ledger has moved on."""
+    it lacks noted: all of it, or nothing. Raises Stale if the ledger has moved on."""
+    fields = {"partition": partition, "reason": reason, **structs.asdict(position)}
     async with connection.transaction():
         moved = await connection.execute(
             """
@@ -119,49 +119,34 @@ async def raise_epoch(
             SET epoch = epoch + 1
             WHERE (partition, epoch, seq, digest)
                 = (%(partition)s, %(epoch)s, %(seq)s, %(digest)s)
-            RETURNING epoch
             """,
-            {
-                "partition": partition,
-                "epoch": position.epoch,
-                "seq": position.seq,
-                "digest": position.digest,
-            },
+            fields,
         )
-        raised = await moved.fetchone()
-        if raised is None:
+        if not moved.rowcount:
             raise Stale(f"the ledger is no longer at entry {position.seq}")
-        begun = await connection.execute(
+        begun = Rebuild(position.epoch + 1, position.seq)
+        fields["epoch"] = begun.epoch
+        await connection.execute(
             """
             INSERT INTO rebuilds (partition, epoch, from_seq, reason)
-            VALUES (%(partition)s, %(epoch)s, %(from_seq)s, %(reason)s)
-            RETURNING id
+            VALUES (%(partition)s, %(epoch)s, %(seq)s, %(reason)s)
             """,
-            {
-                "partition": partition,
-                "epoch": raised[0],
-                "from_seq": position.seq,
-                "reason": reason,
-            },
+            fields,
         )
-        row = await begun.fetchone()
-        await _save(connection, partition, raised[0], fork.pages())
+        await _save(connection, partition, begun.epoch, fork.pages())
+        missing = Jsonb([structs.asdict(missing) for missing in fork.missing])
         await connection.execute(
             """
             UPDATE rebuilds
             SET report = jsonb_build_object('missing', %(missing)s::jsonb)
             WHERE (partition, epoch) = (%(partition)s, %(epoch)s)
             """,
-            {
-                "partition": partition,
-                "epoch": raised[0],
-                "missing": Jsonb([structs.asdict(missing) for missing in fork.missing]),
-            },
+            fields | {"missing": missing},
         )
-        # Whoever waits for an entry waits for its epoch too.
-        told = f"{partition} {raised[0]} {position.seq}"
-        await connection.execute("SELECT pg_notify(%s, %s)", (RECORDED, told))
-    return Rebuild(row[0] if row else 0, raised[0], position.seq)
+        # A caller that waits for an entry waits for its epoch too.
+        payload = f"{partition} {begun.epoch} {position.seq}"
+        await connection.execute("SELECT pg_notify(%s, %s)", (RECORDED, payload))
+    return begun
 
 
 async def _save(

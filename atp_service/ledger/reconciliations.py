@@ -1,5 +1,4 @@
-"""Reconciliations: asked for by anybody, run one at a time by who has the lease, kept with what
-they found."""
+"""Reconciliations: requests, runs (one at a time, under a lease) and their reports."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -27,7 +26,7 @@ BROKEN_OFF = "broken off: its worker ended, was frozen, or lost Postgres"
 
 
 class Scope(Struct, frozen=True, forbid_unknown_fields=True):
-    """Which levels are compared; all, and with them all else, where neither is named."""
+    """Which levels are compared. If neither is named, all are, and everything else too."""
 
     skus: list[str] = []
     locations: list[str] = []
@@ -40,7 +39,7 @@ class Scope(Struct, frozen=True, forbid_unknown_fields=True):
 class Drift(Struct, frozen=True, kw_only=True):
     """One thing that was not as the ledger has it. `entry` is that of its repair.
 
-    `found` and `expected` are null where there was, or should have been, nothing.
+    `found` and `expected` are null if there was, or should have been, nothing.
     """
 
     kind: Kind
@@ -82,7 +81,7 @@ class Report(Struct, kw_only=True):
 
 
 class Reconciliation(Struct, frozen=True, kw_only=True):
-    """One run: what was asked, how it stands, what it found."""
+    """One run: its request, its status, its report."""
 
     id: int
     status: RunStatus
@@ -97,7 +96,7 @@ class Reconciliation(Struct, frozen=True, kw_only=True):
 
 _COLUMNS = "id, status, scope, repair, asked_by, requested_at, started_at, finished_at, report"
 
-# One that waits will see all that whoever asks again has in mind: it is answered to both.
+# A run that still waits will see everything that a second caller has in mind: both get it.
 _REQUEST = f"""
 INSERT INTO reconciliations (status, scope, repair, asked_by)
 VALUES ('requested', %(scope)s, %(repair)s, %(asked_by)s)
@@ -131,7 +130,7 @@ SET status = 'failed',
     report = report || jsonb_build_object('reason', %(reason)s::text)
 WHERE status = 'running'
 """
-_TELL = "UPDATE reconciliations SET report = %(report)s WHERE id = %(id)s"
+_REPORT = "UPDATE reconciliations SET report = %(report)s WHERE id = %(id)s"
 _FINISH = """
 UPDATE reconciliations
 SET status = %(status)s,
@@ -150,8 +149,8 @@ _ONE = f"SELECT {_COLUMNS} FROM reconciliations WHERE id = %(id)s"  # noqa: S608
 
 
 async def request(ledger: Ledger, scope: Scope, *, repair: bool, asked_by: str) -> Reconciliation:
-    """Ask for a run; a worker takes it up within a second or two. Where the same is asked for and
-    waits already, it is that one."""
+    """Ask for a run; a worker takes it up within a second or two. If the same run is asked for
+    and waits already, it is that one."""
     async with ledger.connection() as connection:
         return await _requested(connection, scope, repair, asked_by)
 
@@ -159,7 +158,7 @@ async def request(ledger: Ledger, scope: Scope, *, repair: bool, asked_by: str) 
 async def request_under(
     ledger: Ledger, keyed: Keyed, scope: Scope, *, repair: bool, asked_by: str
 ) -> tuple[Reconciliation, bool]:
-    """As `request`, once for a key: the run, and whether somebody has asked for it before."""
+    """As `request`, once for a key: the run, and whether it was asked for before."""
     async with ledger.connection() as connection:
         if not await is_repeat(connection, keyed):
             run = await _requested(connection, scope, repair, asked_by)
@@ -184,27 +183,27 @@ async def _requested(
 
 
 async def asked_before(ledger: Ledger, keyed: Keyed) -> Reconciliation | None:
-    """The run that was asked for under this key; None where none was."""
+    """The run that was asked for under this key; None if there is none."""
     async with ledger.connection() as connection:
         run_id = await kept_result(connection, keyed)
     return None if run_id is None else await get(ledger, int(run_id))
 
 
 async def waiting(ledger: Ledger) -> int:
-    """How many runs nobody has taken up yet."""
+    """How many runs still wait for a worker."""
     query = "SELECT count(*) FROM reconciliations WHERE status = 'requested'"
     return int((await ledger.rows(query))[0][0])
 
 
 async def unknown(ledger: Ledger, scope: Scope) -> Scope:
-    """What of the scope nobody knows: neither master data nor a level has it."""
+    """The part of the scope that neither master data nor a level has."""
     skus = await ledger.rows(_UNKNOWN_SKUS, {"asked": scope.skus})
     locations = await ledger.rows(_UNKNOWN_LOCATIONS, {"asked": scope.locations})
-    strange_skus = {sku for (sku,) in skus}
-    strange_locations = {location for (location,) in locations}
+    unknown_skus = {sku for (sku,) in skus}
+    unknown_locations = {location for (location,) in locations}
     return Scope(
-        skus=[sku for sku in scope.skus if sku in strange_skus],
-        locations=[location for location in scope.locations if location in strange_locations],
+        skus=[sku for sku in scope.skus if sku in unknown_skus],
+        locations=[location for location in scope.locations if location in unknown_locations],
     )
 
 
@@ -215,7 +214,7 @@ async def page(ledger: Ledger, *, before: int | None, limit: int) -> list[Reconc
 
 
 async def get(ledger: Ledger, run_id: int) -> Reconciliation | None:
-    """The run; None where there is none of this id."""
+    """The run; None if there is none of this id."""
     rows = await ledger.rows(_ONE, {"id": run_id})
     return _reconciliation(rows[0]) if rows else None
 
@@ -256,9 +255,9 @@ class Lease:
         """Make sure that it is still ours."""
         await self._execute("SELECT")
 
-    async def tell(self, run_id: int, report: Report) -> None:
-        """How far the run is."""
-        await self._execute(_TELL, {"id": run_id, "report": _json(report)})
+    async def report(self, run_id: int, report: Report) -> None:
+        """Keep the progress of the run."""
+        await self._execute(_REPORT, {"id": run_id, "report": _json(report)})
 
     async def finish(self, run_id: int, report: Report) -> None:
         """The run is over; with a reason it has failed."""

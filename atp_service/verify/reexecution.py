@@ -12,7 +12,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from atp_service.inventory.commands import AnyCommand, RepairLevel, RepairOrder, RepairReservation
-from atp_service.inventory.journal import DecodedEntry
+from atp_service.inventory.journal import RULES, DecodedEntry
 from atp_service.inventory.model import ModelEntry
 from atp_service.inventory.model.batch import HANDLERS
 from atp_service.inventory.model.stock import Batch
@@ -61,6 +61,10 @@ class Reexecution:
 
     def differences(self, decoded: DecodedEntry) -> list[tuple[str, str]]:
         """How the entry differs from the model's: names of images, and words."""
+        rules = decoded.head.rules
+        if rules != RULES:
+            words = f"was decided by rules {rules}; this release can only execute rules {RULES}"
+            return [("", words)]
         self._marks.asked.clear()
         made = self._execute(decoded, {})
         follows = _follows(decoded, made) or self._follows_otherwise(decoded)

@@ -58,7 +58,7 @@ async def run(partition: Partition, *, stop: asyncio.Event) -> None:
 
 
 async def _sweep(partition: Partition) -> int:
-    """Reap a few; how many that were."""
+    """Reap a few; returns how many."""
     outcome = await partition.apply(Expire(limit=AT_ONCE))
     if not isinstance(outcome, Swept):
         raise Unavailable(f"holds can't be reaped: {outcome}")

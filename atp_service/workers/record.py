@@ -24,7 +24,7 @@ log = structlog.get_logger()
 AT_ONCE = 4_000  # entries per transaction when there is a backlog
 WAIT_MS = 200  # for the next entry; also how long a stop takes at most
 RENEW_SECONDS = 2.0  # well within the silence that costs the lease
-LEASE_AGAIN_SECONDS = 0.5
+LEASE_RETRY_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 2.0
 
 _recorded = Counter("atp_recorded_entries", "Journal entries recorded", registry=REGISTRY)
@@ -68,7 +68,7 @@ class _Pauses:
         self.reset()
 
     def reset(self) -> None:
-        self.seconds = LEASE_AGAIN_SECONDS
+        self.seconds = LEASE_RETRY_SECONDS
         self._last = ""
 
     def lengthen(self, event: str, reason: Exception) -> None:
@@ -159,7 +159,7 @@ class _Recording:
 
 
 async def _finish(writing: asyncio.Task[None]) -> None:
-    """A transaction under way is let finish; its fault, if any, has been or will be seen."""
+    """Let a transaction under way finish; its fault, if any, shows elsewhere."""
     await asyncio.wait([writing])
     if not writing.cancelled():
         writing.exception()

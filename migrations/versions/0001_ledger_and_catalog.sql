@@ -12,16 +12,16 @@ CREATE TABLE positions (
     chain       bytea       NOT NULL,
     run_id      text        NOT NULL,
     recorded_at timestamptz NOT NULL DEFAULT now(),
-    doubts      bigint      NOT NULL DEFAULT 0,
-    doubts_settled bigint   NOT NULL DEFAULT 0
+    suspected_losses bigint NOT NULL DEFAULT 0,
+    replayed_losses  bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50);
 
 COMMENT ON TABLE positions IS 'How far each partition is recorded; moved by compare-and-set.';
-COMMENT ON COLUMN positions.doubts IS
+COMMENT ON COLUMN positions.suspected_losses IS
     'How often Redis may have lost entries that it had beyond the ledger. Counted, so that a '
-    'replay of the event stream settles the doubts before it and no later one.';
-COMMENT ON COLUMN positions.doubts_settled IS
-    'For so many doubts the event stream has been replayed and its entries are here.';
+    'replay of the event stream settles the losses before it and no later one.';
+COMMENT ON COLUMN positions.replayed_losses IS
+    'For so many suspected losses the event stream has been replayed and its entries are here.';
 
 -- How far an event stream is in the ledger: a recovery replays the events after it.
 

@@ -13,10 +13,11 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from atp_service.inventory.journal import Image, decode_head
+from atp_service.inventory.journal import RULES, Image, decode_head
 from atp_service.ledger.read.raw_entries import row_of
 from tests.inventory.agreement import Step, play, script_in_hand
 from tests.inventory.histories import histories
+from tests.ledger.forged_rows import Writer
 from tests.verify.journals import (
     chained_anew,
     journal,
@@ -134,6 +135,16 @@ def test_a_history_told_otherwise_is_found_though_its_chain_was_made_anew(
     assert found[0].check == "model"
     assert found[0].seq == entry.seq
     assert name in found[0].subjects
+
+
+def test_an_entry_of_other_rules_is_named_as_such_and_not_as_a_forgery() -> None:
+    entry = Writer().sale("SKU-1")
+    head = msgspec.structs.replace(decode_head(entry.head), rules=RULES + 1)
+    other = chained_anew([entry], 0, {"head": msgspec.msgpack.encode(head)})
+    (finding,) = walked(rows(other))
+    assert finding.detail.endswith(
+        f"was decided by rules {RULES + 1}; this release can only execute rules {RULES}"
+    )
 
 
 # Where a row has its numbers and its kind: see ledger/read/raw_entries.py.

@@ -19,19 +19,25 @@ from atp_service.ledger.ledger import Ledger
 SNAPSHOT_SECONDS = 900.0
 _AT_ONCE = 500  # rows
 
-_OPEN = "SELECT document FROM reservations WHERE in_redis AND closed_at IS NULL"
+_OPEN = """
+SELECT document
+FROM reservations
+WHERE in_redis
+  AND closed_at IS NULL
+  AND partition = %(partition)s
+"""
 _PROMISED_OR_ODD = """
 SELECT sku, location, document, folded
 FROM levels
-WHERE on_hand <> folded
-   OR reserved <> 0
-   OR allocated <> 0
+WHERE partition = %(partition)s
+  AND (on_hand <> folded OR reserved <> 0 OR allocated <> 0)
 """
 _NAMED = """
 SELECT sku, location, document, folded
 FROM levels
 JOIN unnest(%(skus)s::text[], %(locations)s::text[]) AS asked (sku, location)
     USING (sku, location)
+WHERE partition = %(partition)s
 """
 
 _COUNTED = """
@@ -61,29 +67,32 @@ class Unexplained(Struct, frozen=True):
     right: StockLevel
 
 
-async def unexplained(ledger: Ledger, rest: Callable[[], Awaitable[None]]) -> list[Unexplained]:
-    """Levels whose numbers nothing explains, all as of one moment; `rest` is called now and then.
+async def unexplained(
+    ledger: Ledger, partition: int, rest: Callable[[], Awaitable[None]]
+) -> list[Unexplained]:
+    """Levels whose numbers nothing explains, all as of one moment; `rest` is called between pages.
 
     What is promised is added up in memory: some hundred bytes for each level that has a part in an
     open reservation.
     """
     async with ledger.connection(SNAPSHOT_SECONDS) as connection:
         await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        of: dict[str, Any] = {"partition": partition}
         promised: dict[str, tuple[int, int]] = {}
-        async for rows in _pages(connection, _OPEN):
+        async for rows in _pages(connection, _OPEN, of):
             for (document,) in rows:
                 _add(promised, document)
             await rest()
         found: list[Unexplained] = []
-        async for rows in _pages(connection, _PROMISED_OR_ODD):
+        async for rows in _pages(connection, _PROMISED_OR_ODD, of):
             found += _odd(rows, promised)
             await rest()
-        # What is left is promised by a level that says it has promised nothing.
+        # The rest is promised by levels whose own numbers show no promise.
         names = [name.split(SEPARATOR) for name, units in promised.items() if any(units)]
         named = {"skus": [n[0] for n in names], "locations": [n[1] for n in names]}
-        async for rows in _pages(connection, _NAMED, named):
+        async for rows in _pages(connection, _NAMED, of | named):
             found += _odd(rows, promised)
-        # A count says what there is, whatever it was said to be: its delta is no change of trade.
+        # A count sets on_hand, whatever it was before: its delta is no change of trade.
         explained = [await _since_counted(connection, odd) for odd in found]
     return [odd for odd in explained if odd.right != odd.level]
 
@@ -135,7 +144,7 @@ def _odd(rows: list[Any], promised: dict[str, tuple[int, int]]) -> list[Unexplai
 
 
 async def _pages(
-    connection: AsyncConnection[Any], statement: str, values: Mapping[str, Any] | None = None
+    connection: AsyncConnection[Any], statement: str, values: Mapping[str, Any]
 ) -> AsyncIterator[list[Any]]:
     async with connection.cursor("unexplained", binary=True) as cursor:
         await cursor.execute(statement.encode(), values)

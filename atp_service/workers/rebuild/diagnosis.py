@@ -1,37 +1,50 @@
-"""Whether a Redis has to be rebuilt, beside the ledger's position."""
+"""Whether a Redis continues the ledger, or has to be rebuilt."""
 
 from collections.abc import Awaitable, Callable
 
 from atp_service.ledger import Position
 from atp_service.store import Fenced
+from atp_service.store.epoch_guard import RedisHeader
 from atp_service.store.raw_partition import Site
+
+PositionNow = Callable[[], Awaitable[Position | None]]
 
 
 class NotToBeRebuilt(Exception):
     """The ledger is behind: a rebuild would destroy stock."""
 
 
-async def why(site: Site, position_now: Callable[[], Awaitable[Position | None]]) -> str | None:
-    """Why this Redis has to be rebuilt; None where it continues the ledger.
+async def why(site: Site, position_now: PositionNow) -> str | None:
+    """Why this Redis has to be rebuilt; None if it continues the ledger.
 
     Raises NotToBeRebuilt, or Unavailable of store or ledger.
     """
+    try:
+        await compare(site, position_now)
+    except Fenced as fence:
+        if fence.cause == "ledger-behind":
+            raise NotToBeRebuilt(fence.reason) from fence
+        return fence.reason
+    return None
+
+
+async def compare(site: Site, position_now: PositionNow) -> tuple[RedisHeader, Position | None]:
+    """Redis's header and the ledger's position before it. Raises Fenced unless Redis continues the
+    ledger."""
     # The position first: Redis may only be ahead of it.
     position = await position_now()
     while True:
         header = await site.header()
         if header.seq is None and not header.rebuilding and position is None:
-            return None  # the first start ever: whoever opens it first begins it
+            return header, None  # the first start ever: the process that opens it first begins it
         try:
             await site.compare(header, position)
         except Fenced as fence:
-            if fence.cause != "ledger-behind":
-                return fence.reason
-            # Or it was ahead: while we looked, entries were recorded and let go of, or another
-            # epoch has begun.
-            later = await position_now()
+            # Or it was ahead: meanwhile entries were recorded and trimmed, or another epoch has
+            # begun.
+            later = await position_now() if fence.cause == "ledger-behind" else position
             if later == position:
-                raise NotToBeRebuilt(fence.reason) from fence
+                raise
             position = later
         else:
-            return None
+            return header, position

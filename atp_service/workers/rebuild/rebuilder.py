@@ -1,53 +1,49 @@
-"""One rebuild, from the fence to the opening. Whatever dies in between, the next begins anew.
+"""One rebuild, from the fence to the opening. If its process dies, the next rebuild begins anew.
 
-1. Only one: a lock in Postgres, lost by whoever is frozen.
+1. Only one runs: a lock in Postgres, which a frozen process loses.
 2. Fence: Redis's epoch is taken away, so that nothing is promised on it any more.
-3. What its journal has beyond the ledger: what continues the ledger is recorded, the rest is a
-   fork's own, and saved in the transaction that raises the epoch.
+3. Of its journal, what continues the ledger is recorded. The rest is a fork: it is saved in the
+   transaction that raises the epoch.
 4. Redis is emptied and filled with what the ledger has, for this rebuild's token alone.
-5. The fork's own commands are applied again, and recorded; then the events that NATS still has.
-6. Everybody is let in.
+5. The fork's commands are applied again, and recorded; then the events that NATS still has.
+6. Redis is opened to all.
 """
 
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import structlog
-from msgspec import Struct, structs
-from nats.aio.client import Client
+from msgspec import structs
 from prometheus_client import Counter, Gauge, Histogram
 from psycopg import AsyncConnection
 
-from atp_service.facts import Facts
-from atp_service.ledger import Ledger, Position
+from atp_service.ledger import Position, stream_checkpoints
 from atp_service.ledger.position import read_position
 from atp_service.ledger.rebuilds import (
     Guard,
-    Rebuild,
     only_rebuild,
     opened,
     raise_epoch,
     session,
 )
-from atp_service.ledger.stream_checkpoints import to_replay_for
 from atp_service.metrics import REGISTRY
 from atp_service.progress import Show, unseen
 from atp_service.store import Fenced, Partition, Store, Unavailable
 from atp_service.store.raw_partition import Fill, RebuildGuard, Site
 from atp_service.workers.rebuild.diagnosis import why
-from atp_service.workers.rebuild.dry_run import check
 from atp_service.workers.rebuild.fork import capture
-from atp_service.workers.rebuild.fork.reapply import Again
-from atp_service.workers.rebuild.restore import Filled, Filling
-from atp_service.workers.rebuild.stream.recovery import Events
-from atp_service.workers.rebuild.stream.replay import Away
+from atp_service.workers.rebuild.fork.reapply import Reapplication
+from atp_service.workers.rebuild.report import Report
+from atp_service.workers.rebuild.restore import Restore, check
+from atp_service.workers.rebuild.stream.recovery import recover
+from atp_service.workers.rebuild.stream.replay import NatsUnavailable
+from atp_service.workers.rebuild.tools import Tools
 
 log = structlog.get_logger()
-
 
 BY_HAND: Final = "asked for by hand"
 
@@ -71,47 +67,11 @@ _rebuilding = Gauge(
 )
 
 
-class Tools(Struct, frozen=True):
-    """What rebuilds of a partition, of so many, work with.
-
-    `nats` is None if no events arrive by NATS; else `consumer` takes them in from `stream`.
-    """
-
-    redis_url: str
-    database_url: str
-    ledger: Ledger
-    facts_on: Callable[[Store], Facts]
-    nats: Client | None
-    stream: str
-    consumer: str
-    window_ms: int
-    partition: int
-    partitions: int
-
-
-class Report(Struct, kw_only=True):
-    """What was done."""
-
-    reason: str
-    epoch: int
-    from_seq: int
-    levels: int = 0
-    reservations: int = 0
-    orders: int = 0
-    seen: int = 0
-    fork_commands: int = 0
-    fork_conflicts: int = 0
-    events_replayed: int | None = None
-    events_news: int = 0
-    seconds: float = 0.0
-
-
 async def rebuild(tools: Tools, *, by_hand: bool = False, show: Show = unseen) -> Report | None:
-    """Rebuild Redis from the ledger now; None where there is no need, or somebody else is at it.
+    """Rebuild Redis from the ledger now; None if there is no need, or another rebuild is at work.
 
-    By hand it is done whether or not there is need; where there is none, only if the ledger can be
-    read. Raises NotToBeRebuilt, or Unreadable; Unavailable of store or ledger, or Superseded: then
-    it is to be begun anew.
+    By hand a sound Redis is rebuilt too, but only if the ledger can be read. Raises NotToBeRebuilt,
+    or Unreadable; Unavailable of store or ledger, or Superseded: then it is to be begun anew.
     """
     async with only_rebuild(tools.database_url, tools.partition) as guard:
         if guard is None:
@@ -143,51 +103,54 @@ class _Run:
         self._show = show
         self._by_hand = by_hand
         self._began = time.monotonic()
+        self._site = Site(tools.redis_url, name="rebuild", partition=tools.partition)
 
     async def run(self) -> Report | None:
         tools = self._tools
-        site = Site(tools.redis_url, name="rebuild", partition=tools.partition)
         try:
             async with session(tools.database_url) as connection:
-                # Again, now that nobody else is at it: somebody may just have done it.
-                reason = await why(site, lambda: read_position(connection, tools.partition))
+                # Another process may have rebuilt it just now.
+                reason = await why(self._site, lambda: read_position(connection, tools.partition))
                 if reason is None and self._by_hand:
                     reason = BY_HAND
-                    await self._check(site, connection)
-                if reason is None:
-                    return None
-                return await self._run(site, connection, reason)
+                    position = await read_position(connection, tools.partition)
+                    if position is not None:
+                        await check(tools, self._site.keys, position)
+                return None if reason is None else await self._run(connection, reason)
         finally:
-            await site.close()
+            await self._site.close()
 
-    async def _run(self, site: Site, connection: AsyncConnection[Any], reason: str) -> Report:
-        tools, partition = self._tools, self._tools.partition
+    async def _run(self, connection: AsyncConnection[Any], reason: str) -> Report:
+        tools, site = self._tools, self._site
         log.info("rebuild_begun", reason=reason)
-        await self._fence(site)
+        await self._fence()
         self._show("fenced", 1.0, f"nothing is promised until it is open again ({reason})")
-        position = await capture.secure(site, connection, tools.database_url, partition)
+        position = await self._secure(connection)
         async with session(tools.database_url) as looking:
-            fork = capture.Own(site, looking, partition)
-            begun = await raise_epoch(connection, partition, position, reason, fork)
+            fork = capture.Fork(site, looking, tools.partition)
+            begun = await raise_epoch(connection, tools.partition, position, reason, fork)
         report = Report(reason=reason, epoch=begun.epoch, from_seq=begun.from_seq)
         log.info("epoch_raised", epoch=begun.epoch, from_seq=begun.from_seq)
         self._show("secured", 1.0, f"epoch {begun.epoch} begins after entry {begun.from_seq:,}")
         fill = Fill(site, begun.epoch, secrets.token_hex(8))
         try:
-            _note(report, await self._fill(site, fill, position))
+            await fill.begin()
+            now_ms = await site.now_ms()
+            await Restore(fill, tools, site.keys, position, now_ms, report).run()
         finally:
             await fill.stop()
         detail = f"{report.levels:,} levels, {report.reservations:,} reservations"
         self._show("filled", 1.0, f"{detail}, {report.seen:,} remembered events and keys")
-        async with self._own_store(site, begun, fill) as store:
-            await self._apply_again(store.partitions[partition], connection, report)
-            await capture.secure(site, connection, tools.database_url, partition)
+        async with self._filled_store(begun.epoch, fill) as store:
+            partition = store.partitions[tools.partition]
+            await Reapplication(partition, tools, connection, report).run()
+            await self._secure(connection)
             detail = f"{report.fork_commands:,} commands that a fork had acknowledged"
             self._show("applied again", 1.0, f"{detail}, {report.fork_conflicts:,} no longer fit")
-            await self._replay(site, store, connection, report)
+            await self._replay(store, connection, report)
         report.seconds = round(time.monotonic() - self._began, 3)
         await fill.open()
-        await opened(connection, partition, begun.epoch, structs.asdict(report))
+        await opened(connection, tools.partition, begun.epoch, structs.asdict(report))
         _rebuilds.inc()
         _seconds.observe(report.seconds)
         _conflicts.inc(report.fork_conflicts)
@@ -195,41 +158,19 @@ class _Run:
         self._show("open", 1.0, f"after {report.seconds:,.1f} s")
         return report
 
-    async def _check(self, site: Site, connection: AsyncConnection[Any]) -> None:
-        """A sound Redis is not taken away for a ledger that can't fill another."""
-        tools = self._tools
-        position = await read_position(connection, tools.partition)
-        if position is not None:
-            await check(
-                tools.database_url,
-                site.keys,
-                position,
-                partition=tools.partition,
-                window_ms=tools.window_ms,
-            )
-
-    async def _fence(self, site: Site) -> None:
-        """Whatever epoch it is in by the time."""
-        while (header := await site.header()).epoch is not None:
-            if await site.fence(header.epoch):
+    async def _fence(self) -> None:
+        """Take the epoch away, whichever it is by then."""
+        while (header := await self._site.header()).epoch is not None:
+            if await self._site.fence(header.epoch):
                 log.info("redis_fenced_off", epoch=header.epoch, seq=header.seq)
 
-    async def _fill(self, site: Site, fill: Fill, position: Position) -> Filled:
-        await fill.begin()
-        filling = Filling(
-            fill,
-            self._tools.database_url,
-            site.keys,
-            position,
-            partition=self._tools.partition,
-            window_ms=self._tools.window_ms,
-            now_ms=await site.now_ms(),
-        )
-        await filling.run()
-        return filling.filled
+    async def _secure(self, connection: AsyncConnection[Any]) -> Position:
+        """The ledger's position, once it has all of the journal that continues it."""
+        tools = self._tools
+        return await capture.secure(self._site, connection, tools.database_url, tools.partition)
 
     @asynccontextmanager
-    async def _own_store(self, site: Site, begun: Rebuild, fill: Fill) -> AsyncIterator[Store]:
+    async def _filled_store(self, epoch: int, fill: Fill) -> AsyncIterator[Store]:
         """A store with the partition as this rebuild has filled it, before others may use it."""
         tools = self._tools
         own = Partition(
@@ -237,7 +178,7 @@ class _Run:
             tools.partition,
             name="rebuild",
             window_ms=tools.window_ms,
-            guard=RebuildGuard(tools.partition, site.keys, begun.epoch, fill),
+            guard=RebuildGuard(tools.partition, self._site.keys, epoch, fill),
         )
         store = Store(
             tools.redis_url,
@@ -253,47 +194,27 @@ class _Run:
         finally:
             await store.close()
 
-    async def _apply_again(
-        self, own: Partition, connection: AsyncConnection[Any], report: Report
-    ) -> None:
-        tools = self._tools
-        again = Again(
-            own,
-            tools.ledger,
-            connection,
-            window_ms=tools.window_ms,
-        )
-        await again.run()
-        report.fork_commands = again.applied.commands
-        report.fork_conflicts = again.applied.conflicts
-
-    async def _replay(
-        self, site: Site, store: Store, connection: AsyncConnection[Any], report: Report
-    ) -> None:
+    async def _replay(self, store: Store, connection: AsyncConnection[Any], report: Report) -> None:
         """Put off if NATS or another partition is away: Redis is opened all the same."""
-        tools = self._tools
-        if tools.nats is None or not tools.nats.is_connected:
+        tools, client = self._tools, self._tools.connected_nats
+        if client is None:
             log.warning("replay_put_off", reason="NATS is away")
             return
-        due = await to_replay_for(connection, tools.partition)
-        if due is None:
-            return  # somebody has taken over, and done it
-        events = Events(tools.nats, tools.stream, tools.consumer, tools.partition)
+        pending = await stream_checkpoints.pending_replay(connection, tools.partition)
+        if pending is None:
+            return  # another rebuild has taken over, and done it
+        facts = tools.facts_on(store)
         try:
-            reached = await events.replay(tools.facts_on(store), connection, site, due)
-        except (Away, Fenced, Unavailable) as away:
-            if not isinstance(away, Away) and tools.partitions == 1:
+            done, checkpoint = await recover(tools, client, facts, connection, self._site, pending)
+        except (NatsUnavailable, Fenced, Unavailable) as away:
+            if not isinstance(away, NatsUnavailable) and tools.partitions == 1:
                 raise
             log.warning("replay_put_off", reason=str(away))
             return
-        report.events_replayed, report.events_news = reached.done.events, reached.done.news
-        # Not before the ledger has what came of it: Redis might be lost once more.
-        await capture.secure(site, connection, tools.database_url, tools.partition)
-        await events.note(connection, reached)
+        report.events_replayed, report.events_news = done.events, done.news
+        # First the ledger must have what came of it: Redis might be lost once more.
+        await self._secure(connection)
+        if checkpoint is not None:
+            await stream_checkpoints.save(connection, tools.partition, checkpoint)
         detail = f"{report.events_replayed:,} events, {report.events_news:,} of them new"
         self._show("replayed", 1.0, detail)
-
-
-def _note(report: Report, filled: Filled) -> None:
-    report.levels, report.reservations = filled.levels, filled.reservations
-    report.orders, report.seen = filled.orders, filled.marks

@@ -1,30 +1,27 @@
 """Levels, and their places in their SKUs' lists of locations."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
+from functools import partial
+
+from msgspec import structs
 
 from atp_service.inventory.commands import RepairLevel
-from atp_service.inventory.stock import SEPARATOR, level_field, split_field
+from atp_service.inventory.stock import SEPARATOR, StockLevel, level_field, split_field
 from atp_service.ledger.read import as_of_entry
 from atp_service.ledger.read.as_of_entry import Pair
 from atp_service.ledger.read.unexplained_levels import Unexplained, unexplained
 from atp_service.ledger.reconciliations import Drift
-from atp_service.workers.reconcile.raw_values import level_in, locations_in, name_in, shown
-from atp_service.workers.reconcile.run import PAGE, Comparison, Difference, unnameable
+from atp_service.workers.reconcile.raw_values import read_level, read_locations, shown
+from atp_service.workers.reconcile.run import PAGE, Comparison, Difference
 
 
-async def compare(run: Comparison) -> None:
-    """All that the ledger has, in the order of names."""
-    after: Pair = ("", "")
-    sku, locations = "", list[str]()  # the list of a SKU is compared when all of it has come by
-    while True:
-        scope = run.scope
+async def compare_recorded(run: Comparison) -> None:
+    """All that Redis must have by the ledger, in the order of names."""
+    scope, page = run.scope, [("", "", b"")]
+    sku, locations = "", list[str]()  # a SKU's list is compared when all its locations are read
+    while page:
         page = await as_of_entry.levels_after(
-            run.ledger,
-            run.number,
-            after,
-            PAGE,
-            skus=scope.skus,
-            locations=scope.locations,
+            run.ledger, run.number, page[-1][:2], PAGE, scope.skus, scope.locations
         )
         complete: dict[str, list[str]] = {}
         for of_sku, location, _ in page:
@@ -36,85 +33,72 @@ async def compare(run: Comparison) -> None:
         complete.pop("", None)
         names = [level_field(of_sku, location) for of_sku, location, _ in page]
         values = await run.walk.values("stock", [*names, *complete])
-        doubtful = [
+        suspects = [
             (of_sku, location)
             for (of_sku, location, image), value in zip(page, values, strict=False)
             if value != image
         ]
         for (of_sku, known), value in zip(complete.items(), values[len(page) :], strict=True):
-            doubtful += [(of_sku, place) for place in _misplaced(run, value, known)]
-        await run.settle(doubtful, lambda pairs: _look(run, pairs))
+            suspects += [(of_sku, location) for location in _misplaced(run, value, known)]
+        await run.resolve(suspects, partial(_examine, run))
         run.known_stock.add(names)
         run.known_stock.add(complete)
         run.report.compared.levels += len(page)
         await run.rest()
-        if not page:
-            return
-        after = page[-1][:2]
 
 
-async def compare_back(run: Comparison) -> None:
-    """What Redis has and the ledger doesn't."""
-    cursor = 0
-    while True:
-        cursor, found = await run.walk.scan("stock", cursor, PAGE)
-        named: dict[str, bytes] = {}
-        for raw, value in found:
-            name = name_in(raw)
-            if name is None:
-                await run.settle([raw], unnameable("level"))
-            elif name not in run.known_stock:
-                named[name] = value
-        doubtful: list[Pair] = []
-        for name in await as_of_entry.unknown_in_stock(run.ledger, run.number, list(named)):
+async def compare_kept(run: Comparison) -> None:
+    """All that Redis has: the ledger may have no such level or SKU."""
+    async for named in run.scan("level", partial(run.walk.scan, "stock")):
+        names = [name for name in named if name not in run.known_stock]
+        suspects: list[Pair] = []
+        for name in await as_of_entry.unknown_in_stock(run.ledger, run.number, names):
             if SEPARATOR in name:
-                doubtful.append(split_field(name))
+                suspects.append(split_field(name))
             else:
                 # A list that names no location has to go all the same.
-                doubtful += [(name, place) for place in set(locations_in(named[name]) or [""])]
-        doubtful = [pair for pair in doubtful if _is_asked(run, *pair)]
-        await run.settle(doubtful, lambda pairs: _look(run, pairs))
-        await run.rest()
-        if not cursor:
-            return
+                suspects += [(name, place) for place in set(read_locations(named[name]) or [""])]
+        suspects = [pair for pair in suspects if _is_asked(run, *pair)]
+        await run.resolve(suspects, partial(_examine, run))
 
 
-async def compare_inside(run: Comparison) -> None:
-    """The ledger by itself: what somebody changed in Redis before a command came over it."""
+async def compare_explained(run: Comparison) -> None:
+    """The ledger by itself: a level that was changed in Redis before a command came over it."""
     found: dict[Pair, Unexplained] = {}
 
-    async def look(pairs: Sequence[Pair]) -> list[tuple[Pair, Difference]]:
+    async def examine(pairs: Sequence[Pair]) -> list[tuple[Pair, Difference]]:
         if any(pair not in found for pair in pairs):
             found.update(await _unexplained(run))
-        return [(pair, _unexplained_difference(found.pop(pair))) for pair in pairs if pair in found]
+        odd = [(pair, found.pop(pair)) for pair in pairs if pair in found]
+        return [(pair, _level_difference(pair, o.level, o.right)) for pair, o in odd]
 
     found = await _unexplained(run)
-    await run.settle(list(found), look)
+    await run.resolve(list(found), examine)
 
 
 async def _unexplained(run: Comparison) -> dict[Pair, Unexplained]:
-    # What is repaired but not yet recorded would be found, and repaired, once more.
-    await run.settled()
-    odd = await unexplained(run.ledger, run.rest)
+    # A repair that is not recorded yet would be made once more.
+    await run.moment()
+    odd = await unexplained(run.ledger, run.number, run.rest)
     return {(o.sku, o.location): o for o in odd if _is_asked(run, o.sku, o.location)}
 
 
-def _unexplained_difference(odd: Unexplained) -> Difference:
+def _level_difference(
+    pair: Pair,
+    found: StockLevel | None,
+    right: StockLevel | None,
+    value: bytes | None = None,
+    image: bytes | None = None,
+) -> Difference:
+    sku, location = pair
+    seen, expected = shown(value, found), shown(image, right)
     return Difference(
-        Drift(
-            kind="level",
-            sku=odd.sku,
-            location=odd.location,
-            found=shown(None, odd.level),
-            expected=shown(None, odd.right),
-        ),
-        RepairLevel(sku=odd.sku, location=odd.location, found=odd.level, right=odd.right),
+        Drift(kind="level", sku=sku, location=location, found=seen, expected=expected),
+        RepairLevel(sku=sku, location=location, found=found, right=right),
     )
 
 
-async def _look(run: Comparison, pairs: Sequence[Pair]) -> list[tuple[Pair, Difference]]:
-    """Exactly: as of the entry that was Redis's latest when it was read."""
-    pairs = list(dict.fromkeys(pairs))
+async def _examine(run: Comparison, pairs: Sequence[Pair]) -> list[tuple[Pair, Difference]]:
     skus = list(dict.fromkeys(sku for sku, _ in pairs))
     names = [level_field(sku, location) for sku, location in pairs]
     moment = await run.moment(stock=[*names, *skus])
@@ -130,52 +114,38 @@ async def _look(run: Comparison, pairs: Sequence[Pair]) -> list[tuple[Pair, Diff
 def _difference(
     pair: Pair, value: bytes | None, image: bytes | None, listing: bytes | None
 ) -> Difference | None:
-    sku, location = pair
-    listed, should_be = _times_listed(listing, location), image is not None
-    found, right = level_in(value), level_in(image)
+    difference = _level_difference(pair, read_level(value), read_level(image), value, image)
     if value != image:
-        drift = Drift(
-            kind="level",
-            sku=sku,
-            location=location,
-            found=shown(value, found),
-            expected=shown(image, right),
-        )
-    elif listed != should_be:
-        drift = Drift(
-            kind="locations",
-            sku=sku,
-            location=location,
-            found={"listed": listed},
-            expected={"listed": int(should_be)},
-        )
-    else:
+        return difference
+    listed, expected = _times_listed(listing, pair[1]), int(image is not None)
+    if listed == expected:
         return None
-    return Difference(drift, RepairLevel(sku=sku, location=location, found=found, right=right))
+    found, right = {"listed": listed}, {"listed": expected}
+    drift = structs.replace(difference.drift, kind="locations", found=found, expected=right)
+    return Difference(drift, difference.command)
 
 
 def _times_listed(listing: bytes | None, location: str) -> int | None:
-    """How often the SKU's list has the location; None where the list can't be read."""
-    known = locations_in(listing)
-    if known is None:
-        return None
-    if not known and listing is not None:
-        return None  # a list of nothing is none that the script writes
-    return known.count(location)
+    """How often the SKU's list has the location; None if the list can't be read, or is empty: the
+    script writes no empty list."""
+    known = read_locations(listing)
+    return None if known is None or (not known and listing is not None) else known.count(location)
 
 
-def _misplaced(run: Comparison, listing: bytes | None, expected: Collection[str]) -> Iterator[str]:
+def _misplaced(
+    run: Comparison, listing: bytes | None, expected: Collection[str]
+) -> Collection[str]:
     """Locations that are not listed exactly as often as they should be."""
-    listed = locations_in(listing)
+    listed = read_locations(listing)
     if listed is None:
-        yield from expected
-        return
-    # In the order of their names, as expected; other than that the order is of no matter.
-    if sorted(listed) == expected:
-        return
-    for location in {*listed, *expected}:
-        if listed.count(location) != (location in expected) and _is_asked(run, None, location):
-            yield location
+        return expected
+    if listed == expected:
+        return ()
+    return [
+        location
+        for location in {*listed, *expected}
+        if listed.count(location) != (location in expected) and _is_asked(run, None, location)
+    ]
 
 
 def _is_asked(run: Comparison, sku: str | None, location: str) -> bool:

@@ -1,4 +1,4 @@
-"""Runs of reconciling: one at a time, every so often and whenever somebody asks."""
+"""Runs of reconciling: one at a time, every so often and when one is asked for."""
 
 import asyncio
 import time
@@ -19,7 +19,7 @@ from atp_service.workers.reconcile.run import Comparison
 log = structlog.get_logger()
 
 LOOK_SECONDS = 1.0
-TELL_SECONDS = 1.0  # how often a run reports progress; well within the lease's silence
+REPORT_SECONDS = 1.0  # between reports of progress; well within the lease's silence
 
 _runs = Counter("atp_reconcile_runs", "Reconciliations", ["status"], registry=REGISTRY)
 _drift = Counter("atp_reconcile_drift", "Differences found", registry=REGISTRY)
@@ -35,7 +35,7 @@ _seconds = Gauge(
 async def run(
     store: Store, ledger: Ledger, database_url: str, *, stop: asyncio.Event, every_seconds: float
 ) -> None:
-    """Reconcile until told to stop; with `every_seconds` 0 only when somebody asks."""
+    """Reconcile until stopped; with `every_seconds` 0 only when a run is asked for."""
     log.info("reconcile_started", every_seconds=every_seconds)
     since, was_away = time.monotonic(), False
     while not stop.is_set():
@@ -84,7 +84,7 @@ async def work_off(store: Store, ledger: Ledger, lease: Lease, stop: asyncio.Eve
 
 
 async def _is_due(ledger: Ledger, every_seconds: float) -> bool:
-    """Whoever reconciled last, it counts for all workers."""
+    """Whether no worker has made a whole run for so long."""
     ago = await reconciliations.seconds_since_whole(ledger)
     return ago is None or ago >= every_seconds
 
@@ -94,15 +94,15 @@ async def _reconcile(
 ) -> Report:
     """The run's report; with a reason if it could not be done."""
     report, began = Report(), time.monotonic()
-    telling = asyncio.create_task(_keep_telling(lease, asked, report, began))
+    reporting = asyncio.create_task(_keep_reporting(lease, asked, report, began))
     stopped = asyncio.create_task(stop.wait())
     comparing = asyncio.create_task(_compare_all(store, ledger, lease, asked, report))
     try:
-        await asyncio.wait({telling, stopped, comparing}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({reporting, stopped, comparing}, return_when=asyncio.FIRST_COMPLETED)
         if comparing.done():
             comparing.result()
-        elif telling.done():
-            telling.result()
+        elif reporting.done():
+            reporting.result()
         else:
             report.reason = "the worker was stopped meanwhile"
     except stores.Fenced as fence:
@@ -113,23 +113,25 @@ async def _reconcile(
         report.reason = f"the ledger is behind: {behind}"
     except postgres.Unavailable as away:
         report.reason = f"Postgres is away: {away}"
-    except Exception as fault:  # a run that stumbles must not take its worker's other roles along
+    except Exception as fault:  # a run that fails must not end its worker's other roles
         log.exception("reconcile_failed", id=asked.id)
         report.reason = f"a fault of ours: {fault!r}"
     finally:
-        for task in (telling, stopped, comparing):
+        for task in (reporting, stopped, comparing):
             task.cancel()
-        await asyncio.gather(telling, stopped, comparing, return_exceptions=True)
+        await asyncio.gather(reporting, stopped, comparing, return_exceptions=True)
     report.seconds = round(time.monotonic() - began, 3)
     return report
 
 
-async def _keep_telling(lease: Lease, asked: Reconciliation, report: Report, began: float) -> None:
+async def _keep_reporting(
+    lease: Lease, asked: Reconciliation, report: Report, began: float
+) -> None:
     """Report progress, and so keep the lease; raises `Unavailable` once it is lost."""
     while True:
-        await asyncio.sleep(TELL_SECONDS)
+        await asyncio.sleep(REPORT_SECONDS)
         report.seconds = round(time.monotonic() - began, 3)
-        await lease.tell(asked.id, report)
+        await lease.report(asked.id, report)
 
 
 async def _compare_all(
@@ -137,20 +139,16 @@ async def _compare_all(
 ) -> None:
     """One partition after the other."""
     for partition in store.partitions:
-        comparison = Comparison(partition, ledger, lease, asked, report)
+        run = Comparison(partition, ledger, lease, asked, report)
         try:
-            await _compare(comparison)
+            # Redis first: then only levels that commands have come over are left to explain.
+            await levels.compare_recorded(run)
+            await levels.compare_kept(run)
+            if run.scope.whole:
+                for of in (documents.RESERVATIONS, documents.ORDERS):
+                    await documents.compare_recorded(run, of)
+                    await documents.compare_kept(run, of)
+                await documents.compare_kept_deadlines(run)
+            await levels.compare_explained(run)
         finally:
-            await comparison.walk.close()
-
-
-async def _compare(run: Comparison) -> None:
-    """Redis first: what the ledger then has by itself is what commands have come over."""
-    await levels.compare(run)
-    await levels.compare_back(run)
-    if run.scope.whole:
-        for of in (documents.RESERVATIONS, documents.ORDERS):
-            await documents.compare(run, of)
-            await documents.compare_back(run, of)
-        await documents.compare_deadlines(run)
-    await levels.compare_inside(run)
+            await run.walk.close()

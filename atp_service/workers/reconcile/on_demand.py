@@ -1,4 +1,4 @@
-"""Asking for a run and staying with it: done by a worker, or by ourselves where none is about."""
+"""A run on demand: made by a worker, or by this process if no worker takes it up."""
 
 import asyncio
 import time
@@ -23,7 +23,7 @@ async def reconciled(
     repair: bool,
     show: Callable[[Reconciliation], None],
 ) -> Reconciliation:
-    """The run, once it is over; `show` is told how far it is. Raises the ledger's `Unavailable`."""
+    """The run, once it is over; `show` gets its progress. Raises the ledger's `Unavailable`."""
     asked = await reconciliations.request(ledger, scope, repair=repair, asked_by="command")
     working = asyncio.create_task(_work(store, ledger, database_url))
     try:
@@ -44,7 +44,7 @@ async def reconciled(
 
 
 async def _work(store: Store, ledger: Ledger, database_url: str) -> None:
-    """A worker that has the lease is left to do it, however long it takes."""
+    """Leave the run to a worker that has the lease, however long it takes."""
     began = time.monotonic()
     while await reconciliations.any_to_do(ledger):
         if time.monotonic() - began > WORKER_SECONDS:

@@ -1,9 +1,11 @@
-"""Raw values from Redis: read where they can be, and as people see them in a report."""
+"""Raw values of Redis: decoded if they can be, and as a report shows them."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-import msgspec
+from msgspec.msgpack import Decoder
 
+from atp_service.inventory.journal import UNREADABLE
 from atp_service.inventory.reservations import (
     Order,
     Reservation,
@@ -13,52 +15,44 @@ from atp_service.inventory.reservations import (
 from atp_service.inventory.stock import StockLevel, decode_level
 from atp_service.ledger.write.repair_words import named
 
-_SHOWN_BYTES = 64  # of what can't be read
-_ILLEGIBLE = (msgspec.DecodeError, UnicodeDecodeError)
-_decode_locations = msgspec.msgpack.Decoder(list[str]).decode
+_SHOWN_BYTES = 64  # of an unreadable value
+
+T = TypeVar("T")
 
 
-def level_in(image: bytes | None) -> StockLevel | None:
-    """The level; None where there is nothing, or nothing readable. As the next two."""
-    try:
-        return None if image is None else decode_level(image)
-    except _ILLEGIBLE:
-        return None
+def _lenient(decode: Callable[[bytes], T]) -> Callable[[bytes | None], T | None]:
+    """Decodes a raw value; None for no value, or one that can't be read."""
+
+    def read(image: bytes | None) -> T | None:
+        try:
+            return None if image is None else decode(image)
+        except UNREADABLE:
+            return None
+
+    return read
 
 
-def reservation_in(image: bytes | None) -> Reservation | None:
-    try:
-        return None if image is None else decode_reservation(image)
-    except _ILLEGIBLE:
-        return None
+read_level = _lenient(decode_level)
+read_reservation = _lenient(decode_reservation)
+read_order = _lenient(decode_order)
+_read_list = _lenient(Decoder(list[str]).decode)
+_read_text = _lenient(bytes.decode)
 
 
-def order_in(image: bytes | None) -> Order | None:
-    try:
-        return None if image is None else decode_order(image)
-    except _ILLEGIBLE:
-        return None
+def read_locations(image: bytes | None) -> list[str] | None:
+    """A SKU's list of locations, empty if there is none; None if it can't be read, or has a name
+    that Postgres can't hold."""
+    known = [] if image is None else _read_list(image)
+    return None if known is None or any("\0" in location for location in known) else known
 
 
-def locations_in(image: bytes | None) -> list[str] | None:
-    """A SKU's list of locations, empty where there is none; None where it can't be read."""
-    try:
-        known = [] if image is None else _decode_locations(image)
-    except _ILLEGIBLE:
-        return None
-    return None if any("\0" in location for location in known) else known
-
-
-def name_in(raw: bytes) -> str | None:
-    """The name; None where it is no text that commands and Postgres can name."""
-    try:
-        return None if b"\0" in raw else raw.decode()
-    except UnicodeDecodeError:
-        return None
+def read_name(raw: bytes) -> str | None:
+    """The name; None if it is no text that commands and Postgres can hold."""
+    return None if b"\0" in raw else _read_text(raw)
 
 
 def shown(image: bytes | None, value: StockLevel | Reservation | Order | None) -> Any:
-    """The value with its fields' names; null for nothing."""
+    """The value with its fields' names; the first bytes of an unreadable one; null for none."""
     if value is not None:
         return named(value)
     return None if image is None else {"unreadable": image[:_SHOWN_BYTES].hex()}

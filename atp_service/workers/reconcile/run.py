@@ -1,53 +1,45 @@
-"""One run: what it reads, what it has found, and how it sets that right."""
+"""One run: what it reads of Redis, the differences it has found, and their repair."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar
 
 import structlog
 from msgspec import Struct, structs
 
 from atp_service.inventory.commands import Command
-from atp_service.inventory.entry_ref import EntryRef
 from atp_service.inventory.outcomes import Applied, Moved, Unchanged
 from atp_service.ledger import Ledger
 from atp_service.ledger.reconciliations import Drift, Kind, Lease, Reconciliation, Report
 from atp_service.store import Partition
 from atp_service.store.scan import Moment, Walk
-from atp_service.workers.reconcile.name_set import Known
-from atp_service.workers.reconcile.throttle import Pace
+from atp_service.workers.reconcile.name_set import NameSet
+from atp_service.workers.reconcile.raw_values import read_name, shown
+from atp_service.workers.reconcile.throttle import Throttle
 
 log = structlog.get_logger()
 
 PAGE: Final = 1_000  # names read at once
-CLOSER_AT_ONCE: Final = 100  # names looked at more closely at once
-TRIES: Final = 5  # for what moves on while it is repaired
+EXAMINED_AT_ONCE: Final = 100
+TRIES: Final = 5  # for a value that changes while it is repaired
 SHARE: Final = 0.3  # of the time is spent comparing, at most
 MOST_SHOWN: Final = 1_000  # differences in a report
 RECORDED_SECONDS: Final = 30.0  # how long the ledger may take to have what Redis has
 
 Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 
 class Difference(Struct, frozen=True):
-    """Something that isn't as the ledger has it, and the command that sets it right, if any can."""
+    """A value that isn't as the ledger has it, and the command that repairs it."""
 
     drift: Drift
-    command: Command | None
+    command: Command
 
 
-Look = Callable[[Sequence[Key]], Awaitable[list[tuple[Key, Difference]]]]
-
-
-def unnameable(kind: Kind) -> Look[bytes]:
-    """How to look at what no command can name: only a person can take it away."""
-
-    async def look(names: Sequence[bytes]) -> list[tuple[bytes, Difference]]:
-        return [
-            (name, Difference(Drift(kind=kind, found={"unreadable": name[:64].hex()}), None))
-            for name in names
-        ]
-
-    return look
+Examine = Callable[[Sequence[Key]], Awaitable[list[tuple[Key, Difference]]]]
+"""Compares values exactly: as of the entry that was Redis's latest when they were read."""
+Scan = Callable[[int, int], Awaitable[tuple[int, list[tuple[bytes, Value]]]]]
+"""Takes a cursor and a count; returns the next cursor, and values by raw name."""
 
 
 class Comparison:
@@ -66,75 +58,91 @@ class Comparison:
         self.walk: Walk = partition.walk()
         self.scope = asked.scope
         self.report = report
-        self.known_stock = Known()
+        self.known_stock = NameSet()
         self._partition = partition
         self._lease = lease
         self._asked = asked
-        self._pace = Pace(SHARE)
-        self._told: set[Any] = set()
+        self._throttle = Throttle(SHARE)
+        self._reported: set[Any] = set()
 
     async def rest(self) -> None:
         """Let others have the machine for a while."""
-        await self._pace.rest()
+        await self._throttle.rest()
 
     async def moment(self, **names: Sequence[str]) -> Moment:
-        """What Redis has of these at one moment, once the ledger has come as far."""
+        """What Redis has under these names at one moment, once the ledger has come as far."""
         moment = await self.walk.moment(**names)
-        await self._until_recorded(moment.entry)
+        await self.ledger.wait_for(moment.entry, RECORDED_SECONDS)
+        self.report.through_seq = max(self.report.through_seq, moment.seq)
         return moment
 
-    async def settled(self) -> None:
-        """Wait until the ledger has all that has happened, our own repairs among it."""
-        await self.moment()
+    async def scan(self, kind: Kind, scan: Scan[Value]) -> AsyncIterator[dict[str, Value]]:
+        """All values of Redis by name, by the page. Names that no command can hold are reported."""
+        cursor = 0
+        while True:
+            cursor, found = await scan(cursor, PAGE)
+            named: dict[str, Value] = {}
+            for raw, value in found:
+                name = read_name(raw)
+                if name is None:
+                    self.add_unnameable(kind, raw)
+                else:
+                    named[name] = value
+            yield named
+            await self.rest()
+            if not cursor:
+                return
 
-    async def settle(self, keys: Sequence[Key], look: Look[Key]) -> None:
-        """Look closer at what may be wrong; report and repair what is."""
-        for first in range(0, len(keys), CLOSER_AT_ONCE):
-            await self._settle(keys[first : first + CLOSER_AT_ONCE], look)
+    def add_unnameable(self, kind: Kind, name: bytes) -> None:
+        """Report a name that no command can repair: only a person can take it away."""
+        self._add(name, Drift(kind=kind, found=shown(name, None)))
+
+    async def resolve(self, suspects: Sequence[Key], examine: Examine[Key]) -> None:
+        """Examine what may differ; report and repair what does."""
+        keys = list(dict.fromkeys(suspects))
+        for first in range(0, len(keys), EXAMINED_AT_ONCE):
+            await self._resolve(keys[first : first + EXAMINED_AT_ONCE], examine)
             await self.rest()
 
-    async def _settle(self, keys: Sequence[Key], look: Look[Key]) -> None:
-        for left in reversed(range(TRIES)):
-            found = await look(keys)
+    async def _resolve(self, keys: Sequence[Key], examine: Examine[Key]) -> None:
+        for tries_left in reversed(range(TRIES)):
+            found = await examine(keys)
             if not found:
                 return
-            keys = await self._repair(found, last_try=not left)
+            keys = await self._repair(found, last_try=not tries_left)
             if not keys:
                 return
 
     async def _repair(
         self, found: Sequence[tuple[Key, Difference]], *, last_try: bool
     ) -> list[Key]:
-        """Those that have moved on meanwhile; all others are reported."""
+        """Returns those that have changed meanwhile; all others are reported."""
         if not self._asked.repair:
             for key, difference in found:
-                self._tell(key, difference.drift)
+                self._add(key, difference.drift)
             return []
         # A run that was frozen and has lost its lease must not repair what is repaired already.
         await self._lease.hold()
-        ordered = [(key, d.drift, d.command) for key, d in found if d.command is not None]
-        outcomes = await self._partition.apply_all([command for _, _, command in ordered])
-        moved: list[Key] = []
-        for (key, drift, _), outcome in zip(ordered, outcomes, strict=True):
+        outcomes = await self._partition.apply_all([d.command for _, d in found])
+        changed: list[Key] = []
+        for (key, difference), outcome in zip(found, outcomes, strict=True):
+            drift = difference.drift
             match outcome:
                 case Applied(entry):
                     repaired = structs.replace(drift, repaired=True, entry=entry.seq)
-                    self._tell((key, entry), repaired)
+                    self._add((key, entry), repaired)
                 case Moved() | Unchanged() if not last_try:
-                    moved.append(key)  # or somebody else was quicker
+                    changed.append(key)  # or another reconciler was quicker
                 case _:
                     log.error("drift_not_repaired", outcome=repr(outcome), drift=drift)
-                    self._tell(key, drift)
-        for key, difference in found:
-            if difference.command is None:
-                self._tell(key, difference.drift)
-        return moved
+                    self._add(key, drift)
+        return changed
 
-    def _tell(self, key: Any, drift: Drift) -> None:
-        """Each thing once, however often the walks come by."""
-        if (drift.kind, key) in self._told:
+    def _add(self, key: Any, drift: Drift) -> None:
+        """Report each difference once, however often it is found."""
+        if (drift.kind, key) in self._reported:
             return
-        self._told.add((drift.kind, key))
+        self._reported.add((drift.kind, key))
         self.report.drift_total += 1
         self.report.repaired += drift.repaired
         if len(self.report.drift) < MOST_SHOWN:
@@ -149,7 +157,3 @@ class Comparison:
                 repaired=drift.repaired,
                 entry=drift.entry,
             )
-
-    async def _until_recorded(self, entry: EntryRef) -> None:
-        await self.ledger.wait_for(entry, RECORDED_SECONDS)
-        self.report.through_seq = max(self.report.through_seq, entry.seq)

@@ -1,15 +1,14 @@
-"""How fast to go: selling comes first."""
+"""How much of the time a run works: selling comes first."""
 
 import asyncio
 import time
 
 
-class Pace:
-    """Rests in proportion to what was worked: where others are busy, work takes longer, and so do
-    the rests."""
+class Throttle:
+    """Rests in proportion to the work. On a busy machine work takes longer, and so do the rests."""
 
     def __init__(self, share: float) -> None:
-        """`share` is that of the time which is spent working, at most."""
+        """`share` is the part of the time that is spent working, at most."""
         self._rest_per_work = (1 - share) / share
         self._since = time.monotonic()
 

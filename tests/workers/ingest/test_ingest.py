@@ -11,7 +11,7 @@ from atp_service.embedded.postgres import Postgres
 from atp_service.inventory.commands import decode_command
 from atp_service.jetstream.stream import STREAM
 from atp_service.ledger import stream_checkpoints
-from atp_service.ledger.stream_checkpoints import Mark
+from atp_service.ledger.stream_checkpoints import Checkpoint
 from atp_service.workers.ingest.retention import make_room
 from tests.recording import last_seq
 from tests.retailer import Retailer, away, event, now_ms, until
@@ -230,9 +230,10 @@ async def test_room_is_made_from_what_is_recorded_and_from_nothing_else(
         position = await shop.ledger.position(0)
         assert position is not None
         assert info.created is not None
-        mark = Mark(STREAM, info.created, seq, position.seq, position.digest)
+        end = (position.epoch, position.seq, position.digest)
+        checkpoint = Checkpoint(STREAM, info.created, seq, *end)
         async with shop.ledger.connection() as connection:
-            assert await stream_checkpoints.acknowledged(connection, 0, mark)
+            assert await stream_checkpoints.save(connection, 0, checkpoint)
 
     async with worker(shop, nats_url):
         await stream.publish(*(event("receipt", quantity=1) for _ in range(200)))

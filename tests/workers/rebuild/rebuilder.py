@@ -11,21 +11,21 @@ from psycopg_pool import AsyncConnectionPool
 
 from atp_service.ledger import Ledger
 from atp_service.workers import rebuild
-from atp_service.workers.rebuild.restore import Filling
+from atp_service.workers.rebuild.restore import Restore
 
 
 def _wait_in_the_middle() -> None:
     """Before the dedupe marks: levels, reservations and orders are in, nothing else."""
-    marks = Filling._marks
+    marks = Restore._marks
 
-    async def wait_first(filling: Any) -> None:
-        await filling._fill._send()
-        await filling._fill._send()
+    async def wait_first(restore: Any) -> None:
+        await restore.target._send()
+        await restore.target._send()
         print("filling", flush=True)
         sys.stdin.readline()
-        await marks(filling)
+        await marks(restore)
 
-    Filling._marks = wait_first  # type: ignore[method-assign,assignment]
+    Restore._marks = wait_first  # type: ignore[method-assign,assignment]
 
 
 async def main(redis_url: str, database_url: str, stage: str) -> None:

@@ -10,7 +10,7 @@ from atp_service.facts import Arrival, EventResult
 from atp_service.inventory.commands import decode_command
 from atp_service.jetstream.pull import AHEAD, GROUP
 from atp_service.jetstream.stream import STREAM
-from atp_service.workers.rebuild.stream.replay import Away, replay
+from atp_service.workers.rebuild.stream.replay import NatsUnavailable, replay
 from tests.retailer import Retailer, event, until
 from tests.workers.ingest.conftest import Stream, stream
 
@@ -49,7 +49,7 @@ async def test_a_replay_that_nats_breaks_off_is_not_taken_for_done(
         await jetstream.delete_consumer(STREAM, consumer.name)
 
     facts: Any = Disturbed(shop, lose_the_consumer)
-    with pytest.raises(Away, match="consumer"):
+    with pytest.raises(NatsUnavailable, match="consumer"):
         await replay(stream.client, facts, STREAM, 0, after=0, through=2_601)
     assert await shop.on_hand() > 5_000 - 2_600
     done = await replay(stream.client, shop.facts, STREAM, 0, after=0, through=2_601)

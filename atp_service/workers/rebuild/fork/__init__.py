@@ -1,1 +1,1 @@
-"""A fork: entries that Redis wrote and the ledger does not have, applied again after a rebuild."""
+"""A fork: entries that Redis wrote and the ledger lacks. They are saved, and applied again."""

@@ -1,4 +1,4 @@
-"""What a Redis had beyond the ledger: what continues it is recorded, the rest is a fork's own."""
+"""The journal beyond the ledger: what continues the ledger is recorded, the rest is a fork."""
 
 import asyncio
 import time
@@ -9,17 +9,16 @@ import structlog
 from psycopg import AsyncConnection
 
 from atp_service import ledger
-from atp_service.inventory.journal import Entry, decode_head
+from atp_service.inventory.journal import UNREADABLE, Entry, decode_head
 from atp_service.ledger import Batch, Forked, Position, Refused, Stale
 from atp_service.ledger.position import read_position
 from atp_service.ledger.rebuilds import Missing, digests
 from atp_service.postgres import Unavailable
 from atp_service.store.raw_partition import Site
-from atp_service.workers.rebuild.fork.entry import UNREADABLE
 
 log = structlog.get_logger()
 
-_PATIENCE_SECONDS: Final = 20.0  # without an entry more; a frozen recorder keeps its lease for ten
+_PATIENCE_SECONDS: Final = 20.0  # without another entry; a frozen recorder keeps its lease for ten
 _LOOK_SECONDS: Final = 0.05
 
 
@@ -28,8 +27,8 @@ async def secure(
 ) -> Position:
     """The ledger's position, once it has all of the journal that continues it.
 
-    By the recorder that is running: it reads the journal whether or not anybody may write; where
-    none is, here. Raises Unavailable where neither gets there.
+    The running recorder records it: it reads the journal of a fenced Redis too. If none runs, it is
+    recorded here. Raises Unavailable if neither succeeds.
     """
     give_up, reached = 0.0, -1
     while True:
@@ -39,10 +38,9 @@ async def secure(
         if position.seq > reached:
             give_up, reached = time.monotonic() + _PATIENCE_SECONDS, position.seq
         elif time.monotonic() > give_up:
-            words = (
-                f"nobody records what follows entry {reached}: {_PATIENCE_SECONDS} s without one"
+            raise Unavailable(
+                f"no recorder has recorded entry {reached + 1} for {_PATIENCE_SECONDS} s"
             )
-            raise Unavailable(words)
         entries = await site.journal(position.seq)
         if not entries or not _continues(entries[0], position):
             return position
@@ -54,15 +52,15 @@ async def secure(
         except Stale:
             continue
         except (Refused, Forked) as refused:
-            # It continues the ledger and contradicts it, or can't be read: somebody has changed
-            # Redis by hand. What it says is applied again, as a fork's.
+            # It continues the ledger and contradicts it, or can't be read: Redis was changed by
+            # hand. Its commands are applied again, as a fork's.
             log.error("tail_refused", seq=entries[0].seq, reason=str(refused))
             return position
         await asyncio.sleep(_LOOK_SECONDS)
 
 
-class Own:
-    """The fork's own entries, in order: from the first that isn't the ledger's of its seq."""
+class Fork:
+    """The entries in order, from the first that isn't the ledger's of its seq."""
 
     def __init__(self, site: Site, connection: AsyncConnection[Any], partition: int) -> None:
         self._site = site
@@ -71,13 +69,13 @@ class Own:
         self.missing: list[Missing] = []
 
     async def pages(self) -> AsyncIterator[Sequence[Entry]]:
-        """All of them. What is missing between them is known at the end."""
+        """All entries, by the page. `missing` is complete at the end."""
         self.missing.clear()
         seq, forked = 0, False
         while entries := await self._site.journal(seq):
             if not forked:
                 shared = await self._shared(entries)
-                # What the very first one followed can't be told.
+                # What the very first one followed is unknown.
                 seq = entries[shared - 1].seq if shared else seq or entries[0].seq - 1
                 entries = entries[shared:]
                 forked = bool(entries)
@@ -92,7 +90,7 @@ class Own:
             self.missing.append(Missing(seq + 1, latest, ""))
 
     async def _shared(self, entries: Sequence[Entry]) -> int:
-        """How many of them the ledger has, from the first on."""
+        """How many of the entries the ledger has, from the first on."""
         seqs = [entry.seq for entry in entries]
         recorded = await digests(self._connection, self._partition, seqs)
         return next(
@@ -113,8 +111,8 @@ def _continues(entry: Entry, position: Position) -> bool:
 
 
 def _batch(partition: int, position: Position, entries: Sequence[Entry]) -> Batch:
-    """As many of the entries as continue the position and can be read; none where it has moved on
-    meanwhile. Raises Forked where the first of them can't be read."""
+    """As many of the entries as continue the position and can be read; none if it has moved on.
+    Raises Forked if the first of them can't be read."""
     batch = Batch(partition, position)
     for place, entry in enumerate(entries):
         if not _continues(entry, batch.position):

@@ -1,77 +1,70 @@
-"""What a fork had acknowledged and can't be applied again: exceptions that name the order."""
+"""Exceptions for the entries of a fork that can't be applied again; each names the order."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
+from msgspec import structs
 
 from atp_service.inventory import outcomes
-from atp_service.inventory.commands import AnyCommand, Park, decode_command
+from atp_service.inventory.commands import Park, decode_command
 from atp_service.inventory.journal import ORDER, RESERVATION, DecodedEntry
 from atp_service.inventory.notices import FORK_CONFLICT, owner_of
 from atp_service.inventory.outcomes import Outcome
 from atp_service.ledger.rebuilds import ForkEntry, Missing
+from atp_service.workers.rebuild.fork.entry import Step
 
 SOURCE: Final = "atp/rebuild"
 
 _DETAIL_CHARACTERS: Final = 1_000
 
 
-def refused(
-    entry: ForkEntry, command: AnyCommand, outcome: Outcome, order_id: str | None, now_ms: int
-) -> Park:
+def refused(step: Step, outcome: Outcome, order_id: str | None, now_ms: int) -> Park:
     """A command that no longer fits; `order_id` is the one that its reservation is for."""
-    reservation_id = str(getattr(command, "reservation_id", None) or "")
+    command = step.command
     order_id = getattr(command, "order_id", None) or order_id
     kind = str(command.__struct_config__.tag)
-    subject = str(order_id or reservation_id or kind)
+    subject = str(order_id or step.reservation_id or kind)
     of_order = f" (order {order_id})" if order_id else ""
-    return _park(
-        f"{entry.epoch}:{entry.seq}",
-        subject,
-        f"{kind} of {reservation_id or subject}{of_order} was acknowledged by a Redis that is "
-        f"lost, and no longer fits: {_words(outcome)}",
-        msgspec.json.encode(decode_command(entry.command)).decode(),
-        now_ms,
-        entry.digest,
+    detail = (
+        f"{kind} of {step.reservation_id or subject}{of_order} was acknowledged by a Redis that is "
+        f"lost, and no longer fits: {_reason(outcome)}"
     )
+    payload = msgspec.json.encode(decode_command(step.entry.command)).decode()
+    return _park_entry(step.entry, subject, detail, payload, now_ms)
 
 
 def unreadable(
-    entry: ForkEntry, decoded: DecodedEntry, order_of: Mapping[str, str], now_ms: int
+    entry: ForkEntry, decoded: DecodedEntry, order_of: Callable[[str], str | None], now_ms: int
 ) -> Park:
-    """An entry whose command can't be read; what it touched may be known."""
+    """An entry whose command can't be read; the names of what it touched may be known."""
     order_ids, reservation_ids = decoded.entry.keys(ORDER), decoded.entry.keys(RESERVATION)
-    orders = [*order_ids, *(order_of[i] for i in reservation_ids if i in order_of)]
+    orders = [*order_ids, *filter(None, map(order_of, reservation_ids))]
     subject = next(iter([*orders, *reservation_ids]), f"entry {entry.seq}")
-    touched = ", ".join([*order_ids, *reservation_ids]) or "nobody knows what"
-    return _park(
-        f"{entry.epoch}:{entry.seq}",
-        subject,
+    touched = ", ".join([*order_ids, *reservation_ids]) or "unknown things"
+    detail = (
         f"entry {entry.seq} of a Redis that is lost can't be read, and is not applied again; it "
-        f"touched {touched}",
-        entry.command.hex(),
-        now_ms,
-        entry.digest,
+        f"touched {touched}"
     )
+    return _park_entry(entry, subject, detail, entry.command.hex(), now_ms)
 
 
 def missing(lost: Missing, now_ms: int) -> Park:
     """Entries that the fork itself had lost."""
-    return _park(
-        f"missing:{lost.first}:{lost.before[:16]}",
-        f"entries {lost.first}-{lost.last}",
+    detail = (
         f"entries {lost.first} to {lost.last} of a Redis that is lost were missing from its "
-        "journal: what they had acknowledged is not applied again",
-        "",
-        now_ms,
-        None,
+        "journal: what they had acknowledged is not applied again"
     )
+    event_id = f"missing:{lost.first}:{lost.before[:16]}"
+    return _park(event_id, f"entries {lost.first}-{lost.last}", detail, "", now_ms)
 
 
-def _park(
-    event_id: str, subject: str, detail: str, payload: str, now_ms: int, forked: str | None
-) -> Park:
+def _park_entry(entry: ForkEntry, subject: str, detail: str, payload: str, now_ms: int) -> Park:
+    park = _park(f"{entry.epoch}:{entry.seq}", subject, detail, payload, now_ms)
+    return structs.replace(park, forked=entry.digest)
+
+
+def _park(event_id: str, subject: str, detail: str, payload: str, now_ms: int) -> Park:
     return Park(
         source=SOURCE,
         event_id=event_id,
@@ -81,12 +74,13 @@ def _park(
         subject=subject,
         detail=detail[:_DETAIL_CHARACTERS],
         payload=payload,
-        forked=forked,
     )
 
 
-def _words(outcome: Outcome) -> str:
+def _reason(outcome: Outcome) -> str:
     match outcome:
+        case outcomes.Refused(lines):
+            return "; ".join(f"{s.sku} at {s.location}: {s.refused}" for s in lines)
         case outcomes.InsufficientStock(shortages) | outcomes.ReservationLost(shortages):
             return "; ".join(
                 f"{s.sku} at {s.location}: {s.requested} wanted, {s.available} left"

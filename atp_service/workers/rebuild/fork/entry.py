@@ -1,13 +1,14 @@
 """A fork's entry, as far as it can be read: it may have been changed by hand."""
 
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import TypeVar
 
-import msgspec
+from msgspec import Struct
 
-from atp_service.inventory.commands import decode_command
+from atp_service.inventory.commands import AnyCommand, decode_command
 from atp_service.inventory.journal import (
     RESERVATION,
+    UNREADABLE,
     DecodedEntry,
     Entry,
     Head,
@@ -18,10 +19,20 @@ from atp_service.inventory.journal import (
 from atp_service.inventory.reservations import Reservation, decode_reservation
 from atp_service.ledger.rebuilds import ForkEntry
 
-# What is no UTF-8 is no DecodeError.
-UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError)
-
 T = TypeVar("T")
+
+
+class Step(Struct, frozen=True):
+    """An entry to be applied again; `command` is its command as it is to be given now."""
+
+    entry: ForkEntry
+    decoded: DecodedEntry
+    command: AnyCommand
+
+    @property
+    def reservation_id(self) -> str:
+        """Of the reservation that the command names; empty if it names none."""
+        return getattr(self.command, "reservation_id", None) or ""
 
 
 def readable(fork: ForkEntry) -> DecodedEntry:

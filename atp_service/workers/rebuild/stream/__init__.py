@@ -1,1 +1,1 @@
-"""The event stream after a rebuild: what to replay, and from which message."""
+"""The event stream beside a Redis that lost writes or may have: from where it is replayed."""

@@ -1,8 +1,7 @@
-"""Events that NATS still has are applied once more: Redis had taken them and then lost them.
+"""Messages of a stream, applied once more as at ingest: a known event is a duplicate.
 
-They go the same way as at ingest, so that a known event is a duplicate. The first is the first that
-may have been acknowledged and not recorded, by its place on the stream. Its time says nothing: an
-event may have waited there for hours before a worker took it in.
+They are chosen by their place on the stream. Their time says nothing: an event may have waited
+there for hours before a worker took it in.
 """
 
 import asyncio
@@ -16,7 +15,7 @@ import structlog
 from msgspec import Struct
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamInfo
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import NotFoundError
 
 from atp_service.facts import Arrival, EventResult, Facts, arrival_of
@@ -33,13 +32,13 @@ _ATTEMPTS: Final = 5
 _RETRY_SECONDS: Final = 0.3
 
 
-class Away(Exception):
-    """NATS can't be asked now, or has broken off a replay."""
+class NatsUnavailable(Exception):
+    """NATS does not reply, or has broken off a replay."""
 
 
 class Replayed(Struct):
-    """Messages that were applied once more; how many of them were news, how many still wait; and
-    the seq of the latest entry that came of them."""
+    """`events` messages were applied; of these `news` were new, and `waiting` still wait. `seq` is
+    the latest entry that came of them."""
 
     events: int = 0
     news: int = 0
@@ -47,36 +46,39 @@ class Replayed(Struct):
     seq: int = 0
 
 
-class Reach(Struct, frozen=True):
-    """A place on a stream. A stream is known from others of its name by when it was made."""
+class StreamPosition(Struct, frozen=True):
+    """A place on a stream; `created_at` tells the stream from others of its name."""
 
     created_at: datetime
     seq: int
 
 
-async def last_of(client: Client, stream: str) -> Reach | None:
-    """The stream's latest message; None if there is no such stream. Raises Away."""
-    with _away():
-        info = await _stream(client, stream)
-        return None if info is None else Reach(_made(info), info.state.last_seq)
-
-
-async def acknowledged(client: Client, stream: str, consumer: str) -> Reach | None:
-    """The message up to which all are acknowledged; None if there is no such stream or consumer.
-
-    Raises Away.
-    """
-    with _away():
-        # The stream first: if it is made anew meanwhile, the place counts for neither.
-        info = await _stream(client, stream)
-        if info is None:
-            return None
-        jetstream = client.jetstream(timeout=_ANSWER_SECONDS)
+async def last_of(client: Client, stream: str) -> StreamPosition | None:
+    """The stream's latest message; None if there is no such stream. Raises NatsUnavailable."""
+    with _unavailable():
         try:
-            floor = await acknowledged_through(jetstream, stream, consumer)
+            info = await client.jetstream(timeout=_ANSWER_SECONDS).stream_info(stream)
         except NotFoundError:
             return None
-        return Reach(_made(info), floor)
+    if info.created is None:
+        raise NatsUnavailable("NATS does not report when the stream was made")
+    return StreamPosition(info.created, info.state.last_seq)
+
+
+async def acknowledged(client: Client, stream: str, consumer: str) -> StreamPosition | None:
+    """The message up to which all are acknowledged; None if there is no such stream or consumer.
+
+    Raises NatsUnavailable.
+    """
+    # The stream first: if it is made anew meanwhile, the place counts for neither.
+    last = await last_of(client, stream)
+    if last is None:
+        return None
+    with _unavailable(), suppress(NotFoundError):
+        jetstream = client.jetstream(timeout=_ANSWER_SECONDS)
+        floor = await acknowledged_through(jetstream, stream, consumer)
+        return StreamPosition(last.created_at, floor)
+    return None
 
 
 async def replay(
@@ -85,12 +87,12 @@ async def replay(
     """Apply the stream's messages after `after` once more, up to `through`.
 
     Every message up to `after` is in the ledger. Only entries of the partition count for the
-    latest seq. Raises Away; and the store's Unavailable or Fenced.
+    latest seq. Raises NatsUnavailable; and the store's Unavailable or Fenced.
     """
     done = Replayed()
     if after >= through:
         return done
-    with _away():
+    with _unavailable():
         jetstream = client.jetstream(timeout=_ANSWER_SECONDS)
         consumer = await jetstream.add_consumer(
             stream,
@@ -114,40 +116,27 @@ async def replay(
 
 
 @contextmanager
-def _away() -> Iterator[None]:
+def _unavailable() -> Iterator[None]:
     try:
         yield
     except (Gone, nats.errors.Error, TimeoutError, OSError) as fault:
-        raise Away(str(fault) or type(fault).__name__) from fault
-
-
-async def _stream(client: Client, stream: str) -> StreamInfo | None:
-    try:
-        return await client.jetstream(timeout=_ANSWER_SECONDS).stream_info(stream)
-    except NotFoundError:
-        return None
-
-
-def _made(info: StreamInfo) -> datetime:
-    if info.created is None:
-        raise Away("NATS doesn't say when the stream was made")
-    return info.created
+        raise NatsUnavailable(str(fault) or type(fault).__name__) from fault
 
 
 async def _messages(
     pull: Pull, pending: int, last_seq: int
 ) -> AsyncIterator[list[tuple[Msg, Delivery]]]:
-    """Messages by the group, up to the last; or until the consumer has none, if the stream no
-    longer keeps the last one. Raises Away if a message is lost on the way."""
+    """Messages by the group up to `last_seq`, or to the consumer's last if the stream no longer
+    keeps that one. Raises NatsUnavailable if a message is lost on the way."""
     consumed = 0
     while pending:
         group = await pull.group(_ANSWER_SECONDS)
         if not group:
-            raise Away(f"{pending} messages of the stream have not come")
+            raise NatsUnavailable(f"{pending} messages of the stream did not arrive")
         deliveries = [delivery_of(message.reply) for message in group]
         consumed += len(group)
         if deliveries[-1].consumer_seq != consumed:
-            raise Away("messages were lost on the way")
+            raise NatsUnavailable("messages were lost on the way")
         delivered = zip(group, deliveries, strict=True)
         yield [(message, delivery) for message, delivery in delivered if delivery.seq <= last_seq]
         if deliveries[-1].seq >= last_seq:

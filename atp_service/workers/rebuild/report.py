@@ -1,12 +1,35 @@
-"""What a rebuild did, as a table for the terminal."""
+"""The report of a rebuild."""
 
-from rich.table import Table
+from typing import TYPE_CHECKING
 
-from atp_service.workers.rebuild.rebuilder import Report
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
-def table(report: Report) -> Table:
-    """What was done."""
+class Report(Struct, kw_only=True):
+    """How much was put back, and applied on top of it. `seen` counts dedupe marks;
+    `events_replayed` is None if the replay is put off."""
+
+    reason: str
+    epoch: int
+    from_seq: int
+    levels: int = 0
+    reservations: int = 0
+    orders: int = 0
+    seen: int = 0
+    fork_commands: int = 0
+    fork_conflicts: int = 0
+    events_replayed: int | None = None
+    events_news: int = 0
+    seconds: float = 0.0
+
+
+def table(report: Report) -> "Table":
+    """The report for the terminal."""
+    from rich.table import Table
+
     lines = Table(title="Redis rebuilt", title_justify="left", show_header=False)
     lines.add_column()
     lines.add_column(justify="right")

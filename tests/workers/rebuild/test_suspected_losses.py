@@ -1,4 +1,4 @@
-"""What is seen of the stream beside a Redis that may have lost something: nobody relies on it."""
+"""The event stream beside a Redis that may have lost writes: no checkpoint relies on that Redis."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
@@ -10,10 +10,10 @@ from redis.exceptions import ConnectionError as NoConnection
 
 from atp_service.embedded.valkey import Valkey
 from atp_service.facts import Arrival, EventResult, Facts
-from atp_service.ledger.stream_checkpoints import Due, to_replay_for
+from atp_service.ledger.stream_checkpoints import PendingReplay, pending_replay
 from atp_service.processes.child import Child
 from atp_service.store.raw_partition import Site
-from atp_service.workers.rebuild.stream.deferred import Late
+from atp_service.workers.rebuild.stream.follower import StreamFollower
 from tests.retailer import Retailer, event, until
 from tests.workers.ingest.conftest import Stream, stream, worker
 from tests.workers.rebuild.rebuild_setup import copy_of, put_back, tools
@@ -68,24 +68,24 @@ async def master(own_port: int, tmp_path: Path, redis_program: Path | None) -> A
 
 
 @pytest.fixture
-async def late(
+async def follower(
     shop: Retailer, site: Site, redis_url: str, ledger_url: str, nats_url: str, stream: Stream
-) -> AsyncIterator[Late]:
-    """Looks when told to. A hundred are in stock, and it is noted that the ledger has them."""
-    late = Late(tools(shop, redis_url, ledger_url, stream.client), shop.facts, site)
+) -> AsyncIterator[StreamFollower]:
+    """Advances when it is called. A hundred are in stock, with a checkpoint."""
+    follower = StreamFollower(tools(shop, redis_url, ledger_url, stream.client), shop.facts, site)
     async with worker(shop, nats_url):
         await stream.publish(event("receipt", quantity=100))
         await stream.drained()
-        await recorded_and_noted(shop, late, ledger_url)
+        await recorded_and_noted(shop, follower, ledger_url)
         await noted_through(shop, 1)
-        yield late
+        yield follower
 
 
-async def recorded_and_noted(shop: Retailer, late: Late, ledger_url: str) -> None:
-    await late.look()
+async def recorded_and_noted(shop: Retailer, follower: StreamFollower, ledger_url: str) -> None:
+    await follower.advance()
     async with shop.recording(ledger_url):
         pass
-    await late.note()
+    await follower.save()
 
 
 async def sold(stream: Stream, units: int) -> None:
@@ -93,32 +93,37 @@ async def sold(stream: Stream, units: int) -> None:
     await stream.drained()
 
 
-async def due(shop: Retailer) -> Due | None:
+async def due(shop: Retailer) -> PendingReplay | None:
     async with shop.ledger.connection() as connection:
-        return await to_replay_for(connection, 0)
+        return await pending_replay(connection, 0)
 
 
 @pytest.mark.parametrize("since", [0, 10, 20], ids=["just so", "going on", "as far as before"])
 async def test_a_redis_that_was_set_back_in_place_is_given_its_events_again(
-    since: int, late: Late, shop: Retailer, redis: Redis, ledger_url: str, stream: Stream
+    since: int,
+    follower: StreamFollower,
+    shop: Retailer,
+    redis: Redis,
+    ledger_url: str,
+    stream: Stream,
 ) -> None:
     old = await copy_of(redis)
     await sold(stream, 20)
-    await late.look()
+    await follower.advance()
     await put_back(redis, old)
     for _ in range(since):
         await shop.tell(event("receipt", quantity=1))
     assert await shop.on_hand() == 100 + since
-    await late.look()
+    await follower.advance()
     assert await shop.on_hand() == 80 + since
     assert await due(shop)
-    await recorded_and_noted(shop, late, ledger_url)
+    await recorded_and_noted(shop, follower, ledger_url)
     await noted_through(shop, 21)
     assert await due(shop) is None
 
 
 async def test_a_replay_under_which_redis_is_set_back_is_done_again(
-    late: Late,
+    follower: StreamFollower,
     shop: Retailer,
     site: Site,
     redis: Redis,
@@ -129,20 +134,20 @@ async def test_a_replay_under_which_redis_is_set_back_is_done_again(
     old = await copy_of(redis)
     await sold(stream, 20)
     await put_back(redis, old)
-    await shop.ledger.doubt(0)
+    await shop.ledger.suspect_loss(0)
     facts: Any = Disturbed(shop.facts, lambda: put_back(redis, old))
-    late = Late(tools(shop, redis_url, ledger_url, stream.client), facts, site)
-    await recorded_and_noted(shop, late, ledger_url)
+    follower = StreamFollower(tools(shop, redis_url, ledger_url, stream.client), facts, site)
+    await recorded_and_noted(shop, follower, ledger_url)
     assert await shop.on_hand() == 100
-    assert await due(shop) == Due(0, 1)
-    await recorded_and_noted(shop, late, ledger_url)
+    assert await due(shop) == PendingReplay(0, 1)
+    await recorded_and_noted(shop, follower, ledger_url)
     assert await shop.on_hand() == 80
     await noted_through(shop, 21)
     assert await due(shop) is None
 
 
-async def test_a_doubt_that_comes_up_while_the_stream_is_replayed_asks_for_another_replay(
-    late: Late,
+async def test_a_loss_suspected_while_the_stream_is_replayed_asks_for_another_replay(
+    follower: StreamFollower,
     shop: Retailer,
     site: Site,
     redis_url: str,
@@ -150,45 +155,50 @@ async def test_a_doubt_that_comes_up_while_the_stream_is_replayed_asks_for_anoth
     stream: Stream,
 ) -> None:
     await sold(stream, 20)
-    await shop.ledger.doubt(0)
-    facts: Any = Disturbed(shop.facts, lambda: shop.ledger.doubt(0))
-    late = Late(tools(shop, redis_url, ledger_url, stream.client), facts, site)
-    await recorded_and_noted(shop, late, ledger_url)
+    await shop.ledger.suspect_loss(0)
+    facts: Any = Disturbed(shop.facts, lambda: shop.ledger.suspect_loss(0))
+    follower = StreamFollower(tools(shop, redis_url, ledger_url, stream.client), facts, site)
+    await recorded_and_noted(shop, follower, ledger_url)
     # The first is settled; for the second it is to be replayed from where it was before.
-    assert await due(shop) == Due(0, 2)
+    assert await due(shop) == PendingReplay(0, 2)
     await noted_through(shop, 1)
-    await recorded_and_noted(shop, late, ledger_url)
+    await recorded_and_noted(shop, follower, ledger_url)
     await noted_through(shop, 21)
     assert await due(shop) is None
     assert await shop.on_hand() == 80
 
 
-async def test_another_run_that_nobody_has_opened_yet_is_a_doubt_of_its_own(
-    late: Late, shop: Retailer, ledger_url: str, stream: Stream
+async def test_another_run_that_was_not_opened_yet_is_a_suspected_loss_of_its_own(
+    follower: StreamFollower, shop: Retailer, ledger_url: str, stream: Stream
 ) -> None:
     await sold(stream, 20)
-    # As after a look by somebody who saw another Redis at the same address.
+    # As after a look by a process that saw another Redis at the same address.
     await shop.ledger.open(0, 1, "the-one-before")
-    await late.look()
-    assert await due(shop) == Due(0, 2)
+    await follower.advance()
+    assert await due(shop) == PendingReplay(0, 2)
     position = await shop.ledger.position(0)
     assert position is not None
     assert position.run_id != "the-one-before"
-    await recorded_and_noted(shop, late, ledger_url)
+    await recorded_and_noted(shop, follower, ledger_url)
     assert await due(shop) is None
 
 
-async def test_a_redis_that_followed_another_for_a_while_is_a_doubt_though_it_ran_on(
-    late: Late, shop: Retailer, redis: Redis, master: Redis, ledger_url: str, stream: Stream
+async def test_a_redis_that_followed_another_for_a_while_is_suspected_though_it_ran_on(
+    follower: StreamFollower,
+    shop: Retailer,
+    redis: Redis,
+    master: Redis,
+    ledger_url: str,
+    stream: Stream,
 ) -> None:
     await put_back(master, await copy_of(redis))
     await sold(stream, 20)
-    # Demoted, and promoted again before anybody looked: the seq is what it was at the last look.
+    # Demoted, and promoted again before the next look: the seq is what it was at the last look.
     await follow_for_a_while(redis, master)
     assert await shop.on_hand() == 100
-    await late.look()
+    await follower.advance()
     assert await shop.on_hand() == 80
-    await recorded_and_noted(shop, late, ledger_url)
+    await recorded_and_noted(shop, follower, ledger_url)
     await noted_through(shop, 21)
 
 
