@@ -8,12 +8,7 @@ last entry with a seq up to S that touched it.
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
-from atp_service.inventory.journal import (
-    LEVEL,
-    Image,
-    decode_images,
-    image_of,
-)
+from atp_service.inventory.journal import LEVEL, Image, decode_images, image_of
 from atp_service.inventory.stock import SEPARATOR, level_field
 from atp_service.ledger.ledger import Ledger
 
@@ -141,30 +136,29 @@ async def documents_after(
     ledger: Ledger, partition: int, kind: Kind, after: str, limit: int
 ) -> dict[str, bytes]:
     """The next that Redis must have, in the order of their ids, with their images."""
-    statement = f"""
-        SELECT {_ID[kind]}, document
-        FROM {kind}
-        WHERE in_redis
-          AND partition = %(partition)s
-          AND {_ID[kind]} > %(after)s
-        ORDER BY {_ID[kind]}
-        LIMIT %(limit)s
-        """  # noqa: S608  # names of ours
-    return dict(await _rows(ledger, partition, statement, {"after": after, "limit": limit}))
+    condition = f"{_ID[kind]} > %(after)s ORDER BY {_ID[kind]} LIMIT %(limit)s"
+    return await _documents(ledger, partition, kind, condition, {"after": after, "limit": limit})
 
 
 async def documents(
     ledger: Ledger, partition: int, kind: Kind, ids: Sequence[str]
 ) -> dict[str, bytes]:
     """The images of those of the ids that Redis must have."""
+    condition = f"{_ID[kind]} = ANY(%(ids)s)"
+    return await _documents(ledger, partition, kind, condition, {"ids": list(ids)})
+
+
+async def _documents(
+    ledger: Ledger, partition: int, kind: Kind, condition: str, values: Mapping[str, Any]
+) -> dict[str, bytes]:
     statement = f"""
         SELECT {_ID[kind]}, document
         FROM {kind}
         WHERE in_redis
           AND partition = %(partition)s
-          AND {_ID[kind]} = ANY(%(ids)s)
+          AND {condition}
         """  # noqa: S608  # names of ours
-    return dict(await _rows(ledger, partition, statement, {"ids": list(ids)}))
+    return dict(await _rows(ledger, partition, statement, values))
 
 
 async def documents_as_of(

@@ -20,13 +20,7 @@ from prometheus_client import Counter, Gauge
 from atp_service.facts import LINES_WAITING, Arrival, EventResult, Facts, arrival_of
 from atp_service.jetstream.delivery import delivery_of
 from atp_service.jetstream.pull import Gone, Pull
-from atp_service.jetstream.stream import (
-    CONSUMER,
-    STREAM,
-    ensure_consumer,
-    ensure_stream,
-    is_next,
-)
+from atp_service.jetstream.stream import CONSUMER, STREAM, ensure_consumer, ensure_stream, is_next
 from atp_service.ledger import Ledger
 from atp_service.metrics import REGISTRY
 from atp_service.pause import pause

@@ -23,13 +23,7 @@ from psycopg import AsyncConnection
 
 from atp_service.ledger import Position, stream_checkpoints
 from atp_service.ledger.position import read_position
-from atp_service.ledger.rebuilds import (
-    Guard,
-    only_rebuild,
-    opened,
-    raise_epoch,
-    session,
-)
+from atp_service.ledger.rebuilds import Guard, only_rebuild, opened, raise_epoch, session
 from atp_service.metrics import REGISTRY
 from atp_service.progress import Show, unseen
 from atp_service.store import Fenced, Partition, Store, Unavailable

@@ -83,14 +83,12 @@ class Restore(Struct):
     async def run(self) -> None:
         """Put everything but the epoch, which begins when the last value is in. Raises
         Unreadable."""
-        try:
-            await self._run()
-        except UNREADABLE as fault:
-            raise Unreadable(f"an entry can't be read in the ledger: {fault}") from fault
-
-    async def _run(self) -> None:
+        number, seq = self.tools.partition, self.position.seq
         async with session(self.tools.database_url) as connection:
-            last = await partition.last_entry(connection, self.tools.partition, self.position.seq)
+            try:
+                last = await partition.last_entry(connection, number, seq)
+            except UNREADABLE as fault:
+                raise Unreadable(f"entry {seq} can't be read in the ledger: {fault}") from fault
         await self._levels()
         self.report.reservations = await self._documents(
             "reservations", RESERVATION, lambda image: reservation_due_at(decode_standing(image))
@@ -105,7 +103,7 @@ class Restore(Struct):
             at_ms = (at - _EPOCH) // timedelta(milliseconds=1)
             await self.target.put_entry(entry)
         await self.target.finish(
-            seq=self.position.seq,
+            seq=seq,
             digest=self.position.digest,
             at_ms=at_ms,
             rotated_at_ms=self.now_ms,

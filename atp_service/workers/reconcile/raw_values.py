@@ -6,12 +6,7 @@ from typing import Any, TypeVar
 from msgspec.msgpack import Decoder
 
 from atp_service.inventory.journal import UNREADABLE
-from atp_service.inventory.reservations import (
-    Order,
-    Reservation,
-    decode_order,
-    decode_reservation,
-)
+from atp_service.inventory.reservations import Order, Reservation, decode_order, decode_reservation
 from atp_service.inventory.stock import StockLevel, decode_level
 from atp_service.ledger.write.repair_words import named
 
