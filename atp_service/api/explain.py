@@ -20,6 +20,7 @@ from atp_service.api.responses import Answer, Timestamp, timestamp
 from atp_service.api.wait_recorded import recorded_now
 from atp_service.availability.terms import Terms, terms_of
 from atp_service.catalog import Catalog, Channel, Location, Sku
+from atp_service.catalog.history import PastRecord, record_at
 from atp_service.catalog.policy import location_refusal, sku_refusal
 from atp_service.catalog.resolve import is_channel_known
 from atp_service.identifiers import Id, LocationId
@@ -28,7 +29,7 @@ from atp_service.inventory.stock import StockLevel
 from atp_service.ledger import Ledger
 from atp_service.ledger.read import level_history
 from atp_service.ledger.read.entries import milliseconds
-from atp_service.ledger.read.level_history import Change, Moment, Then
+from atp_service.ledger.read.level_history import Change, Moment
 from atp_service.postgres import Unavailable
 from atp_service.store import Store
 
@@ -126,9 +127,9 @@ class _Scene(Struct, frozen=True):
     as_of_ms: int
     moment: Moment | None
     level: StockLevel | None
-    channel: Then[Channel] | None
-    sku: Then[Sku] | None
-    place: Then[Location] | None
+    channel: PastRecord[Channel] | None
+    sku: PastRecord[Sku] | None
+    place: PastRecord[Location] | None
 
     def refusal(self, channel: str) -> "_Refusal | None":
         """What a hold would be refused for, whatever stands there: the first of what applies."""
@@ -148,7 +149,7 @@ class _Refusal(Struct, frozen=True):
 
     term: Literal["sku_unavailable", "location_unavailable"]
     reason: str
-    then: Then[Any]
+    found: PastRecord[Any]
 
 
 class Explain:
@@ -226,7 +227,7 @@ class Explain:
         ledger, location = self._ledger, asked.location
         channel = None
         if asked.channel is not None:
-            channel = await level_history.master_data_at(ledger, Channel, asked.channel, at_ms)
+            channel = await record_at(self._catalog, Channel, asked.channel, at_ms)
             if channel is None or channel.record is None:
                 await self._check_channel(asked.channel)
         found = await level_history.level_at(ledger, asked.sku, location, at_ms)
@@ -236,14 +237,16 @@ class Explain:
             Moment(at_ms, seq),
             level,
             channel,
-            await level_history.master_data_at(ledger, Sku, asked.sku, at_ms),
-            await level_history.master_data_at(ledger, Location, location, at_ms),
+            await record_at(self._catalog, Sku, asked.sku, at_ms),
+            await record_at(self._catalog, Location, location, at_ms),
         )
 
-    async def _since_known(self, kind: type[R], record: R | None, key: str, at_ms: int) -> Then[R]:
+    async def _since_known(
+        self, kind: type[R], record: R | None, key: str, at_ms: int
+    ) -> PastRecord[R]:
         """What memory has, which is what availability answers from, and since when it was so."""
-        known = await level_history.master_data_at(self._ledger, kind, key, at_ms)
-        return Then(record, None if known is None else known.since_ms)
+        known = await record_at(self._catalog, kind, key, at_ms)
+        return PastRecord(record, None if known is None else known.since_ms)
 
     async def _check_reached(self, sku: str, at_ms: int) -> None:
         """Refuses a moment that the ledger has nothing of; waits for it to have all of it."""
@@ -283,7 +286,7 @@ class Explain:
 def _waterfall(
     terms: Terms,
     level: StockLevel,
-    channel: Then[Channel] | None,
+    channel: PastRecord[Channel] | None,
     refusal: _Refusal | None,
     changes: Mapping[str, Sequence[Change]],
 ) -> Iterator[Term]:
@@ -324,13 +327,13 @@ def _waterfall(
             units=units,
             after=left,
             reason=refusal.reason,
-            since=_since(refusal.then),
+            since=_since(refusal.found),
         )
     yield Term(term="ats", units=terms.ats, after=max(0, left))
 
 
-def _since(then: Then[Any] | None) -> str | UnsetType:
-    return UNSET if then is None or then.since_ms is None else timestamp(then.since_ms)
+def _since(found: PastRecord[Any] | None) -> str | UnsetType:
+    return UNSET if found is None or found.since_ms is None else timestamp(found.since_ms)
 
 
 def _entry(change: Change) -> TermEntry:

@@ -68,6 +68,7 @@ class Catalog:
 
     def __init__(self, pool: AsyncConnectionPool[AsyncConnection[Any]]) -> None:
         self._postgres = ImpatientPool(pool)
+        self.rows = self._postgres.rows  # for `history.py`
         self._locations = Shelf(Location)
         self._skus = Shelf(Sku)
         self._channels = Shelf(Channel)

@@ -56,12 +56,14 @@ class Folded:
         """Fold one entry in; entries come in order. Raises msgspec's DecodeError."""
         head = decode_head(entry.head)
         for name, image in entry.images:
-            self._take_image(name[:1], name[1:], image)
+            self.take_image(name, image)
         for mark in marks_of(decode_fields(entry.command), head):
             self.marks[mark] = head.at_ms
         self.seq, self.digest, self.time = entry.seq, entry.digest, head.at_ms
 
-    def _take_image(self, kind: str, key: str, image: Image) -> None:
+    def take_image(self, name: str, image: Image) -> None:
+        """Fold one image in. Raises msgspec's DecodeError."""
+        kind, key = name[:1], name[1:]
         if kind == LEVEL:
             self._list(key, listed=image is not None)
             put(self.levels, key, image)

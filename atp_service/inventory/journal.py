@@ -137,12 +137,14 @@ class Entry(Struct, frozen=True):
 class DecodedEntry(Struct, frozen=True, gc=False):
     """An entry with its values by key, in the order of its images; what is gone is not among them.
 
-    `command` is None if it can't be read: another version has written it.
+    `command` is None if it is not asked for, or can't be read: another version has written it. Its
+    `fields` can be read all the same.
     """
 
     entry: Entry
     head: Head
     command: AnyCommand | None
+    fields: CommandFields
     levels: dict[str, StockLevel]
     reservations: dict[str, Reservation]
     orders: dict[str, Order]
@@ -187,7 +189,8 @@ def decode_entry(entry: Entry, command: AnyCommand | None) -> DecodedEntry:
             reservations[key] = decode_reservation(image)
         elif kind == ORDER:
             orders[key] = decode_order(image)
-    return DecodedEntry(entry, decode_head(entry.head), command, levels, reservations, orders)
+    head, fields = decode_head(entry.head), decode_fields(entry.command)
+    return DecodedEntry(entry, head, command, fields, levels, reservations, orders)
 
 
 def marks_of(fields: CommandFields, head: Head) -> list[str]:

@@ -8,7 +8,6 @@ from typing import Any, Final
 from msgspec import Struct
 from msgspec.structs import asdict
 from psycopg import AsyncConnection
-from psycopg.rows import class_row
 from psycopg_pool import AsyncConnectionPool
 
 from atp_service.gatherer import Gatherer
@@ -41,7 +40,7 @@ LEFT JOIN LATERAL (
 """
 
 
-class ExceptionRow(Struct, frozen=True, kw_only=True):
+class ExceptionRow(Struct, frozen=True):
     """An exception: one cause and key, however often it happened.
 
     `source`, `event_id` and `payload` are those of the last message parked for it; None for an
@@ -248,23 +247,19 @@ class Ledger:
         after: int = 0,
     ) -> list[ExceptionRow]:
         """Exceptions by id, those after the id `after`; None asks for any."""
-        async with (
-            self.connection() as connection,
-            connection.cursor(row_factory=class_row(ExceptionRow)) as cursor,
-        ):
-            await cursor.execute(
-                f"""
-                {EXCEPTIONS}
-                WHERE id > %(after)s
-                  AND (%(owner)s::text IS NULL OR owner = %(owner)s)
-                  AND (%(kind)s::text IS NULL OR kind = %(kind)s)
-                  AND (%(status)s::text IS NULL OR status = %(status)s)
-                ORDER BY id
-                LIMIT %(limit)s
-                """.encode(),  # a statement of ours
-                {"owner": owner, "kind": kind, "status": status, "limit": limit, "after": after},
-            )
-            return await cursor.fetchall()
+        rows = await self.rows(
+            f"""
+            {EXCEPTIONS}
+            WHERE id > %(after)s
+              AND (%(owner)s::text IS NULL OR owner = %(owner)s)
+              AND (%(kind)s::text IS NULL OR kind = %(kind)s)
+              AND (%(status)s::text IS NULL OR status = %(status)s)
+            ORDER BY id
+            LIMIT %(limit)s
+            """.encode(),  # a statement of ours
+            {"owner": owner, "kind": kind, "status": status, "limit": limit, "after": after},
+        )
+        return [ExceptionRow(*row) for row in rows]
 
     async def ping(self) -> None:
         """Return if Postgres answers."""

@@ -94,7 +94,7 @@ class Reconciliation(Struct, frozen=True, kw_only=True):
     report: Report
 
 
-_COLUMNS = "id, status, scope, repair, asked_by, requested_at, started_at, finished_at, report"
+_COLUMNS = ", ".join(Reconciliation.__struct_fields__)
 
 # A run that still waits will see everything that a second caller has in mind: both get it.
 _REQUEST = f"""
@@ -289,15 +289,5 @@ def _json(document: Struct) -> Jsonb:
 
 
 def _reconciliation(row: TupleRow) -> Reconciliation:
-    run_id, status, scope, repair, asked_by, requested_at, started_at, finished_at, report = row
-    return Reconciliation(
-        id=run_id,
-        status=status,
-        scope=msgspec.convert(scope, Scope),
-        repair=repair,
-        asked_by=asked_by,
-        requested_at=requested_at,
-        started_at=started_at,
-        finished_at=finished_at,
-        report=msgspec.convert(report, Report),
-    )
+    fields = zip(Reconciliation.__struct_fields__, row, strict=True)
+    return msgspec.convert(dict(fields), Reconciliation)

@@ -23,11 +23,13 @@ NULL = b"\xff\xff\xff\xff"
 
 _MS_TO_2000 = 946_684_800_000  # Postgres counts microseconds from 2000, we milliseconds from 1970
 
-pack_length = Struct(">i").pack
+_pack_length = Struct(">i").pack
+_pack_count = Struct(">h").pack
 _pack_bigint = Struct(">iq").pack
 _pack_integer = Struct(">ii").pack
 _pack_array = Struct(">iiiii").pack
-_SHORT = [pack_length(length) for length in range(256)]  # of most values, packed already
+_LONG = 256
+_SHORT = [_pack_length(length) for length in range(_LONG)]  # of most values, packed already
 _unpack_length = Struct(">i").unpack_from
 # Only after whole pairs of backslashes: an escaped backslash and then `u0000` is no NUL.
 _nul_to_unknown = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000").sub
@@ -86,16 +88,17 @@ def timestamp(at_ms: int | None) -> bytes:
 
 
 def blob(value: bytes) -> bytes:
-    return pack_length(len(value)) + value
+    length = len(value)
+    return (_SHORT[length] if length < _LONG else _pack_length(length)) + value
+
+
+def as_text(value: str) -> str:
+    """A text as Postgres keeps it: a NUL, which no id has, becomes U+FFFD."""
+    return value.replace("\0", "\ufffd") if "\0" in value else value
 
 
 def text(value: str) -> bytes:
-    """A text. Postgres keeps no NUL, which no id has: it becomes U+FFFD."""
-    if "\0" in value:
-        value = value.replace("\0", "\ufffd")
-    encoded = value.encode()
-    length = len(encoded)
-    return (_SHORT[length] if length < len(_SHORT) else pack_length(length)) + encoded
+    return blob(as_text(value).encode())
 
 
 def as_json(document: Any) -> bytes:
@@ -106,8 +109,12 @@ def as_json(document: Any) -> bytes:
 
 def json(document: Any) -> bytes:
     """A jsonb: one byte of version before the JSON."""
-    written = as_json(document)
-    return pack_length(len(written) + 1) + b"\x01" + written
+    return blob(b"\x01" + as_json(document))
+
+
+def pack_row(*values: bytes) -> bytes:
+    """A row of COPY."""
+    return _pack_count(len(values)) + b"".join(values)
 
 
 def table(rows: Iterable[bytes]) -> bytes:

@@ -61,8 +61,15 @@ class ImpatientPool:
     ) -> list[Any]:
         """The rows of one statement, as tuples; its changes are committed. Raises Unavailable."""
         async with self.connection(seconds) as connection:
-            cursor = await connection.execute(query, values)
-            return [] if cursor.description is None else await cursor.fetchall()
+            # To begin and to commit would be two more round trips.
+            await connection.set_autocommit(True)
+            try:
+                async with connection.cursor(binary=True) as cursor:
+                    await cursor.execute(query, values)
+                    return [] if cursor.description is None else await cursor.fetchall()
+            finally:
+                if not connection.closed:
+                    await connection.set_autocommit(False)
 
     @asynccontextmanager
     async def _connection(self, seconds: float) -> AsyncIterator[AsyncConnection[Any]]:

@@ -1,140 +1,65 @@
 """Rows that are only added to, beside the entries they follow from: every row, every column.
 
-Rows are only added up (their hashes): that is cheap in any order. Where a sum differs, the rows are
-looked at in buckets of entries, and those of a bucket that differs one by one.
+Hashes of rows are added up, in any order. If a sum differs, the rows are compared in buckets of
+entries, and those of a bucket that differs one by one.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from struct import Struct as Layout
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from psycopg import Connection, sql
 
-from atp_service.inventory.commands import Fact, Park, Snapshot
-from atp_service.inventory.journal import ORDER, RESERVATION, DecodedEntry, decode_fields
+from atp_service.inventory.journal import DecodedEntry
+from atp_service.ledger import tables
 from atp_service.ledger.read import raw_entries
-from atp_service.ledger.tables import EVENTS, MOVEMENTS, PARKED, SNAPSHOT_LINES, TRACES, Table
-from atp_service.ledger.write.batch import (
-    Values,
-    event_row,
-    movement_row,
-    parked_values,
-    snapshot_line_values,
-    trace_rows,
-)
+from atp_service.ledger.tables import Table
+from atp_service.ledger.write.rows import events, movements, parked, snapshot_lines, traces
 from atp_service.postgres.binary import values_of
 from atp_service.verify.decoded_entry import UNREADABLE, called, read
 from atp_service.verify.findings import Check, Findings
 
-_BUCKET_BITS = 12
-_SEQ_PLACE = 14
+_BUCKET_BITS: Final = 12
+_SEQ_PLACE: Final = 14
 _unpack_seq = Layout(">q").unpack_from
-_pack_count = Layout(">h").pack
 
 
 class _Checked(NamedTuple):
-    """A table whose rows follow from entries; `names` are the places of the columns that name a
-    row."""
+    """A table whose rows follow from entries; `names` are the columns that name a row."""
 
     check: Check
     table: Table
-    names: tuple[int, ...]
-    joined: str
+    names: tuple[str, ...]
     rows: Callable[[int, DecodedEntry], Sequence[bytes]]
-    source: sql.Composable
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return self.table.columns
-
-
-def movements(partition: int, decoded: DecodedEntry) -> Sequence[bytes]:
-    """The entry's movements, as binary COPY writes them."""
-    head, command = decoded.head, decoded.command
-    occurred_at_ms = command.occurred_at_ms if isinstance(command, Fact) else 0
-    deltas, seq = head.on_hand_deltas, decoded.entry.seq
-    rows = []
-    for place, (name, level) in enumerate(decoded.levels.items()):
-        delta = deltas[place] if place < len(deltas) else 0
-        rows.append(
-            movement_row(
-                partition, seq, head, name.encode(), level, delta, occurred_at_ms or head.at_ms
-            )
-        )
-    return rows
+    def name_of(self, row: bytes) -> list[str]:
+        values = values_of(row)
+        places = self.table.places(*self.names)
+        return [values[place][4:].decode(errors="replace") for place in places]
 
 
-def events(partition: int, decoded: DecodedEntry) -> Sequence[bytes]:
-    """The entry's event, as binary COPY writes it."""
-    command = decoded.command
-    if not isinstance(command, Fact):
-        return ()
-    status = decoded.head.event_status
-    return (event_row(partition, decoded.seq, command.source, command.event_id, status),)
-
-
-def traces(partition: int, decoded: DecodedEntry) -> Sequence[bytes]:
-    """The entry's traces, as binary COPY writes them."""
-    refs = {*decoded.entry.keys(RESERVATION), *decoded.entry.keys(ORDER)}
-    refs |= {reservation.order_id for reservation in decoded.reservations.values()}
-    return trace_rows(partition, decoded.entry.seq, decode_fields(decoded.entry.command), refs)
-
-
-def snapshot_lines(partition: int, decoded: DecodedEntry) -> Sequence[bytes]:
-    """The line of a snapshot that the entry has compared."""
-    command = decoded.command
-    if not isinstance(command, Snapshot):
-        return ()
-    return (_row(snapshot_line_values(partition, decoded.entry.seq, decoded.head, command)),)
-
-
-def parked(partition: int, decoded: DecodedEntry) -> Sequence[bytes]:
-    """The message that the entry has put aside."""
-    command = decoded.command
-    if not isinstance(command, Park):
-        return ()
-    return (_row(parked_values(partition, decoded.entry.seq, decoded.head, command)),)
-
-
-def _row(values: Values) -> bytes:
-    return _pack_count(len(values)) + b"".join(values)
-
-
-# Each message put aside stands beside its exception's cause and key.
-_PARKED = sql.SQL(
+_TABLES: Final = (
+    _Checked("movements", tables.MOVEMENTS, ("sku", "location"), movements),
+    _Checked("events", tables.EVENTS, ("source", "event_id"), events),
+    _Checked("traces", tables.TRACES, ("ref",), traces),
+    _Checked(
+        "snapshot_lines", tables.SNAPSHOT_LINES, ("source", "location", "sku"), snapshot_lines
+    ),
+    _Checked("parked", tables.PARKED, ("source", "event_id"), parked),
+)
+# A parked message is compared together with its exception's key.
+_PARKED: Final = sql.SQL(
     "(SELECT parked.*, kind, owner, reference FROM parked"
     " JOIN exceptions ON exceptions.id = exception_id) AS parked"
-)
-
-
-def _checked(
-    check: Check,
-    table: Table,
-    names: Sequence[str],
-    rows: Callable[[int, DecodedEntry], Sequence[bytes]],
-    joined: str = " ",
-    source: sql.Composable | None = None,
-) -> _Checked:
-    return _Checked(
-        check, table, table.places(*names), joined, rows, source or sql.Identifier(table.name)
-    )
-
-
-_TABLES = (
-    _checked("movements", MOVEMENTS, ("sku", "location"), movements, joined=" at "),
-    _checked("events", EVENTS, ("source", "event_id"), events),
-    _checked("traces", TRACES, ("ref",), traces),
-    _checked("snapshot_lines", SNAPSHOT_LINES, ("source", "location", "sku"), snapshot_lines),
-    _checked("parked", PARKED, ("source", "event_id"), parked, source=_PARKED),
 )
 
 
 class AppendedRows:
     """The rows that entries must have. Their hashes are added up from time to time.
 
-    The entry `after` is the last before those that are looked at.
+    The entry `after` is the last before those that are compared.
     """
 
     def __init__(self, partition: int) -> None:
@@ -144,16 +69,18 @@ class AppendedRows:
         self._rows: list[list[bytes]] = [[] for _ in _TABLES]
 
     def add(self, decoded: DecodedEntry, findings: Findings) -> None:
-        seq = decoded.entry.seq
+        """Take in an entry's rows."""
         try:
             found = [table.rows(self._partition, decoded) for table in _TABLES]
         except UNREADABLE as fault:
-            findings.add("images", f"{called(decoded)}: can't be told as rows ({fault})", seq)
+            words = f"{called(decoded)}: can't be written as rows ({fault})"
+            findings.add("images", words, decoded.entry.seq)
             return
         for rows, more in zip(self._rows, found, strict=True):
             rows += more
 
     def sum_up(self) -> None:
+        """Add up the rows so far, and let go of them."""
         for place, rows in enumerate(self._rows):
             self._sums[place] += sum(map(hash, rows))
             rows.clear()
@@ -168,32 +95,39 @@ class AppendedRows:
                 compared += len(block)
                 there += sum(map(hash, block))
             if there != right:
-                self._look_again(connection, table, through, findings)
+                for first, last in self._buckets(connection, table, through):
+                    self._name(connection, table, first - 1, last, findings)
         return compared
 
-    def _look_again(
-        self, connection: Connection, table: _Checked, through: int, findings: Findings
-    ) -> None:
-        """Find the buckets that differ."""
+    def _buckets(
+        self, connection: Connection, table: _Checked, through: int
+    ) -> Iterator[tuple[int, int]]:
+        """The first and the last entry of each bucket that differs."""
         rest: Counter[int] = Counter()
-        for entry in raw_entries.entries(connection, self._partition, self.after, through):
-            with suppress(*UNREADABLE):  # it is a finding already
-                for row in table.rows(self._partition, read(entry)):
-                    rest[entry.seq >> _BUCKET_BITS] += hash(row)
+        for row in self._right(connection, table, self.after, through):
+            rest[seq_of(row) >> _BUCKET_BITS] += hash(row)
         for block in self._blocks(connection, table, self.after, through):
             for row in block:
                 rest[seq_of(row) >> _BUCKET_BITS] -= hash(row)
         for bucket in sorted(bucket for bucket, sum_of in rest.items() if sum_of):
-            before = max(self.after, (bucket << _BUCKET_BITS) - 1)
-            last = min(through, ((bucket + 1) << _BUCKET_BITS) - 1)
-            self._name(connection, table, before, last, findings)
+            first = bucket << _BUCKET_BITS
+            yield max(self.after + 1, first), min(through, first + (1 << _BUCKET_BITS) - 1)
+
+    def _right(
+        self, connection: Connection, table: _Checked, after: int, through: int
+    ) -> Iterator[bytes]:
+        """The rows that the entries must have."""
+        for entry in raw_entries.entries(connection, self._partition, after, through):
+            with suppress(*UNREADABLE):  # it is a finding already
+                yield from table.rows(self._partition, read(entry))
 
     def _blocks(
         self, connection: Connection, table: _Checked, after: int, through: int
     ) -> Iterator[list[bytes]]:
+        """The rows that are there."""
         query = sql.SQL("SELECT {} FROM {} WHERE partition = {} AND seq > {} AND seq <= {}").format(
-            sql.SQL(", ").join(map(sql.Identifier, table.columns)),
-            table.source,
+            sql.SQL(", ").join(map(sql.Identifier, table.table.columns)),
+            _PARKED if table.check == "parked" else sql.Identifier(table.check),
             self._partition,
             after,
             through,
@@ -204,30 +138,29 @@ class AppendedRows:
         self, connection: Connection, table: _Checked, after: int, through: int, findings: Findings
     ) -> None:
         """Say which rows of a bucket differ."""
-        right: Counter[bytes] = Counter()
-        for entry in raw_entries.entries(connection, self._partition, after, through):
-            with suppress(*UNREADABLE):  # it is a finding already
-                right.update(table.rows(self._partition, read(entry)))
+        right = Counter(self._right(connection, table, after, through))
         there: Counter[bytes] = Counter()
         for block in self._blocks(connection, table, after, through):
             there.update(block)
-        missing = sorted((right - there).elements(), key=seq_of)
-        strange = sorted((there - right).elements(), key=seq_of)
-        for row in missing:
-            twin = next((other for other in strange if _are_twins(table, row, other)), None)
-            if twin is not None:
-                strange.remove(twin)
-                findings.add(table.check, _difference(table, row, twin), seq_of(row))
-            elif not self._was_told_before(connection, table, row):
-                findings.add(table.check, f"{_called(table, row)} is missing", seq_of(row))
-        for row in strange:
-            findings.add(table.check, f"{_called(table, row)} follows from no entry", seq_of(row))
+        # By entry and name: of two rows under one name only some columns differ.
+        strange: dict[tuple[int, str], list[bytes]] = {}
+        for row in sorted((there - right).elements(), key=seq_of):
+            strange.setdefault(_called(table, row), []).append(row)
+        for row in sorted((right - there).elements(), key=seq_of):
+            seq, name = key = _called(table, row)
+            if strange.get(key):
+                columns = _differing(table, row, strange[key].pop(0))
+                words = f"{name} has another {columns} than its entry"
+                findings.add(table.check, words, seq)
+            elif table.check != "events" or not self._is_of_earlier(connection, table, row):
+                findings.add(table.check, f"{name} is missing", seq)
+        for (seq, name), rows in strange.items():
+            for _ in rows:
+                findings.add(table.check, f"{name} follows from no entry", seq)
 
-    def _was_told_before(self, connection: Connection, table: _Checked, row: bytes) -> bool:
-        """An event whose window was lost may have come to two entries; its row is the first's."""
-        if table.check != "events":
-            return False
-        source, event_id = (value[4:].decode() for value in values_of(row)[2:4])
+    def _is_of_earlier(self, connection: Connection, table: _Checked, row: bytes) -> bool:
+        """An event whose dedupe window was lost may be in two entries; its row is the first's."""
+        source, event_id = table.name_of(row)
         found = connection.execute(
             """
             SELECT
@@ -253,19 +186,13 @@ def seq_of(row: bytes) -> int:
     return seq
 
 
-def _are_twins(table: _Checked, row: bytes, other: bytes) -> bool:
-    """Whether both are of the same entry and the same thing."""
-    mine, others = values_of(row), values_of(other)
-    return all(mine[place] == others[place] for place in (1, *table.names))
+def _differing(table: _Checked, right: bytes, there: bytes) -> str:
+    pairs = zip(table.table.columns, values_of(right), values_of(there), strict=True)
+    return ", ".join(column for column, mine, other in pairs if mine != other)
 
 
-def _difference(table: _Checked, right: bytes, there: bytes) -> str:
-    pairs = zip(table.columns, values_of(right), values_of(there), strict=True)
-    columns = ", ".join(column for column, mine, other in pairs if mine != other)
-    return f"{_called(table, right)} has another {columns} than its entry"
-
-
-def _called(table: _Checked, row: bytes) -> str:
-    values = values_of(row)
-    name = table.joined.join(values[place][4:].decode(errors="replace") for place in table.names)
-    return f"entry {seq_of(row)}: its row in {table.check} for {name}"
+def _called(table: _Checked, row: bytes) -> tuple[int, str]:
+    """The row's entry, and its name for people."""
+    seq = seq_of(row)
+    joined = " at " if table.check == "movements" else " "
+    return seq, f"entry {seq}: its row in {table.check} for {joined.join(table.name_of(row))}"

@@ -13,31 +13,37 @@ Difference = tuple[str, str]  # the name of an image ("" if it is none), and the
 
 
 def differences(decoded: DecodedEntry, made: ModelEntry | str) -> list[Difference]:
-    """How the entry differs from `made`: the model's entry, or in words why there is none."""
+    """How the entry differs from `made`: the model's entry, or in words why there is none. Empty
+    if it does not."""
     if isinstance(made, str):
         names = [name for name, _ in decoded.entry.images]
         return [
             (name, f"{subject(name)} is changed, but the command {made}") for name in names
         ] or [("", f"the command {made}")]
     found: list[Difference] = []
-    for what, there, right in (
-        (LEVEL, with_gone(decoded, LEVEL), made.levels),
+    levels = with_gone(decoded, LEVEL)
+    for kind, there, right in (
+        (LEVEL, levels, made.levels),
         (RESERVATION, with_gone(decoded, RESERVATION), made.reservations),
         (ORDER, with_gone(decoded, ORDER), made.orders),
     ):
-        found += _of_images(what, there, right)
+        if there != right:
+            found += _of_images(kind, there, right)
     head = decoded.head
     for name in ("kind", "on_hand_deltas", "opened", "settled", "noted", "status", "marks"):
         there, right = getattr(head, name), getattr(made, name)
         if there != right:
             found.append(("", f"{name} {_plain(there)}, should be {_plain(right)}"))
-    return found or [("", "its levels stand in another order")]
+    # The deltas stand in the order of the levels.
+    if not found and len(levels) > 1 and list(levels) != list(made.levels):
+        found.append(("", "its levels stand in another order"))
+    return found
 
 
-def _of_images(what: str, there: Mapping[str, Any], right: Mapping[str, Any]) -> list[Difference]:
+def _of_images(kind: str, there: Mapping[str, Any], right: Mapping[str, Any]) -> list[Difference]:
     found = []
     for key in dict.fromkeys((*there, *right)):
-        name = f"{what}{key}"
+        name = kind + key
         if key not in there:
             found.append((name, f"{subject(name)} should be changed, and isn't"))
         elif key not in right:

@@ -10,9 +10,9 @@ from psycopg import Connection
 
 from atp_service.inventory.journal import DecodedEntry
 from atp_service.ledger.read import raw_entries
+from atp_service.ledger.write.exceptions import ExceptionStep, exception_steps
 from atp_service.verify.append_only_tables import AppendedRows
-from atp_service.verify.decoded_entry import called, read, repaired_by
-from atp_service.verify.exception_rows import ExceptionSteps
+from atp_service.verify.decoded_entry import UNREADABLE, called, read, repaired_by
 from atp_service.verify.findings import Check, Findings
 from atp_service.verify.folded_state import FoldedState
 from atp_service.verify.hash_chain import HashChain
@@ -53,7 +53,7 @@ class EntryWalk:
         self.state = FoldedState(partition, window_ms)
         self.chain = HashChain()
         self.repairs: dict[str, int] = {}
-        self.exception_steps = ExceptionSteps()
+        self.exception_steps: list[ExceptionStep] = []
         self.appended = AppendedRows(partition)
         self._judge: Judge = Reexecution(self.state) if execute else Transitions(self.state)
 
@@ -107,7 +107,8 @@ class EntryWalk:
         return self.appended.compare(connection, self.chain.seq, self.findings)
 
     def _fold(self, decoded: DecodedEntry) -> None:
-        self.exception_steps.add(decoded)
+        with suppress(*UNREADABLE):  # it is a finding already
+            self.exception_steps += exception_steps(decoded)
         repaired = repaired_by(decoded)
         if repaired is not None:
             self.repairs[repaired] = decoded.entry.seq

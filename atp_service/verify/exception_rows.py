@@ -8,47 +8,10 @@ one: a row must be one that some way of cutting comes to.
 from itertools import zip_longest
 from typing import NamedTuple
 
-from msgspec import Struct
 from psycopg import Connection
 
-from atp_service.inventory.commands import Park
-from atp_service.inventory.journal import DecodedEntry
-from atp_service.inventory.notices import DRIFT
-from atp_service.ledger.write.batch import what_differed
-from atp_service.ledger.write.exceptions import Key, detail_of, key_of_notice, key_of_park
+from atp_service.ledger.write.exceptions import ExceptionStep, Key
 from atp_service.verify.findings import Findings
-
-
-class ExceptionStep(Struct, frozen=True, array_like=True):
-    """An entry opens an exception, or settles it."""
-
-    key: Key
-    opens: bool
-    seq: int
-    at_ms: int
-    units: int | None
-    detail: str
-
-
-class ExceptionSteps:
-    """The steps of a walk's entries, in order."""
-
-    def __init__(self) -> None:
-        self.steps: list[ExceptionStep] = []
-
-    def add(self, decoded: DecodedEntry) -> None:
-        seq, head, command = decoded.entry.seq, decoded.head, decoded.command
-        if isinstance(command, Park):
-            key, detail = key_of_park(command), _kept(detail_of(command))
-            self.steps.append(ExceptionStep(_kept_key(key), True, seq, head.at_ms, None, detail))
-        if not (head.opened or head.settled):
-            return
-        for notices, opens in ((head.opened, True), (head.settled, False)):
-            for notice in notices:
-                key = _kept_key(key_of_notice(notice))
-                is_drift = opens and notice.kind == DRIFT
-                detail = _kept(what_differed(decoded.entry)) if is_drift else ""
-                self.steps.append(ExceptionStep(key, opens, seq, head.at_ms, notice.units, detail))
 
 
 class _Row(NamedTuple):
@@ -93,16 +56,6 @@ def compare(
             name = " ".join(filter(None, key))
             findings.add("exceptions", f"the exception {name} {wrong}", seq)
     return compared
-
-
-def _kept(value: str) -> str:
-    """A text as Postgres keeps it (see ledger/binary.py)."""
-    return value.replace("\0", "\ufffd")
-
-
-def _kept_key(key: Key) -> Key:
-    kind, owner, sku, location, reference = map(_kept, key)
-    return kind, owner, sku, location, reference
 
 
 def _wrong(steps: list[ExceptionStep], rows: list[_Row]) -> list[tuple[int | None, str]]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from atp_service.inventory import journal
-from atp_service.inventory.journal import DecodedEntry, decode_fields, marks_of
+from atp_service.inventory.journal import DecodedEntry, marks_of
 from atp_service.inventory.model import Partition
 
 # The last image of a thing: the seq of the last entry that named it, the image, and whether Redis
@@ -54,7 +54,7 @@ class FoldedState:
                 self._let_go(name, seq)
             else:
                 images[name] = (seq, image, True)
-        for mark in marks_of(decode_fields(decoded.entry.command), decoded.head):
+        for mark in marks_of(decoded.fields, decoded.head):
             self._mark(mark, seq, decoded.head.at_ms)
 
     def image_as_of(self, name: str, seq: int) -> bytes | None:

@@ -12,7 +12,7 @@ from atp_service.inventory.reservations import decode_standing
 from atp_service.inventory.stock import SEPARATOR, Extras, decode_level, level_field
 from atp_service.ledger.read import raw_entries
 from atp_service.ledger.tables import LEVELS, ORDERS, RESERVATIONS
-from atp_service.ledger.write.batch import (
+from atp_service.ledger.write.rows import (
     Values,
     level_values,
     order_values,
@@ -168,7 +168,7 @@ def _right(partition: int, name: str, images: Images, drift: Mapping[str, int]) 
     if name[0] == LEVEL:
         level = decode_level(image)
         folded = level.on_hand - drift.get(key, 0)
-        return level_values(partition, seq, key.encode(), level, image, folded)
+        return level_values(partition, seq, key, level, image, folded)
     if name[0] == RESERVATION:
         return reservation_values(
             partition, seq, key, decode_standing(image), image, in_redis=in_redis

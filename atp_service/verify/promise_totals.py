@@ -27,5 +27,5 @@ def compare(state: FoldedState, findings: Findings) -> None:
                 words = f"{subject(name)} has {there} {column}, its reservations hold {right}"
                 findings.add("promises", words, state.images[name][0], (name,))
     for key in held:
-        words = f"reservations hold units of {subject(f'l{key}')}, which no entry has touched"
+        words = f"reservations hold units of {subject(LEVEL + key)}, which no entry has touched"
         findings.add("promises", words, None, (LEVEL + key,))

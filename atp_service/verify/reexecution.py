@@ -7,24 +7,26 @@ and when the window of dedupe marks was rotated. If an entry does not follow, th
 
 from collections.abc import Iterator
 from itertools import product
-from typing import Any
+from typing import Any, Final
 
 from msgspec.structs import replace
 
 from atp_service.inventory.commands import AnyCommand, RepairLevel, RepairOrder, RepairReservation
-from atp_service.inventory.journal import RULES, DecodedEntry
+from atp_service.inventory.journal import LEVEL, ORDER, RESERVATION, RULES, DecodedEntry
 from atp_service.inventory.model import ModelEntry
 from atp_service.inventory.model.batch import HANDLERS
 from atp_service.inventory.model.stock import Batch
 from atp_service.inventory.reservations import Order, Reservation
-from atp_service.verify.decoded_entry import repaired_by, with_gone
+from atp_service.verify.decoded_entry import repaired_by
 from atp_service.verify.differences import differences
 from atp_service.verify.findings import Check
 from atp_service.verify.folded_state import FoldedState
 
 # Values that stand in Redis instead of the folded ones, by name; None: nothing. Beside the kinds of
-# images: `i<sku>` is a SKU's list of locations, `d<name>` the deadline of a name.
+# images there are a SKU's list of locations, and the deadline of an image's name.
 _Past = dict[str, Any]
+_LOCATIONS: Final = "i"
+_DEADLINE: Final = "d"
 
 
 class _Marks(set[str]):
@@ -67,16 +69,20 @@ class Reexecution:
             return [("", words)]
         self._marks.asked.clear()
         made = self._execute(decoded, {})
-        follows = _follows(decoded, made) or self._follows_otherwise(decoded)
+        found = differences(decoded, made)
+        if found and self._follows_otherwise(decoded):
+            found = []
         if self.expected:
             for name, _ in decoded.entry.images:
                 self.expected.pop(name, None)
-        if follows:
-            return []
-        if isinstance(made, ModelEntry):
-            for kind, images in (("l", made.levels), ("r", made.reservations), ("o", made.orders)):
-                self.expected |= {f"{kind}{key}": image for key, image in images.items()}
-        return differences(decoded, made)
+        if found and isinstance(made, ModelEntry):
+            for kind, images in (
+                (LEVEL, made.levels),
+                (RESERVATION, made.reservations),
+                (ORDER, made.orders),
+            ):
+                self.expected |= {kind + key: image for key, image in images.items()}
+        return found
 
     def _execute(self, decoded: DecodedEntry, past: _Past) -> ModelEntry | str:
         """The entry that the command leaves; in words why it leaves none."""
@@ -85,11 +91,11 @@ class Reexecution:
         trial.seq = decoded.seq - 1
         trial.due = []  # a lapsed hold that was reaped has an entry of its own
         staged: dict[str, dict[str, Any]] = {
-            "l": trial.new_levels,
-            "r": trial.new_reservations,
-            "o": trial.new_orders,
-            "i": trial.new_locations,
-            "d": trial.new_deadlines,
+            LEVEL: trial.new_levels,
+            RESERVATION: trial.new_reservations,
+            ORDER: trial.new_orders,
+            _LOCATIONS: trial.new_locations,
+            _DEADLINE: trial.new_deadlines,
         }
         for name, value in past.items():
             staged[name[0]][name[1:]] = value
@@ -111,7 +117,7 @@ class Reexecution:
                 self._pasts(decoded), _windows(decoded, window_ms), rotations
             ):
                 partition.window_ms, marks.since_ms, partition.damaged = window, since_ms, damaged
-                if _follows(decoded, self._execute(decoded, past)):
+                if not differences(decoded, self._execute(decoded, past)):
                     window_ms = window
                     return True
             return False
@@ -134,13 +140,13 @@ class Reexecution:
         it."""
         match command:
             case RepairLevel(sku=sku, location=location, found=level):
-                return {name: level, f"i{sku}": [location]}
+                return {name: level, _LOCATIONS + sku: [location]}
             case RepairOrder(found=order):
-                return {name: order, f"d{name}": 0}
+                return {name: order, _DEADLINE + name: 0}
             case RepairReservation(reservation_id=key, found_seq=seq):
                 known = self._partition.reservations.get(key) or command.right
                 found = None if known is None or seq is None else replace(known, seq=seq)
-                return {name: found, f"d{name}": 0}
+                return {name: found, _DEADLINE + name: 0}
         return {}
 
 
@@ -151,23 +157,3 @@ def _windows(decoded: DecodedEntry, window_ms: int) -> list[int]:
     kept: list[Reservation | Order] = [*decoded.reservations.values(), *decoded.orders.values()]
     shown = (image.kept_until - at_ms for image in kept if image.kept_until > at_ms)
     return list(dict.fromkeys((window_ms, *shown)))
-
-
-def _follows(decoded: DecodedEntry, made: ModelEntry | str) -> bool:
-    if isinstance(made, str):
-        return False
-    head, levels = decoded.head, with_gone(decoded, "l")
-    return (
-        made.levels == levels
-        and made.reservations == with_gone(decoded, "r")
-        and made.orders == with_gone(decoded, "o")
-        and made.on_hand_deltas == head.on_hand_deltas
-        and made.opened == head.opened
-        and made.settled == head.settled
-        and made.noted == head.noted
-        and made.status == head.status
-        and made.marks == head.marks
-        and made.kind == head.kind
-        # The deltas stand in the order of the levels.
-        and (len(levels) < 2 or list(made.levels) == list(levels))
-    )

@@ -197,8 +197,7 @@ class Verification:
             connection, partition, state.images, state.drift, findings
         )
         promise_totals.compare(state, findings)
-        steps = walk.exception_steps.steps
-        self._rows += exception_rows.compare(connection, partition, steps, findings)
+        self._rows += exception_rows.compare(connection, partition, walk.exception_steps, findings)
 
 
 @contextmanager

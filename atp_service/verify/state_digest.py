@@ -9,6 +9,7 @@ from hashlib import sha256
 
 import msgspec
 
+from atp_service.inventory.journal import LEVEL, RESERVATION
 from atp_service.inventory.reservations import decode_reservation
 from atp_service.inventory.stock import decode_level
 from atp_service.verify.folded_state import LastImage
@@ -20,12 +21,15 @@ def digest(states: Sequence[Mapping[str, LastImage]]) -> str:
     """SHA-256 over all levels and open reservations of all partitions, each by name. `states` are
     the last images of each partition."""
     whole = sha256()
-    for what, prefix, value_of in (("l", "levels", _level), ("r", "reservations", _reservation)):
+    for kind, prefix, value_of in (
+        (LEVEL, "levels", _level),
+        (RESERVATION, "reservations", _reservation),
+    ):
         kept = {
             name: image
             for images in states
             for name, (_, image, in_redis) in images.items()
-            if in_redis and name[0] == what
+            if in_redis and name[0] == kind
         }
         for name in sorted(kept):
             values = value_of(kept[name])

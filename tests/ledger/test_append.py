@@ -18,7 +18,7 @@ from atp_service.inventory.stock import Document, Extras, StockLevel
 from atp_service.ledger import Batch, Forked, Ledger, Refused, Stale, lease
 from atp_service.ledger.position import GENESIS
 from atp_service.ledger.write.appender import Appender
-from atp_service.ledger.write.batch import entry_values
+from atp_service.ledger.write.rows import entry_values
 from tests.ledger.forged_rows import NOON, Writer
 
 SLICE_SIZE = 10

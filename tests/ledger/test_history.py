@@ -10,6 +10,7 @@ import pytest
 from psycopg_pool import AsyncConnectionPool
 
 from atp_service.catalog import Catalog, Channel, Location
+from atp_service.catalog.history import record_at
 from atp_service.inventory.commands import Hold, HoldLine, RepairLevel, SafetyStock
 from atp_service.inventory.journal import RULES, Entry, Head, decode_entry
 from atp_service.inventory.reservations import Reservation
@@ -297,13 +298,13 @@ async def test_master_data_is_remembered_as_it_was(
         ):
             await change
             moments.append(await _next_millisecond(pool))
-    found = [await level_history.master_data_at(ledger, Channel, web, at) for at in moments]
-    assert [then and then.record and then.record.safety_stock for then in found] == [1, 2, None, 3]
-    since = [then.since_ms for then in found if then and then.since_ms]
+        found = [await record_at(catalog, Channel, web, at) for at in moments]
+        since = [past.since_ms for past in found if past and past.since_ms]
+        assert await record_at(catalog, Channel, web, since[0] - 1) is None
+        assert await record_at(catalog, Location, web, moments[-1]) is None
+    assert [past and past.record and past.record.safety_stock for past in found] == [1, 2, None, 3]
     assert all(began <= at for began, at in zip(since, moments, strict=True))
     assert since == sorted(set(since))
-    assert await level_history.master_data_at(ledger, Channel, web, since[0] - 1) is None
-    assert await level_history.master_data_at(ledger, Location, web, moments[-1]) is None
 
 
 async def _next_millisecond(pool: AsyncConnectionPool[Any]) -> int:

@@ -213,13 +213,5 @@ async def _image_as_of(ledger: Ledger, partition: int, kind: str, key: str, seq:
 async def _rows(
     ledger: Ledger, partition: int, statement: str, values: Mapping[str, Any]
 ) -> list[Any]:
-    async with ledger.connection(PAGE_SECONDS) as connection:
-        # One statement: to begin and end a transaction by itself would be two more round trips.
-        await connection.set_autocommit(True)
-        try:
-            async with connection.cursor(binary=True) as cursor:
-                await cursor.execute(statement.encode(), {**values, "partition": partition})
-                return await cursor.fetchall()
-        finally:
-            if not connection.closed:
-                await connection.set_autocommit(False)
+    asked = {**values, "partition": partition}
+    return await ledger.rows(statement.encode(), asked, seconds=PAGE_SECONDS)

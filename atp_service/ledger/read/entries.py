@@ -2,20 +2,17 @@
 
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from msgspec import DecodeError
-from psycopg import AsyncConnection
+from msgspec import DecodeError, structs
 
 from atp_service.inventory.commands import AnyCommand, decode_command
 from atp_service.inventory.journal import (
-    CommandFields,
     DecodedEntry,
     Entry,
     decode_entry,
-    decode_fields,
     decode_images,
 )
+from atp_service.ledger.ledger import Ledger
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -24,10 +21,9 @@ Place = tuple[int, int]  # partition, seq
 
 
 class RecordedEntry(DecodedEntry, frozen=True, kw_only=True):
-    """An entry of the ledger: one that another version has written still tells its `fields`."""
+    """An entry of the ledger."""
 
     partition: int
-    fields: CommandFields
 
     @property
     def reservation_ids(self) -> list[str]:
@@ -43,24 +39,19 @@ class RecordedEntry(DecodedEntry, frozen=True, kw_only=True):
         return list(dict.fromkeys(filter(None, found)))
 
 
-_ENTRIES = """
-SELECT partition, seq, command, head, images
-FROM entries
-JOIN unnest(%(partitions)s::integer[], %(seqs)s::bigint[]) AS asked (partition, seq)
-    USING (partition, seq)
-"""
-
-
-async def entries_at(
-    connection: AsyncConnection[Any], places: Collection[Place]
-) -> list[RecordedEntry]:
-    """The entries at the places, in the order of time. Raises msgspec's DecodeError if the head or
-    an image of one can't be read."""
-    cursor = await connection.execute(
-        _ENTRIES,
+async def entries_at(ledger: Ledger, places: Collection[Place]) -> list[RecordedEntry]:
+    """The entries at the places, in the order of time. Raises Unavailable, and msgspec's
+    DecodeError if the head or an image of one can't be read."""
+    rows = await ledger.rows(
+        """
+        SELECT partition, seq, command, head, images
+        FROM entries
+        JOIN unnest(%(partitions)s::integer[], %(seqs)s::bigint[]) AS asked (partition, seq)
+            USING (partition, seq)
+        """,
         {"partitions": [place[0] for place in places], "seqs": [place[1] for place in places]},
     )
-    entries = [_recorded(*row) for row in await cursor.fetchall()]
+    entries = [_recorded(*row) for row in rows]
     return sorted(entries, key=lambda e: (e.head.at_ms, e.partition, e.seq))
 
 
@@ -75,12 +66,7 @@ def _recorded(
     decoded = decode_entry(
         Entry(seq, command, head, "", decode_images(images)), _command_of(command)
     )
-    return RecordedEntry(
-        *(decoded.entry, decoded.head, decoded.command),
-        *(decoded.levels, decoded.reservations, decoded.orders),
-        partition=partition,
-        fields=decode_fields(command),
-    )
+    return RecordedEntry(*structs.astuple(decoded), partition=partition)
 
 
 def _command_of(command: bytes) -> AnyCommand | None:

@@ -7,21 +7,16 @@ looks at the index, however often the level has changed.
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Generic, TypeVar
+from typing import Final
 
 from msgspec import Struct, structs
-from msgspec.json import decode
-from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
-from atp_service.catalog import Channel, Location, Sku
 from atp_service.inventory.commands import RepairLevel
 from atp_service.inventory.journal import LEVEL, image_of
 from atp_service.inventory.stock import StockLevel, decode_level, level_field
 from atp_service.ledger.ledger import Ledger
-from atp_service.ledger.read.entries import EPOCH, Place, RecordedEntry, entries_at, milliseconds
-
-R = TypeVar("R", Channel, Sku, Location)
+from atp_service.ledger.read.entries import EPOCH, RecordedEntry, entries_at, milliseconds
 
 # Changes to look back through for what a term was; before them only on_hand is looked for.
 REACH: Final = 1_000
@@ -57,13 +52,6 @@ class Change(Struct, frozen=True):
     version: int
     entry: RecordedEntry
     found: int | None = None
-
-
-class Then(Struct, Generic[R], frozen=True):
-    """Master data as it was, None where it wasn't there, and since when, where that is known."""
-
-    record: R | None
-    since_ms: int | None
 
 
 SPAN = """
@@ -188,27 +176,22 @@ LIMIT %(limit)s
 
 
 async def span(ledger: Ledger, partition: int) -> Span | None:
-    """The time that the partition's entries reach over; None before its first entry."""
-    async with ledger.connection() as connection:
-        cursor = await connection.execute(SPAN, {"partition": partition})
-        row = await cursor.fetchone()
-    return row and Span(milliseconds(row[0]), milliseconds(row[1]))
+    """The time from the partition's first entry to its last; None before its first entry."""
+    rows = await ledger.rows(SPAN, {"partition": partition})
+    return Span(*map(milliseconds, rows[0])) if rows else None
 
 
 async def level_at(
     ledger: Ledger, sku: str, location: str, at_ms: int
 ) -> tuple[StockLevel, int] | None:
-    """The level as it was at the end of that millisecond, and the entry that left it so; None where
+    """The level at the end of that millisecond, and the seq of the entry that left it so; None if
     there was none yet."""
-    async with ledger.connection() as connection:
-        cursor = await connection.execute(
-            IMAGES_AT, {"sku": sku, "location": location, "before": _after(at_ms)}
-        )
-        row = await cursor.fetchone()
-    if row is None:
+    rows = await ledger.rows(IMAGES_AT, {"sku": sku, "location": location, "before": _after(at_ms)})
+    if not rows:
         return None
-    image = image_of(row[1], LEVEL + level_field(sku, location))
-    return None if image is None else (decode_level(image), row[0])
+    ((seq, images),) = rows
+    image = image_of(images, LEVEL + level_field(sku, location))
+    return None if image is None else (decode_level(image), seq)
 
 
 async def changes(
@@ -223,8 +206,8 @@ async def changes(
 ) -> dict[str, list[Change]]:
     """By term, the latest entries that changed it up to `version`; the latest first.
 
-    `of_channel` is what the channel withholds where the level has no safety stock of its own;
-    `moment` is when `version` was the latest, None for now.
+    `of_channel` is how many units the channel withholds if the level has no safety stock of its
+    own. `moment` is when `version` was the latest, None for now.
     """
     asked = {
         "sku": sku,
@@ -235,27 +218,25 @@ async def changes(
         "reach": REACH,
         "until": _END_OF_TIME if moment is None else _after(moment.at_ms) + _AHEAD,
     }
-    async with ledger.connection() as connection:
-        cursor = await connection.execute(CHANGES, asked | {"limit": limit})
-        found = await _told(connection, await cursor.fetchall(), of_channel, limit)
-        missing = limit - len(found.get("on_hand", ()))
-        if missing and version > REACH:
-            cursor = await connection.execute(EARLIER_MOVES, asked | {"limit": missing})
-            rows = sorted(await cursor.fetchall(), key=lambda row: -row[3])
-            for term, earlier in (await _told(connection, rows, of_channel, missing)).items():
-                found[term] += earlier
+    rows = await ledger.rows(CHANGES, asked | {"limit": limit})
+    found = await _with_entries(ledger, rows, of_channel, limit)
+    missing = limit - len(found.get("on_hand", ()))
+    if missing and version > REACH:
+        rows = await ledger.rows(EARLIER_MOVES, asked | {"limit": missing})
+        rows.sort(key=lambda row: -row[3])
+        for term, earlier in (await _with_entries(ledger, rows, of_channel, missing)).items():
+            found[term] += earlier
     return found
 
 
-async def _told(
-    connection: AsyncConnection[Any], rows: Sequence[TupleRow], of_channel: int, limit: int
+async def _with_entries(
+    ledger: Ledger, rows: Sequence[TupleRow], of_channel: int, limit: int
 ) -> defaultdict[str, list[Change]]:
-    """The rows with their entries, so many of each term."""
-    places: set[Place] = {(row[4], row[5]) for row in rows}
-    entries = {(e.partition, e.seq): e for e in await entries_at(connection, places)}
+    """The rows with their entries, at most `limit` of each term."""
+    entries = {(e.partition, e.seq): e for e in await entries_at(ledger, {row[4:] for row in rows})}
     found: defaultdict[str, list[Change]] = defaultdict(list)
-    for term, units, after, version, partition, seq in rows:
-        entry = entries[partition, seq]
+    for term, units, after, version, *place in rows:
+        entry = entries[tuple(place)]
         change = Change(units, after, version, entry)
         if isinstance(entry.command, RepairLevel):
             change = _repaired(change, term, entry.command, of_channel)
@@ -279,40 +260,15 @@ def _term(level: StockLevel, term: str, of_channel: int) -> int:
 
 async def stocked(ledger: Ledger, sku: str, location: str) -> tuple[bool, bool]:
     """Whether the SKU has a level anywhere, and whether it has one at the location."""
-    async with ledger.connection() as connection:
-        cursor = await connection.execute(
-            """
-            SELECT
-                EXISTS (SELECT FROM levels WHERE sku = %(sku)s),
-                EXISTS (SELECT FROM levels WHERE sku = %(sku)s AND location = %(location)s)
-            """,
-            {"sku": sku, "location": location},
-        )
-        anywhere, here = await cursor.fetchone() or (False, False)
-    return anywhere, here
-
-
-async def master_data_at(ledger: Ledger, kind: type[R], key: str, at_ms: int) -> Then[R] | None:
-    """The record as it was at the end of that millisecond; None where nobody knew of it yet.
-
-    Of a SKU None as well where it had never been deleted: what it was then is not kept.
-    """
-    async with ledger.connection() as connection:
-        cursor = await connection.execute(
-            """
-            SELECT document::text, at
-            FROM catalog_history
-            WHERE kind = %(kind)s AND id = %(id)s AND at < %(before)s
-            ORDER BY at DESC
-            LIMIT 1
-            """,
-            {"kind": kind.table, "id": key, "before": _after(at_ms)},
-        )
-        row = await cursor.fetchone()
-    if row is None:
-        return None
-    record = None if row[0] is None else decode(row[0], type=kind)
-    return Then(record, milliseconds(row[1]))
+    rows: list[tuple[bool, bool]] = await ledger.rows(
+        """
+        SELECT
+            EXISTS (SELECT FROM levels WHERE sku = %(sku)s),
+            EXISTS (SELECT FROM levels WHERE sku = %(sku)s AND location = %(location)s)
+        """,
+        {"sku": sku, "location": location},
+    )
+    return rows[0]
 
 
 def _after(at_ms: int) -> datetime:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from msgspec import Struct
-from psycopg.rows import class_row
 
 from atp_service.identifiers import SnapshotPolicy
 from atp_service.ledger.ledger import Ledger
@@ -23,7 +22,7 @@ class Part(NamedTuple):
     taken_at_ms: int
 
 
-class Comparison(Struct, frozen=True, kw_only=True):
+class Comparison(Struct, frozen=True):
     """How a snapshot compared: lines, by what became of them. A level may have had several.
 
     `outdated` are those of levels that were counted later: nothing was compared. `units_up` and
@@ -41,7 +40,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
     units_down: int
 
 
-class DifferingLine(Struct, frozen=True, kw_only=True):
+class DifferingLine(Struct, frozen=True):
     """A line beyond what was tolerated; `difference` is theirs less ours, as of that moment."""
 
     seq: int
@@ -54,63 +53,55 @@ class DifferingLine(Struct, frozen=True, kw_only=True):
 
 async def compared(ledger: Ledger, source: str, parts: Sequence[Part]) -> Comparison:
     """The snapshot in numbers."""
-    async with (
-        ledger.connection(PATIENCE_SECONDS) as connection,
-        connection.cursor(row_factory=class_row(Comparison)) as cursor,
-    ):
-        await cursor.execute(
-            """
-            SELECT
-                count(*) AS lines,
-                count(DISTINCT (location, sku)) AS levels,
-                count(*) FILTER (WHERE policy = 'outdated') AS outdated,
-                count(*) FILTER (WHERE policy = 'within') AS within,
-                count(*) FILTER (WHERE policy = 'correct') AS corrected,
-                count(*) FILTER (WHERE policy = 'review') AS for_review,
-                count(*) FILTER (WHERE policy = 'report') AS reported,
-                coalesce(sum(difference) FILTER (
-                    WHERE policy <> 'within' AND difference > 0
-                ), 0)::bigint AS units_up,
-                coalesce(-sum(difference) FILTER (
-                    WHERE policy <> 'within' AND difference < 0
-                ), 0)::bigint AS units_down
-            FROM snapshot_lines
-            JOIN unnest(%(locations)s::text[], %(moments)s::bigint[]) AS part (location, at_ms)
-                USING (location)
-            WHERE source = %(source)s
-              AND taken_at = to_timestamp(part.at_ms / 1000.0)
-            """,
-            {"source": source, **_columns(parts)},
-        )
-        comparison = await cursor.fetchone()
-    assert comparison is not None  # noqa: S101 – an aggregate always has a row
-    return comparison
+    rows = await ledger.rows(
+        """
+        SELECT
+            count(*),
+            count(DISTINCT (location, sku)),
+            count(*) FILTER (WHERE policy = 'outdated'),
+            count(*) FILTER (WHERE policy = 'within'),
+            count(*) FILTER (WHERE policy = 'correct'),
+            count(*) FILTER (WHERE policy = 'review'),
+            count(*) FILTER (WHERE policy = 'report'),
+            coalesce(sum(difference) FILTER (
+                WHERE policy <> 'within' AND difference > 0
+            ), 0)::bigint,
+            coalesce(-sum(difference) FILTER (
+                WHERE policy <> 'within' AND difference < 0
+            ), 0)::bigint
+        FROM snapshot_lines
+        JOIN unnest(%(locations)s::text[], %(moments)s::bigint[]) AS part (location, at_ms)
+            USING (location)
+        WHERE source = %(source)s
+          AND taken_at = to_timestamp(part.at_ms / 1000.0)
+        """,
+        {"source": source, **_columns(parts)},
+        seconds=PATIENCE_SECONDS,
+    )
+    return Comparison(*rows[0])
 
 
 async def differing(
     ledger: Ledger, source: str, parts: Sequence[Part], *, limit: int, offset: int = 0
 ) -> list[DifferingLine]:
     """The lines that differ by more than was tolerated, the largest difference first."""
-    async with (
-        ledger.connection(PATIENCE_SECONDS) as connection,
-        connection.cursor(row_factory=class_row(DifferingLine)) as cursor,
-    ):
-        await cursor.execute(
-            """
-            SELECT seq, sku, location, believed, difference, policy
-            FROM snapshot_lines
-            JOIN unnest(%(locations)s::text[], %(moments)s::bigint[]) AS part (location, at_ms)
-                USING (location)
-            WHERE source = %(source)s
-              AND taken_at = to_timestamp(part.at_ms / 1000.0)
-              AND policy IN ('correct', 'review', 'report')
-            ORDER BY abs(difference) DESC, location, sku, seq
-            LIMIT %(limit)s
-            OFFSET %(offset)s
-            """,
-            {"source": source, "limit": limit, "offset": offset, **_columns(parts)},
-        )
-        return await cursor.fetchall()
+    rows = await ledger.rows(
+        """
+        SELECT seq, sku, location, believed, difference, policy
+        FROM snapshot_lines
+        JOIN unnest(%(locations)s::text[], %(moments)s::bigint[]) AS part (location, at_ms)
+            USING (location)
+        WHERE source = %(source)s
+          AND taken_at = to_timestamp(part.at_ms / 1000.0)
+          AND policy IN ('correct', 'review', 'report')
+        ORDER BY abs(difference) DESC, location, sku, seq
+        LIMIT %(limit)s
+        OFFSET %(offset)s
+        """,
+        {"source": source, "limit": limit, "offset": offset, **_columns(parts)},
+        seconds=PATIENCE_SECONDS,
+    )
+    return [DifferingLine(*row) for row in rows]
 
 
 async def left_out(ledger: Ledger, source: str, part: Part, *, after: str, limit: int) -> list[str]:

@@ -5,14 +5,12 @@ entries of those. It doesn't go on through shipments and documents: a truck carr
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from msgspec import Struct
-from psycopg import AsyncConnection
-from psycopg.rows import class_row
 
 from atp_service.ledger.ledger import EXCEPTIONS, ExceptionRow, Ledger
-from atp_service.ledger.read.entries import Place, RecordedEntry, entries_at
+from atp_service.ledger.read.entries import RecordedEntry, entries_at
 
 MOST_ENTRIES: Final = 1_000
 
@@ -76,42 +74,36 @@ LIMIT %(limit)s
 
 
 async def trace(ledger: Ledger, id_: str) -> Trace | None:
-    """Everything that is tied to the id; None where the ledger has nothing of it."""
-    async with ledger.connection() as connection:
-        found = await _places(connection, _PLACES_OF_ID, {"id": id_})
-        truncated = len(found) > MOST_ENTRIES
-        own = await entries_at(connection, found[:MOST_ENTRIES])
-        if not own:
-            return None
-        entries = {(entry.partition, entry.seq): entry for entry in own}
-        asked = {id_}
-        newest = own
-        while len(entries) <= MOST_ENTRIES and (names := _named_by(newest) - asked):
-            asked |= names
-            found = await _places(connection, _PLACES_OF_NAMES, {"names": sorted(names)})
-            new = [place for place in found if place not in entries]
-            truncated = truncated or len(found) > MOST_ENTRIES
-            newest = await entries_at(connection, new[:MOST_ENTRIES])
-            entries |= {(entry.partition, entry.seq): entry for entry in newest}
-        in_order = sorted(entries.values(), key=lambda a: (a.head.at_ms, a.partition, a.seq))
-        shown = in_order[:MOST_ENTRIES]
-        reservations = _distinct(key for entry in shown for key in entry.reservation_ids)
-        orders = _distinct(key for entry in shown for key in entry.order_ids)
-        return Trace(
-            _found_as(id_, own),
-            reservations,
-            orders,
-            shown,
-            await _exceptions(connection, [id_, *orders, *reservations], own),
-            truncated or len(shown) < len(in_order),
+    """All entries and exceptions that are tied to the id; None if the ledger has none. Raises
+    Unavailable."""
+    places = await ledger.rows(_PLACES_OF_ID, {"id": id_, "limit": MOST_ENTRIES + 1})
+    truncated = len(places) > MOST_ENTRIES
+    own = newest = await entries_at(ledger, places[:MOST_ENTRIES])
+    if not own:
+        return None
+    entries = {(entry.partition, entry.seq): entry for entry in own}
+    asked = {id_}
+    while len(entries) <= MOST_ENTRIES and (names := _named_by(newest) - asked):
+        asked |= names
+        places = await ledger.rows(
+            _PLACES_OF_NAMES, {"names": sorted(names), "limit": MOST_ENTRIES + 1}
         )
-
-
-async def _places(
-    connection: AsyncConnection[Any], query: str, asked: dict[str, Any]
-) -> list[Place]:
-    cursor = await connection.execute(query, asked | {"limit": MOST_ENTRIES + 1})
-    return await cursor.fetchall()
+        new = [place for place in places if place not in entries]
+        truncated = truncated or len(places) > MOST_ENTRIES
+        newest = await entries_at(ledger, new[:MOST_ENTRIES])
+        entries |= {(entry.partition, entry.seq): entry for entry in newest}
+    in_order = sorted(entries.values(), key=lambda e: (e.head.at_ms, e.partition, e.seq))
+    first = in_order[:MOST_ENTRIES]
+    reservations = _distinct(key for entry in first for key in entry.reservation_ids)
+    orders = _distinct(key for entry in first for key in entry.order_ids)
+    return Trace(
+        _found_as(id_, own),
+        reservations,
+        orders,
+        first,
+        await _exceptions(ledger, [id_, *orders, *reservations], own),
+        truncated or len(first) < len(in_order),
+    )
 
 
 def _named_by(entries: Iterable[RecordedEntry]) -> set[str]:
@@ -135,20 +127,19 @@ def _found_as(id_: str, own: Sequence[RecordedEntry]) -> list[FoundAs]:
 
 
 async def _exceptions(
-    connection: AsyncConnection[Any], references: Collection[str], own: Iterable[RecordedEntry]
+    ledger: Ledger, references: Collection[str], own: Iterable[RecordedEntry]
 ) -> list[ExceptionRow]:
     parked = [entry for entry in own if entry.head.kind == "park"]
-    async with connection.cursor(row_factory=class_row(ExceptionRow)) as cursor:
-        await cursor.execute(
-            _EXCEPTIONS.encode(),
-            {
-                "references": list(references),
-                "partitions": [entry.partition for entry in parked],
-                "seqs": [entry.seq for entry in parked],
-                "limit": MOST_ENTRIES,
-            },
-        )
-        return await cursor.fetchall()
+    rows = await ledger.rows(
+        _EXCEPTIONS.encode(),
+        {
+            "references": list(references),
+            "partitions": [entry.partition for entry in parked],
+            "seqs": [entry.seq for entry in parked],
+            "limit": MOST_ENTRIES,
+        },
+    )
+    return [ExceptionRow(*row) for row in rows]
 
 
 def _distinct(names: Iterable[str]) -> list[str]:

@@ -128,13 +128,10 @@ class Appender:
             async with self._connection.pipeline():
                 await self._connection.execute("BEGIN")
                 await self._move_on(batch)
-                for statement, rows in (
-                    (ENTRIES, batch.entries),
-                    (MOVEMENTS, batch.movements),
-                    (TRACES, batch.traces),
-                    (EVENTS, batch.events),
-                ):
-                    await self._execute(statement, [values_of(row) for row in rows])
+                await self._insert(ENTRIES, batch.entries)
+                await self._insert(MOVEMENTS, batch.movements)
+                await self._insert(TRACES, batch.traces)
+                await self._insert(EVENTS, batch.events)
                 await self._project(batch)
                 await self._connection.execute("COMMIT")
         except Exception:
@@ -161,10 +158,10 @@ class Appender:
         await self._execute(GONE_RESERVATIONS, batch.gone_reservations())
         await self._execute(GONE_ORDERS, batch.gone_orders())
         await self._execute(EXCEPTIONS, batch.exceptions())
-        await self._execute(PARKED, batch.parked)
-        await self._execute(SNAPSHOT_LINES, batch.snapshot_lines)
-        told = f"{self.partition} {batch.position.epoch} {batch.position.seq}"
-        await self._connection.execute("SELECT pg_notify(%s, %s)", (RECORDED, told))
+        await self._insert(PARKED, batch.parked)
+        await self._insert(SNAPSHOT_LINES, batch.snapshot_lines)
+        position = f"{self.partition} {batch.position.epoch} {batch.position.seq}"
+        await self._connection.execute("SELECT pg_notify(%s, %s)", (RECORDED, position))
 
     async def _copy_events(self, rows: Sequence[bytes]) -> None:
         """That an event is there already is so rare (the dedupe window was lost) that the way
@@ -173,13 +170,16 @@ class Appender:
             async with self._connection.transaction():
                 await self._copy("events", rows)
         except UniqueViolation:
-            await self._execute(EVENTS, [values_of(row) for row in rows])
+            await self._insert(EVENTS, rows)
 
     async def _copy(self, name: str, rows: Sequence[bytes]) -> None:
         if rows:
             statement = f"COPY {name} FROM STDIN (FORMAT BINARY)"
             async with self._connection.cursor().copy(statement) as copy:
                 await copy.write(table(rows))
+
+    async def _insert(self, statement: Statement, rows: Sequence[bytes]) -> None:
+        await self._execute(statement, [values_of(row) for row in rows])
 
     async def _execute(self, statement: Statement, rows: Sequence[Sequence[bytes]]) -> None:
         if rows:

@@ -13,7 +13,7 @@ from atp_service.inventory.commands import Command, Confirm, Hold, HoldLine, Rec
 from atp_service.inventory.commands import fingerprint as fingerprint_of
 from atp_service.inventory.journal import Entry, decode_head
 from atp_service.ledger.position import GENESIS
-from atp_service.ledger.write.batch import entry_values
+from atp_service.ledger.write.rows import entry_values
 from atp_service.store import Store
 
 SECONDS = 30.0

@@ -9,10 +9,12 @@ from atp_service.inventory.commands import AnyCommand, decode_command
 from atp_service.inventory.journal import (
     RESERVATION,
     UNREADABLE,
+    CommandFields,
     DecodedEntry,
     Entry,
     Head,
     Images,
+    decode_fields,
     decode_head,
     decode_images,
 )
@@ -47,7 +49,9 @@ def readable(fork: ForkEntry) -> DecodedEntry:
             if reservation is not None:
                 reservations[name[1:]] = reservation
     entry = Entry(fork.seq, fork.command, fork.head, fork.digest, images)
-    return DecodedEntry(entry, head, _read(decode_command, fork.command), {}, reservations, {})
+    command = _read(decode_command, fork.command)
+    fields = _read(decode_fields, fork.command) or CommandFields()
+    return DecodedEntry(entry, head, command, fields, {}, reservations, {})
 
 
 def _read(decode: Callable[[bytes], T], value: bytes) -> T | None:
