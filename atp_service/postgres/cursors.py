@@ -10,9 +10,9 @@ _ROWS: Final = 5_000
 
 
 async def pages(
-    connection: AsyncConnection[Any], query: str, parameters: Any = None
+    connection: AsyncConnection[Any], query: str, parameters: Any = None, *, size: int = _ROWS
 ) -> AsyncIterator[list[Any]]:
-    """The rows of a query, in binary, from a cursor on the server.
+    """The rows of a query, in binary, from a cursor on the server: `size` of them at once.
 
     Until the last page is taken, the connection serves nothing else.
     """
@@ -21,10 +21,10 @@ async def pages(
         connection.cursor("pages", binary=True) as cursor,
     ):
         await cursor.execute(query.encode(), parameters)
-        coming = asyncio.create_task(cursor.fetchmany(_ROWS))
+        coming = asyncio.create_task(cursor.fetchmany(size))
         try:
             while rows := await coming:
-                coming = asyncio.create_task(cursor.fetchmany(_ROWS))
+                coming = asyncio.create_task(cursor.fetchmany(size))
                 yield rows
         finally:
             if not coming.done():

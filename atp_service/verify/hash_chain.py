@@ -23,79 +23,54 @@ class HashChain(Struct):
     at: int = _BEGINNING
     chain: bytes = GENESIS
     digest: bytes = b""
-    # Where the entry before did not hold: what it would have been, had it held.
+    # If the entry before did not hold: what it would have been, had it held.
     other_chain: bytes | None = None
     other_digest: str | None = None
 
     def take(self, row: Row, findings: Findings) -> DecodedEntry | None:
-        """The next entry; None if it can't be read. What does not hold becomes a finding."""
+        """The next entry; None if it can't be read. Whatever does not hold becomes a finding."""
         seq, decoded, wrong = row.seq, None, []
         try:
             decoded = read(row)
         except ValueError as fault:
             wrong.append(f"can't be read ({fault})")
-        missing = self.gap(row)
-        if missing:
-            findings.add("chain", missing, min(seq, self.seq + 1))
+        if seq != self.seq + 1:
+            findings.add("chain", _gap(self.seq, seq), min(seq, self.seq + 1))
             self.go_on_from(row)
         else:
-            wrong += self.follow(row, decoded)
+            wrong += self._follow(row, decoded)
         if wrong:
             name = called(decoded) if decoded else f"entry {seq}"
             findings.add("chain", f"{name}: {', '.join(wrong)}", seq)
         return decoded
 
-    def gap(self, row: Row) -> str | None:
-        """What is missing before the entry."""
-        missing = row.seq - self.seq - 1
-        if not missing:
-            return None
-        if missing < 0:
-            return f"entry {row.seq} comes after entry {self.seq}"
-        first = self.seq + 1
-        return (
-            f"entry {first} is missing"
-            if missing == 1
-            else f"entries {first}–{row.seq - 1} are missing"
-        )
-
-    def follow(self, row: Row, decoded: DecodedEntry | None) -> list[str]:
+    def _follow(self, row: Row, decoded: DecodedEntry | None) -> list[str]:
         """In what the entry does not continue the one before; nothing if it does."""
+        wrong: list[str] = []
+        other_chain = other_digest = None
         chain = sha256(self.chain + row.hashed).digest()
-        digest = decoded.entry.digest_after(self.digest.decode()) if decoded else None
-        if (
-            decoded is not None
-            and chain == row.chain
-            and digest == decoded.entry.digest
-            and self.epoch <= row.epoch == decoded.head.epoch
-            and self.at <= row.at == micros(decoded.head.at_ms)
-            and row.kind == decoded.head.kind.encode()
-        ):
-            self.go_on_from(row)
-            return []
-        wrong = self._wrong(row, decoded, chain, digest)
-        self.go_on_from(row)
-        self.other_chain = chain if chain != row.chain else None
-        self.other_digest = digest if decoded and digest != decoded.entry.digest else None
-        return wrong
-
-    def _wrong(
-        self, row: Row, decoded: DecodedEntry | None, chain: bytes, digest: str | None
-    ) -> list[str]:
-        wrong = []
-        if chain != row.chain and not self._holds_otherwise(row):
-            wrong.append("its row is not the one that was chained")
+        if chain != row.chain:
+            other_chain = chain
+            if not self._holds_otherwise(row):
+                wrong.append("its row is not the one that was chained")
         if decoded is not None:
-            if digest != decoded.entry.digest and not self._digest_holds_otherwise(decoded):
-                wrong.append("its digest does not follow")
-            head = decoded.head
+            head, entry = decoded.head, decoded.entry
+            digest = entry.digest_after(self.digest.decode())
+            if digest != entry.digest:
+                other_digest = digest
+                if self.other_digest is None or (
+                    entry.digest_after(self.other_digest) != entry.digest
+                ):
+                    wrong.append("its digest does not follow")
             columns = (head.epoch, micros(head.at_ms), head.kind.encode())
             if columns != (row.epoch, row.at, row.kind):
-                wrong.append("its columns are not what its head says")
+                wrong.append("its columns are not those of its head")
         if row.epoch < self.epoch:
             wrong.append(f"its epoch {row.epoch} is before {self.epoch}")
         if row.at < self.at:
             wrong.append("its time is before that of the entry before")
+        self.go_on_from(row)
+        self.other_chain, self.other_digest = other_chain, other_digest
         return wrong
 
     def go_on_from(self, row: Row) -> None:
@@ -106,10 +81,6 @@ class HashChain(Struct):
     def _holds_otherwise(self, row: Row) -> bool:
         other = self.other_chain
         return other is not None and sha256(other + row.hashed).digest() == row.chain
-
-    def _digest_holds_otherwise(self, decoded: DecodedEntry) -> bool:
-        other = self.other_digest
-        return other is not None and decoded.entry.digest_after(other) == decoded.entry.digest
 
     def ends_at(self, position: Position) -> list[str]:
         """In what the ledger's position is not its last entry."""
@@ -123,3 +94,11 @@ class HashChain(Struct):
         if position.epoch < self.epoch:
             wrong.append(f"its epoch {position.epoch} is before that of entry {self.seq}")
         return wrong
+
+
+def _gap(last: int, seq: int) -> str:
+    if seq <= last:
+        return f"entry {seq} comes after entry {last}"
+    if seq == last + 2:
+        return f"entry {last + 1} is missing"
+    return f"entries {last + 1}–{seq - 1} are missing"

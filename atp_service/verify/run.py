@@ -193,9 +193,7 @@ class Verification:
             detail = f"the position of partition {partition}: {', '.join(wrong)}"
             findings.add("position", detail, walk.chain.seq)
         self._rows += walk.compare_appended(connection)
-        self._rows += projection_tables.compare(
-            connection, partition, state.images, state.drift, findings
-        )
+        self._rows += projection_tables.compare(connection, state, findings)
         promise_totals.compare(state, findings)
         self._rows += exception_rows.compare(connection, partition, walk.exception_steps, findings)
 

@@ -14,7 +14,7 @@ from atp_service.ledger.read.as_of_entry import Kind
 from atp_service.postgres.cursors import pages
 
 
-async def levels(
+def levels(
     connection: AsyncConnection[Any], partition: int
 ) -> AsyncIterator[list[tuple[str, str, bytes]]]:
     """(SKU, location, image) of every level, by SKU."""
@@ -24,11 +24,10 @@ async def levels(
         WHERE partition = %s
         ORDER BY sku, location
     """
-    async for rows in pages(connection, query, (partition,)):
-        yield rows
+    return pages(connection, query, (partition,))
 
 
-async def documents(
+def documents(
     connection: AsyncConnection[Any], partition: int, kind: Kind
 ) -> AsyncIterator[list[tuple[str, bytes]]]:
     """(id, image) of each that Redis must have."""
@@ -38,11 +37,10 @@ async def documents(
         WHERE partition = %s
           AND in_redis
     """  # noqa: S608  # names of ours
-    async for rows in pages(connection, query, (partition,)):
-        yield rows
+    return pages(connection, query, (partition,))
 
 
-async def window(
+def window(
     connection: AsyncConnection[Any], partition: int, from_seq: int
 ) -> AsyncIterator[list[tuple[int, bytes, bytes]]]:
     """(seq, command, head) of the entries that may leave a dedupe mark."""
@@ -54,8 +52,7 @@ async def window(
           AND kind NOT IN ('hold', 'lapse', 'forget')
         ORDER BY seq
     """
-    async for rows in pages(connection, query, (partition, from_seq)):
-        yield rows
+    return pages(connection, query, (partition, from_seq))
 
 
 async def first_seq_since(

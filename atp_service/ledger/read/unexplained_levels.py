@@ -5,7 +5,7 @@ recorded it. But on_hand is then no longer the sum of its changes, or what a lev
 longer what its reservations hold.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from msgspec import Struct, structs
@@ -15,6 +15,7 @@ from atp_service.inventory.journal import decode_head
 from atp_service.inventory.reservations import decode_reservation
 from atp_service.inventory.stock import SEPARATOR, StockLevel, decode_level, level_field
 from atp_service.ledger.ledger import Ledger
+from atp_service.postgres.cursors import pages
 
 SNAPSHOT_SECONDS = 900.0
 _AT_ONCE = 500  # rows
@@ -79,18 +80,18 @@ async def unexplained(
         await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         of: dict[str, Any] = {"partition": partition}
         promised: dict[str, tuple[int, int]] = {}
-        async for rows in _pages(connection, _OPEN, of):
+        async for rows in pages(connection, _OPEN, of, size=_AT_ONCE):
             for (document,) in rows:
                 _add(promised, document)
             await rest()
         found: list[Unexplained] = []
-        async for rows in _pages(connection, _PROMISED_OR_ODD, of):
+        async for rows in pages(connection, _PROMISED_OR_ODD, of, size=_AT_ONCE):
             found += _odd(rows, promised)
             await rest()
         # The rest is promised by levels whose own numbers show no promise.
         names = [name.split(SEPARATOR) for name, units in promised.items() if any(units)]
         named = {"skus": [n[0] for n in names], "locations": [n[1] for n in names]}
-        async for rows in _pages(connection, _NAMED, of | named):
+        async for rows in pages(connection, _NAMED, of | named, size=_AT_ONCE):
             found += _odd(rows, promised)
         # A count sets on_hand, whatever it was before: its delta is no change of trade.
         explained = [await _since_counted(connection, odd) for odd in found]
@@ -141,12 +142,3 @@ def _odd(rows: list[Any], promised: dict[str, tuple[int, int]]) -> list[Unexplai
         if right != level:
             found.append(Unexplained(sku, location, level, right))
     return found
-
-
-async def _pages(
-    connection: AsyncConnection[Any], statement: str, values: Mapping[str, Any]
-) -> AsyncIterator[list[Any]]:
-    async with connection.cursor("unexplained", binary=True) as cursor:
-        await cursor.execute(statement.encode(), values)
-        while rows := await cursor.fetchmany(_AT_ONCE):
-            yield rows
