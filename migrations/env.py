@@ -1,6 +1,6 @@
 """Run by alembic: opens the migration role's connection and applies what is missing.
 
-One migration at a time: whoever comes second waits for the advisory lock, and finds all done.
+One migration at a time: the second waits for the advisory lock, and finds all done.
 """
 
 import psycopg

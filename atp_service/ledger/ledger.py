@@ -147,7 +147,7 @@ class Ledger:
             )
 
     async def seen_events(self, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
-        """Those of the events (source, id) that the ledger has, whatever became of them."""
+        """Those of the events (source, id) that the ledger has, whatever their status."""
         rows = await self.rows(
             """
             SELECT source, event_id
@@ -262,7 +262,7 @@ class Ledger:
         return [ExceptionRow(*row) for row in rows]
 
     async def ping(self) -> None:
-        """Return if Postgres answers."""
+        """Return if Postgres responds. Raises Unavailable."""
         await self.rows("SELECT")
 
     async def wait_for(self, entry: EntryRef, timeout: float) -> None:

@@ -21,7 +21,7 @@ class Position(Struct, frozen=True):
 
 
 class Stale(Exception):
-    """Somebody else has recorded these entries meanwhile."""
+    """Another recorder has recorded these entries meanwhile."""
 
 
 class Refused(Exception):

@@ -29,7 +29,7 @@ GRANT EXECUTE ON FUNCTION make_slices(bigint, bigint) TO {role};
 
 
 def migrate(url: str, service_role: str | None = None) -> None:
-    """Apply what is missing, as the owner that `url` names. Several processes may call it at once.
+    """Apply the missing migrations, as the owner that `url` names. Processes may call it at once.
 
     `service_role` gets the rights the service needs and no more. None, or the owner itself: one
     role does everything. Raises TooOld, and psycopg's errors.

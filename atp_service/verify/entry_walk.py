@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -13,24 +13,13 @@ from atp_service.ledger.read import raw_entries
 from atp_service.ledger.write.exceptions import ExceptionStep, exception_steps
 from atp_service.verify.append_only_tables import AppendedRows
 from atp_service.verify.decoded_entry import UNREADABLE, called, read, repaired_by
-from atp_service.verify.findings import Check, Findings
+from atp_service.verify.findings import Findings
 from atp_service.verify.folded_state import FoldedState
 from atp_service.verify.hash_chain import HashChain
 from atp_service.verify.reexecution import Reexecution
 from atp_service.verify.transitions import Transitions
 
 OnProgress = Callable[[int], None]  # how many entries more have been walked
-
-
-class Judge(Protocol):
-    """Names how an entry does not follow from the state before it."""
-
-    check: Check
-    expected: dict[str, Any]  # by name: images that did not follow, as they should have been
-
-    def differences(self, decoded: DecodedEntry) -> list[tuple[str, str]]:
-        """Names of images ("" if it is none) and words; the state stays as it is."""
-        ...
 
 
 class Faults(Struct):
@@ -55,7 +44,9 @@ class EntryWalk:
         self.repairs: dict[str, int] = {}
         self.exception_steps: list[ExceptionStep] = []
         self.appended = AppendedRows(partition)
-        self._judge: Judge = Reexecution(self.state) if execute else Transitions(self.state)
+        self._judge: Reexecution | Transitions = (
+            Reexecution(self.state) if execute else Transitions(self.state)
+        )
 
     def skip(self, connection: Connection, through: int) -> None:
         """Fold the entries up to the seq `through` without checking them. Raises Unavailable."""

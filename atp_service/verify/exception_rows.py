@@ -1,8 +1,8 @@
 """Exceptions beside what the entries opened and settled.
 
-A row says of one cause and key how often, since when, until when. What is written depends on where
-the recorder cut its batches, and a person may have closed a row, so that the next time opens a new
-one: a row must be one that some way of cutting comes to.
+A row has for one cause and key how often, since when, until when. It depends on where the recorder
+cut its batches; and if a person has closed it, the next time opens a new one. So a row must be one
+that some way of cutting leads to.
 """
 
 from itertools import zip_longest

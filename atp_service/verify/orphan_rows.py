@@ -1,5 +1,7 @@
-"""Rows that no entry can have made: of a partition that nobody has heard of, or from before the
-first entry. Who folds a partition would not come across them."""
+"""Rows that no entry can have made: of an unknown partition, or from before the first entry.
+
+The walk over a partition does not meet them.
+"""
 
 from collections.abc import Sequence
 from typing import Final

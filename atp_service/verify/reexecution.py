@@ -1,6 +1,6 @@
 """Each command executed once more, with the model: its entry must be what the model makes of it.
 
-An entry tells everything that its command changed, so the state before it is known. Three things
+An entry contains everything that its command changed, so the state before it is known. Three things
 are not in the ledger: damage that a repair found in Redis, the window as it was set at the time,
 and when the window of dedupe marks was rotated. If an entry does not follow, they are tried.
 """

@@ -1,4 +1,4 @@
-"""What verifying came to: for people and for programs."""
+"""The verdict of a verification: for people and for programs."""
 
 from msgspec import Struct
 from rich.table import Table
@@ -71,19 +71,19 @@ def table(verdict: Verdict) -> Table:
             continue
         count = counted.get(check)
         found = verdict.by_check.get(check, 0)
-        said = f"[red]{found:,} do not[/]" if found else "[green]holds[/]"
+        words_found = f"[red]{found:,} do not[/]" if found else "[green]holds[/]"
         if found and check in ("images", "model") and verdict.repaired:
-            said += f", {verdict.repaired:,} repaired since"
+            words_found += f", {verdict.repaired:,} repaired since"
         if check == "redis" and verdict.redis_not_compared is not None:
-            said = f"[yellow]not compared: {verdict.redis_not_compared}[/]"
-        lines.add_row(words, "" if count is None else f"{count:,}", said)
+            words_found = f"[yellow]not compared: {verdict.redis_not_compared}[/]"
+        lines.add_row(words, "" if count is None else f"{count:,}", words_found)
     lines.add_section()
     lines.add_row("rows of projections", f"{verdict.rows:,}", "")
     lines.add_row("seconds", f"{verdict.seconds:,.1f}", f"{verdict.entries_per_second:,} entries/s")
     return lines
 
 
-def said(finding: Finding) -> str:
+def in_a_line(finding: Finding) -> str:
     """A finding in a line."""
     repaired = finding.repaired_by
     return finding.detail + (f" [repaired by entry {repaired}]" if repaired is not None else "")
@@ -91,7 +91,7 @@ def said(finding: Finding) -> str:
 
 def shown(verdict: Verdict) -> list[str]:
     """The first findings, one a line; how many more there are."""
-    lines = [said(finding) for finding in verdict.findings[:SHOWN]]
+    lines = [in_a_line(finding) for finding in verdict.findings[:SHOWN]]
     if verdict.found > len(lines):
         lines.append(f"… and {verdict.found - len(lines):,} more")
     return lines

@@ -60,7 +60,7 @@ async def levels_after(
 async def levels_as_of(
     ledger: Ledger, partition: int, pairs: Sequence[Pair], seq: int
 ) -> list[Image]:
-    """Each level's image when `seq` was the latest entry; None where it was not there yet."""
+    """Each level's image when `seq` was the latest entry; None if it was not there yet."""
     rows = await _rows(
         ledger,
         partition,

@@ -43,8 +43,8 @@ class Moment(Struct, frozen=True):
 class Change(Struct, frozen=True):
     """A term of a level changed by `units` to `after` in the entry.
 
-    A repair changes it from what somebody had made of it: `found`, None where there was nothing,
-    or nothing readable. That has no entry of its own.
+    A repair changes it from a damaged number, `found`, that no entry explains; None if there was
+    nothing, or nothing readable.
     """
 
     units: int

@@ -58,7 +58,7 @@ def window(
 async def first_seq_since(
     connection: AsyncConnection[Any], partition: int, last_seq: int, moment: datetime
 ) -> int:
-    """The first entry at or after the moment, one beyond the last where there is none: entries
+    """The first entry at or after the moment, one beyond the last if there is none: entries
     never go back in time, so few have to be looked at."""
     low, high = 1, last_seq + 1
     while low < high:

@@ -1,7 +1,7 @@
 """Entries as their rows lie in Postgres, in order: what a verifier reads and the chain hashes.
 
 A row of binary COPY holds the very bytes that the recorder hashed, so nothing is encoded again.
-Whoever reads here doesn't wait for anything else meanwhile: plain connections, no event loop.
+A verifier waits for nothing else meanwhile: plain connections, no event loop.
 """
 
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ _numbers = Layout(f"{ENTRIES.layout().format}i").unpack_from
 _NUMBERS = ENTRIES.layout().size + 4
 _length = Layout(">i").unpack_from
 _ROWS = 1_000  # of a block
-_NO_ROW = len(TRAILER)  # what is as short ends a COPY
+_NO_ROW = len(TRAILER)  # a message as short ends a COPY
 
 
 class Row(Struct, frozen=True, gc=False):
@@ -117,12 +117,12 @@ def partitions(connection: Connection) -> list[int]:
 
 
 def export_snapshot(connection: Connection) -> str:
-    """From here to the connection's end everything is read as of this moment, by whoever takes
-    the snapshot over too."""
+    """From here to the connection's end everything is read as of this moment, also by connections
+    that take the snapshot over."""
     with unavailable_when_away():
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
         row = connection.execute("SELECT pg_export_snapshot()").fetchone()
-    assert row is not None  # noqa: S101  # a function answers a row
+    assert row is not None  # noqa: S101  # a function returns a row
     return str(row[0])
 
 
@@ -149,14 +149,14 @@ def entry_lines(
 
 
 def lines(connection: Connection, query: sql.Composable) -> Iterator[bytes]:
-    """The rows that the query answers, each as binary COPY writes it."""
+    """The query's rows, each as binary COPY writes it."""
     return chained.from_iterable(blocks(connection, query))
 
 
 def blocks(connection: Connection, query: sql.Composable) -> Iterator[list[bytes]]:
     """The rows in blocks, straight from libpq: psycopg's own COPY costs four times as much a row.
 
-    Who does not take all of them loses the connection.
+    A caller that does not take all of them loses the connection.
     """
     copied = sql.SQL("COPY ({}) TO STDOUT (FORMAT BINARY)").format(query).as_bytes(connection)
     libpq, size = connection.pgconn, 0

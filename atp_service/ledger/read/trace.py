@@ -18,7 +18,7 @@ FoundAs = Literal["reservation", "order", "shipment", "document", "event"]
 
 
 class Trace(Struct, frozen=True):
-    """Entries in the order of time; the first of them only, where it is `truncated`."""
+    """Entries in the order of time; only the first of them, if it is `truncated`."""
 
     found_as: list[FoundAs]
     reservations: list[str]
@@ -54,7 +54,7 @@ ORDER BY seq
 LIMIT %(limit)s
 """
 
-# What stock itself raised is known by its reference, what was parked by its entry.
+# An exception of stock is found by its reference, a parked message by its entry.
 _EXCEPTIONS = f"""
 {EXCEPTIONS}
 WHERE id IN (

@@ -16,7 +16,7 @@ _LISTEN_AGAIN_SECONDS = 0.5
 
 
 class Recorded:
-    """How far each partition is recorded, as the recorder tells it; starts with the first wait."""
+    """How far each partition is recorded. The first wait begins to listen."""
 
     def __init__(self, url: str) -> None:
         self._url = url

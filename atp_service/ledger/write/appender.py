@@ -1,4 +1,4 @@
-"""The recorder's hand in the ledger: one lease, one connection, a whole batch or nothing.
+"""The recorder's writes to the ledger: one lease, one connection, a whole batch or nothing.
 
 The position decides. A batch is written only if the position is still the one it continues, so
 however many recorders there are and however stale one is, each entry is written once, in order.
@@ -69,11 +69,11 @@ class Appender:
         self._sliced_through = -1
 
     async def append(self, batch: Batch) -> None:
-        """Write the batch, and tell whoever waits for it.
+        """Write the batch, and notify the callers that wait for it.
 
-        `Stale` if the ledger is no longer where the batch begins; `Refused` if it contradicts what
-        is there; `Unavailable` if Postgres is away: it may have been written then, or not, and
-        the position knows.
+        Raises Stale if the ledger is no longer where the batch begins, Refused if the batch
+        contradicts its rows, and Unavailable if Postgres is away: then the position shows whether
+        the batch was written.
         """
         try:
             with unavailable_when_away():
@@ -87,7 +87,7 @@ class Appender:
         self.position = batch.position
 
     async def position_now(self) -> Position | None:
-        """Where the ledger is, whoever has brought it there."""
+        """How far the ledger is now, by this recorder or another."""
         with unavailable_when_away():
             return await read_position(self._connection, self.partition)
 
@@ -123,7 +123,7 @@ class Appender:
             raise Stale(f"the ledger is no longer at entry {before.seq}")
 
     async def _append_few(self, batch: Batch) -> None:
-        """In two round trips. Begin and commit are said by hand: transaction() adds its own."""
+        """In two round trips. BEGIN and COMMIT are written out: transaction() adds round trips."""
         try:
             async with self._connection.pipeline():
                 await self._connection.execute("BEGIN")
@@ -164,8 +164,8 @@ class Appender:
         await self._connection.execute("SELECT pg_notify(%s, %s)", (RECORDED, position))
 
     async def _copy_events(self, rows: Sequence[bytes]) -> None:
-        """That an event is there already is so rare (the dedupe window was lost) that the way
-        that allows for it, at twice the cost, is only taken then."""
+        """An event is there already only if the dedupe window was lost. The statement that allows
+        for it costs twice as much, so it is tried second."""
         try:
             async with self._connection.transaction():
                 await self._copy("events", rows)
@@ -191,7 +191,7 @@ async def lease(
     url: str, partition: int, *, slice_size: int = SLICE_SIZE
 ) -> AsyncIterator[Appender | None]:
     """The right to record a partition, on a connection of its own; None while another has it,
-    or while nobody has opened the partition yet."""
+    or while the partition is not open yet."""
     async with leased(url, "record", partition) as connection:
         if connection is None:
             yield None

@@ -1,4 +1,4 @@
-"""What differed: values with their fields' names, and in words for whoever reads of a repair."""
+"""Differences that a repair removed: values with their fields' names, and in words."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -38,7 +38,7 @@ def named(value: Any) -> Any:
 
 def in_words(found: Any, right: Any, nothing: str = "nothing") -> str:
     """What was found and what would have been right, both as `named` gives them; None is `nothing`.
-    Of two values only what differs is said; empty where they are the same."""
+    Of two values only the fields that differ are named; empty if none does."""
     if found is None and right is None:
         return ""
     if found is None:
@@ -50,7 +50,7 @@ def in_words(found: Any, right: Any, nothing: str = "nothing") -> str:
     was, is_right = dict(_fields(found)), dict(_fields(right))
     differing = [name for name in {**was, **is_right} if was.get(name) != is_right.get(name)]
     parts = [
-        f"{name} was {_said(was.get(name))}, right is {_said(is_right.get(name))}".lstrip()
+        f"{name} was {_word(was.get(name))}, right is {_word(is_right.get(name))}".lstrip()
         for name in differing[:_MOST]
     ]
     if len(differing) > _MOST:
@@ -80,12 +80,12 @@ def of_repair(command: Command) -> str:
 
 
 def _listed(value: Any) -> str:
-    """What there is of it; what is zero or empty is left out."""
-    told = [
-        f"{name} {_said(part)}".lstrip() for name, part in _fields(value) if part not in _NOTHING
+    """The value's fields; those that are zero or empty are left out."""
+    listed = [
+        f"{name} {_word(part)}".lstrip() for name, part in _fields(value) if part not in _NOTHING
     ]
-    more = [f"and {len(told) - _MOST} more"] if len(told) > _MOST else []
-    return ", ".join([*told[:_MOST], *more]) or "nothing"
+    more = [f"and {len(listed) - _MOST} more"] if len(listed) > _MOST else []
+    return ", ".join([*listed[:_MOST], *more]) or "nothing"
 
 
 def _fields(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
@@ -103,7 +103,7 @@ def _fields(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def _said(value: Any) -> str:
+def _word(value: Any) -> str:
     return "nothing" if value in (None, "") else str(value)
 
 
@@ -111,5 +111,5 @@ def _time(at_ms: float) -> str:
     try:
         at = datetime.fromtimestamp(at_ms / 1000, UTC)
     except (OverflowError, ValueError):
-        return str(at_ms)  # whoever wrote it had no time in mind
+        return str(at_ms)  # no time at all
     return f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z"

@@ -1,6 +1,6 @@
 """What a batch writes, table by table: each statement takes its rows as columns.
 
-Appended tables are written by COPY where there is a backlog; the statement is for the few rows of
+Appended tables are written by COPY if there is a backlog; the statement is for the few rows of
 a quiet moment, when it saves the round trips, and for events that may be there already.
 """
 
@@ -76,7 +76,7 @@ GONE_LEVELS = _statement(
 GONE_RESERVATIONS = _let_go(tables.RESERVATIONS)
 GONE_ORDERS = _let_go(tables.ORDERS)
 
-# A case without a count only settles what is open. Its row, if there is none, is not made.
+# A case without a count only settles an open exception. Its row, if there is none, is not made.
 EXCEPTIONS = _statement(
     tables.EXCEPTIONS,
     """
