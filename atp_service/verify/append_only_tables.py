@@ -57,14 +57,10 @@ _PARKED: Final = sql.SQL(
 
 
 class AppendedRows:
-    """The rows that entries must have. Their hashes are added up from time to time.
-
-    The entry `after` is the last before those that are compared.
-    """
+    """The rows that entries must have. Their hashes are added up from time to time."""
 
     def __init__(self, partition: int) -> None:
         self._partition = partition
-        self.after = 0
         self._sums = [0] * len(_TABLES)
         self._rows: list[list[bytes]] = [[] for _ in _TABLES]
 
@@ -91,7 +87,7 @@ class AppendedRows:
         compared = 0
         for table, right in zip(_TABLES, self._sums, strict=True):
             there = 0
-            for block in self._blocks(connection, table, self.after, through):
+            for block in self._blocks(connection, table, 0, through):
                 compared += len(block)
                 there += sum(map(hash, block))
             if there != right:
@@ -104,14 +100,14 @@ class AppendedRows:
     ) -> Iterator[tuple[int, int]]:
         """The first and the last entry of each bucket that differs."""
         rest: Counter[int] = Counter()
-        for row in self._right(connection, table, self.after, through):
+        for row in self._right(connection, table, 0, through):
             rest[seq_of(row) >> _BUCKET_BITS] += hash(row)
-        for block in self._blocks(connection, table, self.after, through):
+        for block in self._blocks(connection, table, 0, through):
             for row in block:
                 rest[seq_of(row) >> _BUCKET_BITS] -= hash(row)
         for bucket in sorted(bucket for bucket, sum_of in rest.items() if sum_of):
             first = bucket << _BUCKET_BITS
-            yield max(self.after + 1, first), min(through, first + (1 << _BUCKET_BITS) - 1)
+            yield first, min(through, first + (1 << _BUCKET_BITS) - 1)
 
     def _right(
         self, connection: Connection, table: _Checked, after: int, through: int

@@ -2,17 +2,14 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
-from msgspec import Struct
-from msgspec.structs import replace
 from psycopg import Connection
 
 from atp_service.inventory.journal import DecodedEntry
 from atp_service.ledger.read import raw_entries
 from atp_service.ledger.write.exceptions import ExceptionStep, exception_steps
 from atp_service.verify.append_only_tables import AppendedRows
-from atp_service.verify.decoded_entry import UNREADABLE, called, read, repaired_by
+from atp_service.verify.decoded_entry import UNREADABLE, called, repaired_by
 from atp_service.verify.findings import Findings
 from atp_service.verify.folded_state import FoldedState
 from atp_service.verify.hash_chain import HashChain
@@ -20,13 +17,6 @@ from atp_service.verify.reexecution import Reexecution
 from atp_service.verify.transitions import Transitions
 
 OnProgress = Callable[[int], None]  # how many entries more have been walked
-
-
-class Faults(Struct):
-    """The last faults of a walk: later entries may follow from what should have been, too."""
-
-    chain: HashChain
-    expected: dict[str, Any]
 
 
 class EntryWalk:
@@ -48,30 +38,8 @@ class EntryWalk:
             Reexecution(self.state) if execute else Transitions(self.state)
         )
 
-    def skip(self, connection: Connection, through: int) -> None:
-        """Fold the entries up to the seq `through` without checking them. Raises Unavailable."""
-        for row in raw_entries.entries(connection, self.partition, self.chain.seq, through):
-            with suppress(ValueError):
-                self._fold(read(row))
-            self.chain.go_on_from(row)
-        self.appended.after = self.chain.seq
-
-    def faults(self) -> Faults:
-        return Faults(replace(self.chain), dict(self._judge.expected))
-
-    def go_on(
-        self,
-        connection: Connection,
-        through: int,
-        on_progress: OnProgress,
-        faults: Faults | None = None,
-    ) -> None:
-        """Walk the entries that follow, up to the seq `through`. Raises Unavailable.
-
-        `faults` are those of another walk that has checked the entries this one has skipped.
-        """
-        if faults is not None:
-            self.chain, self._judge.expected = faults.chain, faults.expected
+    def go_on(self, connection: Connection, through: int, on_progress: OnProgress) -> None:
+        """Walk the entries that follow, up to the seq `through`. Raises Unavailable."""
         blocks = raw_entries.entry_lines(connection, self.partition, self.chain.seq, through)
         for lines in blocks:
             for line in lines:

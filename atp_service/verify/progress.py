@@ -1,4 +1,4 @@
-"""How many entries are walked, by all processes together."""
+"""How many entries are walked."""
 
 from atp_service.progress import Show, unseen
 

@@ -1,15 +1,13 @@
 """Verification of a ledger, from the first entry to the verdict.
 
 The ledger is read as of one moment: every entry of every partition, then the tables that must
-follow from all of them together. Redis is compared afterwards, if it is asked for. A second process
-walks the first entries of a long ledger.
+follow from all of them together. Redis is compared afterwards, if it is asked for.
 """
 
 import gc
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from typing import Self
 
 from psycopg import Connection
@@ -26,15 +24,12 @@ from atp_service.verify import (
     promise_totals,
     redis_comparison,
 )
-from atp_service.verify.entry_walk import EntryWalk, Faults
+from atp_service.verify.entry_walk import EntryWalk
 from atp_service.verify.findings import Findings
-from atp_service.verify.parallel import SecondProcess, second_process
 from atp_service.verify.progress import Progress
 from atp_service.verify.state_digest import digest
 from atp_service.verify.verdict import Verdict
 
-WORTH_TWO = 50_000  # entries: fewer are walked before a second process could begin
-_FIRST_SHARE = 0.65  # of the entries: this process folds them, too, and compares the projections
 _LAST = 2**63 - 1
 
 
@@ -52,13 +47,11 @@ class Verification:
         progress: Progress,
         *,
         execute: bool = False,
-        worth_two: int = WORTH_TWO,
     ) -> None:
         self._database_url = database_url
         self._window_ms = window_ms
         self._progress = progress
         self._execute = execute
-        self._worth_two = worth_two
         self._began = time.monotonic()
         self._closing = ExitStack()
         self._connection: Connection | None = None
@@ -72,10 +65,10 @@ class Verification:
     def walk_ledger(self) -> None:
         """Every entry of every partition, and the tables beside them. Raises Unavailable."""
         progress = self._progress
-        with _without_collector(), second_process(progress) as second, unavailable_when_away():
+        with _without_collector(), unavailable_when_away():
             connection = self._closing.enter_context(raw_entries.connect(self._database_url))
             self._connection = connection
-            snapshot = raw_entries.export_snapshot(connection)
+            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
             positions = raw_entries.positions(connection)
             partitions = raw_entries.partitions(connection)
             for partition in partitions:
@@ -84,13 +77,8 @@ class Verification:
                     self._findings.add("position", words)
             progress.begin(sum(position.seq for position in positions.values()))
             for partition, position in positions.items():
-                new_walk = partial(EntryWalk, partition, self._window_ms, execute=self._execute)
-                if position.seq < self._worth_two:
-                    walk = new_walk()
-                    walk.go_on(connection, _LAST, progress.walked)
-                else:
-                    middle = int(position.seq * _FIRST_SHARE)
-                    walk = self._walk_by_two(connection, second, snapshot, new_walk, middle)
+                walk = EntryWalk(partition, self._window_ms, execute=self._execute)
+                walk.go_on(connection, _LAST, progress.walked)
                 self._walks[partition] = walk
                 self._compare_tables(connection, walk, position)
             orphan_rows.find(connection, [*positions, *partitions], self._findings)
@@ -151,38 +139,6 @@ class Verification:
 
     def __exit__(self, *_: object) -> None:
         self._closing.close()
-
-    def _walk_by_two(
-        self,
-        connection: Connection,
-        second: SecondProcess,
-        snapshot: str,
-        new_walk: Callable[[], EntryWalk],
-        middle: int,
-    ) -> EntryWalk:
-        """The whole walk; the second process has checked its first part."""
-
-        def on_progress(entries: int) -> None:
-            self._progress.walked(entries)
-            second.pass_progress_on()
-
-        def walk_rest(faults: Faults | None = None) -> tuple[EntryWalk, Faults]:
-            walk = new_walk()
-            walk.skip(connection, middle)
-            began = walk.faults()
-            walk.go_on(connection, _LAST, on_progress, faults)
-            return walk, began
-
-        second.walk(self._database_url, snapshot, new_walk, middle)
-        walk, began = walk_rest()
-        first = second.result()
-        if first.faults != began:
-            walk, _ = walk_rest(first.faults)
-        first.findings.extend(walk.findings)
-        walk.findings = first.findings
-        walk.entries += first.entries
-        self._rows += first.rows
-        return walk
 
     def _compare_tables(self, connection: Connection, walk: EntryWalk, position: Position) -> None:
         """The tables that must follow from a partition's entries."""

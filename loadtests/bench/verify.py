@@ -30,7 +30,7 @@ from loadtests.bench import shop
 from loadtests.bench.board import Check, Result, around, ratios
 from loadtests.bench.machine import ROOT, Instance, instance, until
 
-RATE = 100_000
+RATE = 54_000  # 0.4 of the rate before there was one walk
 SKUS = 2_000
 _AT_ONCE = 2_000
 _RECORDING_SECONDS = 300.0
@@ -54,7 +54,7 @@ def measure(*, quick: bool) -> Result:
     return Result(
         checks=[
             Check(
-                what="entries/s, two processes and Postgres",
+                what="entries/s",
                 figures=rates,
                 target=RATE,
                 at_most=False,

@@ -49,12 +49,8 @@ class Shop:
         async with recording(self.store, self.database_url):
             await recorded(self.store, self.ledger)
 
-    async def verdict(
-        self, *, redis: bool = True, execute: bool = False, worth_two: int = 1_000_000
-    ) -> Verdict:
-        verification = Verification(
-            self.database_url, DAY_MS, Progress(), execute=execute, worth_two=worth_two
-        )
+    async def verdict(self, *, redis: bool = True, execute: bool = False) -> Verdict:
+        verification = Verification(self.database_url, DAY_MS, Progress(), execute=execute)
         with verification:
             verification.walk_ledger()
             if redis:

@@ -40,16 +40,6 @@ async def test_the_digest_is_the_same_whether_commands_are_executed_or_not(shop:
     assert (folded.digest, folded.rows) == (executed.digest, executed.rows)
 
 
-@by_both_ways
-async def test_two_processes_come_to_the_same_verdict(shop: Shop, execute: bool) -> None:
-    alone = await shop.verdict(execute=execute)
-    together = await shop.verdict(execute=execute, worth_two=1)
-    assert (together.holds, together.findings, together.redis_not_compared) == (True, [], None)
-    assert together.entries == alone.entries
-    assert together.rows == alone.rows
-    assert together.digest == alone.digest
-
-
 ONE_BYTE = {
     "command": "command = set_byte(command, 12, get_byte(command, 12) # 1)",
     "head": "head = set_byte(head, 2, get_byte(head, 2) # 1)",
@@ -62,14 +52,11 @@ ONE_BYTE = {
 }
 
 
-@pytest.mark.parametrize("worth_two", [1, 1_000_000], ids=["two-processes", "one-process"])
 @pytest.mark.parametrize("column", ONE_BYTE)
 @by_both_ways
-async def test_one_byte_of_one_entry_is_found(
-    shop: Shop, column: str, worth_two: int, execute: bool
-) -> None:
+async def test_one_byte_of_one_entry_is_found(shop: Shop, column: str, execute: bool) -> None:
     shop.tamper("entries", f"UPDATE entries SET {ONE_BYTE[column]} WHERE seq = {IN_THE_MIDDLE}")
-    verdict = await shop.verdict(redis=False, execute=execute, worth_two=worth_two)
+    verdict = await shop.verdict(redis=False, execute=execute)
     assert not verdict.holds
     assert verdict.first is not None
     assert verdict.first.seq == IN_THE_MIDDLE
@@ -79,31 +66,30 @@ async def test_one_byte_of_one_entry_is_found(
     assert verdict.by_check["chain"] in {"epoch": [2], "at": [1, 2]}.get(column, [1])
 
 
-@pytest.mark.parametrize("worth_two", [1, 1_000_000], ids=["two-processes", "one-process"])
 @by_both_ways
-async def test_one_entry_that_tells_more_units_is_one_fault(
-    shop: Shop, execute: bool, worth_two: int
-) -> None:
+async def test_one_entry_that_tells_more_units_is_one_fault(shop: Shop, execute: bool) -> None:
     """What came after it was made from what there was, and what follows from it is as it was."""
     with psycopg.connect(shop.database_url) as connection:
         row = connection.execute("SELECT min(seq) FROM entries WHERE kind = 'sale'").fetchone()
     assert row is not None
     (seq,) = row
     tell_of_one_unit_more(shop, seq)
-    verdict = await shop.verdict(execute=execute, worth_two=worth_two)
+    verdict = await shop.verdict(execute=execute)
     judged = "model" if execute else "images"
     assert verdict.by_check == {"chain": 1, judged: 1, "movements": 1}, verdict.findings
     assert {finding.seq for finding in verdict.findings} == {seq}
 
 
 @by_both_ways
-async def test_a_fault_at_the_end_of_the_first_part_is_one_fault(shop: Shop, execute: bool) -> None:
-    """Its level is touched next in the second part, from what there was."""
+async def test_a_fault_is_one_though_its_level_is_touched_much_later(
+    shop: Shop, execute: bool
+) -> None:
+    """The next entry of the level was made from what there was."""
     await shop.trade(sale("SKU-21317"))
     seq = (await shop.verdict(redis=False)).through[shop.partition.number]
     tell_of_one_unit_more(shop, seq)
     await shop.trade(*(sale("SKU-21316") for _ in range(40)), sale("SKU-21317"))
-    verdict = await shop.verdict(execute=execute, worth_two=1)
+    verdict = await shop.verdict(execute=execute)
     judged = "model" if execute else "images"
     assert verdict.by_check == {"chain": 1, judged: 1, "movements": 1}, verdict.findings
     assert {finding.seq for finding in verdict.findings} == {seq}
@@ -280,13 +266,12 @@ def beyond_all_bounds(image: list[Any]) -> None:
     image[0] = 2**63
 
 
-@pytest.mark.parametrize("worth_two", [1, 1_000_000], ids=["two-processes", "one-process"])
 @pytest.mark.parametrize(
     ("what", "spoil"), [("r", without_lines), ("l", beyond_all_bounds)], ids=["text", "number"]
 )
 @by_both_ways
 async def test_what_no_script_can_have_written_is_named_even_where_it_is_chained(
-    shop: Shop, what: str, spoil: Callable[[list[Any]], None], worth_two: int, execute: bool
+    shop: Shop, what: str, spoil: Callable[[list[Any]], None], execute: bool
 ) -> None:
     def spoilt(entry: Entry) -> Entry:
         images = []
@@ -299,7 +284,7 @@ async def test_what_no_script_can_have_written_is_named_even_where_it_is_chained
 
     await shop.trade(order("SKU-21314")[0])
     last = make_anew(shop, spoilt)
-    verdict = await shop.verdict(redis=False, execute=execute, worth_two=worth_two)
+    verdict = await shop.verdict(redis=False, execute=execute)
     assert not verdict.holds
     assert last in {one.seq for one in verdict.findings if "can't be" in one.detail}
 

@@ -116,23 +116,6 @@ def partitions(connection: Connection) -> list[int]:
     return [row[0] for row in rows]
 
 
-def export_snapshot(connection: Connection) -> str:
-    """From here to the connection's end everything is read as of this moment, also by connections
-    that take the snapshot over."""
-    with unavailable_when_away():
-        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
-        row = connection.execute("SELECT pg_export_snapshot()").fetchone()
-    assert row is not None  # noqa: S101  # a function returns a row
-    return str(row[0])
-
-
-def take_over_snapshot(connection: Connection, snapshot: str) -> None:
-    """Read as of the moment at which another connection, still open, has exported it."""
-    with unavailable_when_away():
-        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
-        connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot)))
-
-
 def entries(connection: Connection, partition: int, after: int, through: int) -> Iterator[Row]:
     """The entries with after < seq <= through, by seq."""
     return map(row_of, chained.from_iterable(entry_lines(connection, partition, after, through)))
