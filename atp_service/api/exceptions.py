@@ -1,6 +1,5 @@
-"""The exception queues: what couldn't be applied, and what somebody should look at."""
+"""The exception queues: events that couldn't be applied, and findings for people to look at."""
 
-from datetime import datetime
 from typing import Annotated, Literal
 
 from litestar import Router, get
@@ -10,7 +9,7 @@ from msgspec import Struct
 
 from atp_service.api.litestar_routes import problems, respond
 from atp_service.api.pagination import Limit, NumberCursor, number_after
-from atp_service.api.responses import Answer, Timestamp, timestamp
+from atp_service.api.responses import Answer, Timestamp, timestamp_of
 from atp_service.ledger import ExceptionRow, Ledger
 
 
@@ -62,16 +61,9 @@ def routes(ledger: Ledger) -> Router:
         rows = await ledger.exceptions(
             owner=owner, kind=kind, status=status, limit=limit + 1, after=after
         )
-        shown = rows[:limit]
-        return respond(
-            Answer(
-                200,
-                ExceptionPage(
-                    [document_of(row) for row in shown],
-                    str(shown[-1].id) if len(rows) > limit else None,
-                ),
-            )
-        )
+        shown = [document_of(row) for row in rows[:limit]]
+        next_cursor = shown[-1].id if len(rows) > limit else None
+        return respond(Answer(200, ExceptionPage(shown, next_cursor)))
 
     return Router("/v1/exceptions", route_handlers=[page], tags=["Exceptions"])
 
@@ -89,15 +81,11 @@ def document_of(row: ExceptionRow) -> ExceptionDocument:
         row.units,
         row.detail,
         row.count,
-        _time(row.first_at),
-        _time(row.last_at),
-        None if row.settled_at is None else _time(row.settled_at),
+        timestamp_of(row.first_at),
+        timestamp_of(row.last_at),
+        None if row.settled_at is None else timestamp_of(row.settled_at),
         row.note,
         row.source,
         row.event_id,
         None if row.payload is None else row.payload.decode(errors="replace"),
     )
-
-
-def _time(at: datetime) -> str:
-    return timestamp(round(at.timestamp() * 1000))

@@ -5,6 +5,7 @@ For now the level is read where availability reads it; its past is in the ledger
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -13,6 +14,7 @@ from litestar.params import QueryParameter
 from litestar.response import Response
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from atp_service.api.entries import EntryMembers, members_of
 from atp_service.api.litestar_routes import bounds, problems, respond
 from atp_service.api.problems import Refused, invalid, problem, unknown_channel
 from atp_service.api.request_decoding import converted
@@ -22,7 +24,7 @@ from atp_service.availability.terms import Terms, terms_of
 from atp_service.catalog import Catalog, Channel, Location, Sku
 from atp_service.catalog.history import PastRecord, record_at
 from atp_service.catalog.policy import location_refusal, sku_refusal
-from atp_service.catalog.resolve import is_channel_known
+from atp_service.catalog.resolve import is_channel_known, look_for
 from atp_service.identifiers import Id, LocationId
 from atp_service.inventory.commands import RepairLevel
 from atp_service.inventory.stock import StockLevel
@@ -30,7 +32,6 @@ from atp_service.ledger import Ledger
 from atp_service.ledger.read import level_history
 from atp_service.ledger.read.entries import milliseconds
 from atp_service.ledger.read.level_history import Change, Moment
-from atp_service.postgres import Unavailable
 from atp_service.store import Store
 
 R = TypeVar("R", Channel, Sku, Location)
@@ -60,38 +61,24 @@ class ExplainQuery(Struct, frozen=True, kw_only=True):
     limit: Annotated[int, Meta(ge=1, le=100)] = _ENTRIES
 
 
-class TermEntry(Struct, frozen=True, kw_only=True):
-    """An entry that changed the term by `units` to `after`; members it has no word of are left
-    out.
+class TermEntry(EntryMembers, frozen=True, kw_only=True):
+    """An entry that changed the term by `units` to `after`.
 
-    `found`, of a repair: what somebody had made of the term, which left no entry; null where there
-    was nothing, or nothing readable.
+    `found`, of a repair: the term as it stood in Redis, changed without an entry; null if there was
+    nothing, or nothing readable.
     """
 
-    seq: int
-    at: Timestamp
-    kind: str
     units: int
     after: int
     version: int
     found: int | UnsetType | None = UNSET
-    occurred_at: Timestamp | UnsetType = UNSET
-    source: str | UnsetType = UNSET
-    event_id: str | UnsetType = UNSET
-    reservation_id: str | UnsetType = UNSET
-    order_id: str | UnsetType = UNSET
-    document: str | UnsetType = UNSET
-    erp_document: str | UnsetType = UNSET
-    shipment_id: str | UnsetType = UNSET
-    reason: str | UnsetType = UNSET
-    traceparent: str | UnsetType = UNSET
 
 
 class Term(Struct, frozen=True, kw_only=True):
     """A step of the waterfall: `units` are taken off, and `after` is left.
 
-    `states`: what `unavailable` is made of. `policy`: whose safety stock it is. `reason`: why the
-    SKU or the location doesn't sell. `since`: since when master data says so.
+    `states`: the parts of `unavailable`. `policy`: the level's safety stock, or the channel's.
+    `reason`: why the SKU or the location doesn't sell. `since`: since when master data has it so.
     """
 
     term: TermName
@@ -121,7 +108,7 @@ class ExplainDocument(Struct, frozen=True):
 class _Scene(Struct, frozen=True):
     """A level and the master data around it; `moment` is the past one asked for, None for now.
 
-    Of the SKU and the location None where nobody knew of it yet; one without a record was deleted.
+    The SKU and the location are None if they were not known yet; without a record: deleted.
     """
 
     as_of_ms: int
@@ -132,7 +119,7 @@ class _Scene(Struct, frozen=True):
     place: PastRecord[Location] | None
 
     def refusal(self, channel: str) -> "_Refusal | None":
-        """What a hold would be refused for, whatever stands there: the first of what applies."""
+        """The first reason for which a hold would be refused, whatever stands there."""
         if self.sku is not None and self.sku.record is None:
             return _Refusal("sku_unavailable", "unknown", self.sku)
         if self.sku is not None and sku_refusal(self.sku.record):
@@ -145,30 +132,22 @@ class _Scene(Struct, frozen=True):
 
 
 class _Refusal(Struct, frozen=True):
-    """Why nothing is sold, and the master data that says so."""
+    """Why nothing is sold, and the master data that has it so."""
 
     term: Literal["sku_unavailable", "location_unavailable"]
     reason: str
     found: PastRecord[Any]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Explain:
     """Explains numbers."""
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        ledger: Ledger,
-        catalog: Catalog,
-        auto_create: bool,
-        now_ms: Callable[[], int],
-    ) -> None:
-        self._store = store
-        self._ledger = ledger
-        self._catalog = catalog
-        self._auto_create = auto_create
-        self._now_ms = now_ms
+    store: Store
+    ledger: Ledger
+    catalog: Catalog
+    auto_create: bool
+    now_ms: Callable[[], int]
 
     async def explain(self, asked: ExplainQuery) -> Answer:
         at_ms = None if asked.at is None else milliseconds(asked.at)
@@ -181,7 +160,7 @@ class Explain:
         refusal = scene.refusal(asked.channel or "")
         terms = terms_of(level, of_channel, sold=refusal is None)
         changes = await level_history.changes(
-            self._ledger,
+            self.ledger,
             asked.sku,
             asked.location,
             level.version,
@@ -206,13 +185,13 @@ class Explain:
 
     async def _now(self, asked: ExplainQuery) -> _Scene:
         await self._check_channel(asked.channel)
-        await self._look_for(asked)
-        (level,) = await self._store.levels([(asked.sku, asked.location)])
-        catalog = self._catalog
+        await look_for(self.catalog, skus=[asked.sku], locations=[asked.location])
+        (level,) = await self.store.levels([(asked.sku, asked.location)])
+        catalog = self.catalog
         channel = catalog.channels.get(asked.channel or "")
         sku, place = catalog.skus.get(asked.sku), catalog.locations.get(asked.location)
-        as_of_ms = self._now_ms()
-        await recorded_now(self._store, self._ledger)
+        as_of_ms = self.now_ms()
+        await recorded_now(self.store, self.ledger)
         return _Scene(
             as_of_ms,
             None,
@@ -224,10 +203,10 @@ class Explain:
 
     async def _then(self, asked: ExplainQuery, at_ms: int) -> _Scene:
         await self._check_reached(asked.sku, at_ms)
-        ledger, location = self._ledger, asked.location
+        ledger, location = self.ledger, asked.location
         channel = None
         if asked.channel is not None:
-            channel = await record_at(self._catalog, Channel, asked.channel, at_ms)
+            channel = await record_at(self.catalog, Channel, asked.channel, at_ms)
             if channel is None or channel.record is None:
                 await self._check_channel(asked.channel)
         found = await level_history.level_at(ledger, asked.sku, location, at_ms)
@@ -237,25 +216,25 @@ class Explain:
             Moment(at_ms, seq),
             level,
             channel,
-            await record_at(self._catalog, Sku, asked.sku, at_ms),
-            await record_at(self._catalog, Location, location, at_ms),
+            await record_at(self.catalog, Sku, asked.sku, at_ms),
+            await record_at(self.catalog, Location, location, at_ms),
         )
 
     async def _since_known(
         self, kind: type[R], record: R | None, key: str, at_ms: int
     ) -> PastRecord[R]:
-        """What memory has, which is what availability answers from, and since when it was so."""
-        known = await record_at(self._catalog, kind, key, at_ms)
+        """The record in memory, which availability uses too, and since when it was so."""
+        known = await record_at(self.catalog, kind, key, at_ms)
         return PastRecord(record, None if known is None else known.since_ms)
 
     async def _check_reached(self, sku: str, at_ms: int) -> None:
         """Refuses a moment that the ledger has nothing of; waits for it to have all of it."""
-        now_ms = self._now_ms()
-        partition = self._store.partition_of(sku).number
-        span = await level_history.span(self._ledger, partition)
+        now_ms = self.now_ms()
+        partition = self.store.partition_of(sku).number
+        span = await level_history.span(self.ledger, partition)
         if span is None or span.last_ms <= at_ms <= now_ms:
-            await recorded_now(self._store, self._ledger)
-            span = await level_history.span(self._ledger, partition)
+            await recorded_now(self.store, self.ledger)
+            span = await level_history.span(self.ledger, partition)
         if span is None:
             raise Refused(invalid(("/at", "the ledger has no entries yet")))
         last_ms = max(now_ms, span.last_ms)  # clocks differ
@@ -264,22 +243,17 @@ class Explain:
             raise Refused(invalid(("/at", f"the ledger reaches from {first} to now, {last}")))
 
     async def _check_channel(self, channel: str | None) -> None:
-        name, create = channel or "", self._auto_create
-        if not await is_channel_known(self._catalog, name, auto_create=create):
+        name, create = channel or "", self.auto_create
+        if not await is_channel_known(self.catalog, name, auto_create=create):
             raise Refused(unknown_channel(name))
 
-    async def _look_for(self, asked: ExplainQuery) -> None:
-        """Whether the SKU and the location are known can be told from memory then."""
-        if not await self._catalog.look_again(skus=[asked.sku], locations=[asked.location]):
-            raise Unavailable("nobody can say whether the SKU and the location are known")
-
     async def _check_known(self, asked: ExplainQuery) -> None:
-        """What was never heard of is refused; what is known and has no level is just zero."""
-        await self._look_for(asked)
-        anywhere, here = await level_history.stocked(self._ledger, asked.sku, asked.location)
-        if asked.sku not in self._catalog.skus and not anywhere:
+        """Refuses unknown names; a known SKU at a known location without a level is just zero."""
+        await look_for(self.catalog, skus=[asked.sku], locations=[asked.location])
+        anywhere, here = await level_history.stocked(self.ledger, asked.sku, asked.location)
+        if asked.sku not in self.catalog.skus and not anywhere:
             raise Refused(problem("not-found", f"There is no sku {asked.sku}."))
-        if asked.location not in self._catalog.locations and not here:
+        if asked.location not in self.catalog.locations and not here:
             raise Refused(problem("not-found", f"There is no location {asked.location}."))
 
 
@@ -291,44 +265,26 @@ def _waterfall(
     changes: Mapping[str, Sequence[Change]],
 ) -> Iterator[Term]:
     """The terms in order, and what is left after each."""
-
-    def entries(term: str) -> list[TermEntry]:
-        return [_entry(change) for change in changes.get(term, ())]
-
-    yield Term(term="on_hand", units=terms.on_hand, after=terms.on_hand, entries=entries("on_hand"))
-    left = terms.on_hand - level.unavailable
-    yield Term(
-        term="unavailable",
-        units=level.unavailable,
-        after=left,
-        states=terms.unavailable,
-        entries=entries("unavailable"),
-    )
-    left -= terms.reserved
-    yield Term(term="reserved", units=terms.reserved, after=left, entries=entries("reserved"))
-    left -= terms.allocated
-    yield Term(term="allocated", units=terms.allocated, after=left, entries=entries("allocated"))
-    left -= terms.safety_stock
     own = level.extras.safety_stock is not None
-    channel = None if own else channel
-    yield Term(
-        term="safety_stock",
-        units=terms.safety_stock,
-        after=left,
-        policy="level" if own else "channel" if channel else UNSET,
-        since=_since(channel),
-        entries=entries("safety_stock"),
-    )
+    of_channel = None if own else channel
+    policy = "level" if own else "channel" if of_channel else UNSET
+    steps: list[tuple[TermName, int, dict[str, Any]]] = [
+        ("on_hand", terms.on_hand, {}),
+        ("unavailable", level.unavailable, {"states": terms.unavailable}),
+        ("reserved", terms.reserved, {}),
+        ("allocated", terms.allocated, {}),
+        ("safety_stock", terms.safety_stock, {"policy": policy, "since": _since(of_channel)}),
+    ]
+    left = 0
+    for term, units, members in steps:
+        left += units if term == "on_hand" else -units
+        entries = [_entry(change) for change in changes.get(term, ())]
+        yield Term(term=term, units=units, after=left, entries=entries, **members)
     if refusal is not None:
         units = max(0, left)
         left -= units
-        yield Term(
-            term=refusal.term,
-            units=units,
-            after=left,
-            reason=refusal.reason,
-            since=_since(refusal.found),
-        )
+        since = _since(refusal.found)
+        yield Term(term=refusal.term, units=units, after=left, reason=refusal.reason, since=since)
     yield Term(term="ats", units=terms.ats, after=max(0, left))
 
 
@@ -337,29 +293,12 @@ def _since(found: PastRecord[Any] | None) -> str | UnsetType:
 
 
 def _entry(change: Change) -> TermEntry:
-    entry, head = change.entry, change.entry.head
-    fields = entry.fields
-    (reservation_id, *others) = entry.reservation_ids or [""]
-    order_ids = entry.order_ids
     return TermEntry(
-        seq=entry.seq,
-        at=timestamp(head.at_ms),
-        kind=head.kind,
+        **members_of(change.entry),
         units=change.units,
         after=change.after,
         version=change.version,
-        found=change.found if isinstance(entry.command, RepairLevel) else UNSET,
-        occurred_at=UNSET if fields.occurred_at_ms is None else timestamp(fields.occurred_at_ms),
-        source=fields.source or UNSET,
-        event_id=fields.event_id or UNSET,
-        # An order's units may be in several reservations: then the order alone says whose.
-        reservation_id=reservation_id if reservation_id and not others else UNSET,
-        order_id=order_ids[0] if order_ids else UNSET,
-        document=fields.document or UNSET,
-        erp_document=fields.erp_document or UNSET,
-        shipment_id=fields.shipment_id or UNSET,
-        reason=fields.reason or UNSET,
-        traceparent=fields.traceparent or UNSET,
+        found=change.found if isinstance(change.entry.command, RepairLevel) else UNSET,
     )
 
 
@@ -390,7 +329,7 @@ def routes(explain: Explain) -> Router:
         ] = _ENTRIES,
     ) -> Response[ExplainDocument]:
         asked = {"sku": sku, "location": location, "channel": channel, "at": at, "limit": limit}
-        # Availability takes many of them: whoever asks so here must not hear about the last alone.
+        # Availability takes several of them: here the caller must not get the last alone.
         repeated = [name for name in asked if len(request.query_params.getall(name, [])) > 1]
         if repeated:
             return respond(invalid(*((f"/{name}", "asked more than once") for name in repeated)))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 from litestar import Router, get
@@ -40,21 +41,19 @@ class ReadyDocument(Struct, frozen=True):
     dependencies: dict[str, Dependency]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
     """Asks each dependency, all at once. Only Redis decides: selling needs nothing else."""
 
-    def __init__(
-        self, *, store: Store, ledger: Ledger, nats_connected: Callable[[], bool] | None
-    ) -> None:
-        self._store = store
-        self._ledger = ledger
-        self._nats_connected = nats_connected
+    store: Store
+    ledger: Ledger
+    nats_connected: Callable[[], bool] | None
 
     async def ready(self) -> Answer:
         redis, postgres = await asyncio.gather(self._redis(), self._postgres())
         dependencies = {"redis": redis, "postgres": postgres}
-        if self._nats_connected is not None:
-            up = self._nats_connected()
+        if self.nats_connected is not None:
+            up = self.nats_connected()
             dependencies["nats"] = Dependency("up" if up else "down", [])
         if redis.state != "up":
             why = "; ".join(redis.warnings) or redis.state
@@ -71,7 +70,7 @@ class Health:
     async def _redis(self) -> Dependency:
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
-                reports = await self._store.server_reports()
+                reports = await self.store.server_reports()
         except stores.Fenced as fence:
             return Dependency("fenced", [fence.reason])
         except (stores.Unavailable, TimeoutError):
@@ -87,7 +86,7 @@ class Health:
 
     async def _postgres(self) -> Dependency:
         try:
-            await self._ledger.ping()
+            await self.ledger.ping()
         except postgres.Unavailable:
             return Dependency("down", [])
         return Dependency("up", [])

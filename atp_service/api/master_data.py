@@ -17,10 +17,10 @@ from atp_service.api.request_decoding import path_id
 from atp_service.api.responses import JSON, REPLAYED, Answer, Call
 from atp_service.catalog import Catalog, Change, Channel, Feed, Location, Record, Sku
 from atp_service.catalog.records import SafetyUnits
+from atp_service.catalog.resolve import look_for
 from atp_service.identifiers import Id, LocationId
 from atp_service.inventory.commands import SafetyStock
 from atp_service.inventory.outcomes import Applied, NoRoom, Unchanged
-from atp_service.postgres import Unavailable
 from atp_service.postgres.idempotency import Keyed
 from atp_service.store import Store
 
@@ -37,7 +37,7 @@ class LevelPolicyRequest(Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class LevelPolicyDocument(Struct, frozen=True):
-    """A level's own safety stock; null where it has none."""
+    """A level's own safety stock; null if it has none."""
 
     sku: str
     location: str
@@ -118,15 +118,9 @@ def _shelf(
         after = cursor or ""
         keys = nsmallest(limit + 1, (key for key in records if key > after))
         shown_keys = keys[:limit]
-        return respond(
-            Answer(
-                200,
-                {
-                    "items": [records[key] for key in shown_keys],
-                    "next_cursor": shown_keys[-1] if len(keys) > limit else None,
-                },
-            )
-        )
+        next_cursor = shown_keys[-1] if len(keys) > limit else None
+        items = [records[key] for key in shown_keys]
+        return respond(Answer(200, {"items": items, "next_cursor": next_cursor}))
 
     return Router(path, route_handlers=[write, read, remove, page], tags=["Master data"])
 
@@ -134,7 +128,7 @@ def _shelf(
 def _levels(catalog: Catalog, store: Store) -> Router:
     one = "/{sku:str}/locations/{location:str}"
 
-    def stranger(sku: str, location: str) -> Answer | None:
+    def unknown_name(sku: str, location: str) -> Answer | None:
         catalog.check_loaded()
         if sku not in catalog.skus:
             return _absent("Sku", sku)
@@ -157,10 +151,8 @@ def _levels(catalog: Catalog, store: Store) -> Router:
     ) -> Response[LevelPolicyDocument]:
         sku = path_id("sku", sku)
         location = path_id("location", location, LocationId)
-        asked = await catalog.look_again(skus=[sku], locations=[location])
-        unknown = stranger(sku, location)
-        if unknown is not None and not asked:
-            raise Unavailable("nobody can say whether the level's SKU and location are known")
+        await look_for(catalog, skus=[sku], locations=[location])
+        unknown = unknown_name(sku, location)
         if unknown is not None:
             return respond(unknown)
         outcome = await store.apply(
@@ -195,7 +187,7 @@ def _levels(catalog: Catalog, store: Store) -> Router:
     async def read(sku: _SkuInPath, location: _LocationInPath) -> Response[LevelPolicyDocument]:
         sku = path_id("sku", sku)
         location = path_id("location", location, LocationId)
-        unknown = stranger(sku, location)
+        unknown = unknown_name(sku, location)
         if unknown is not None:
             return respond(unknown)
         (level,) = await store.levels([(sku, location)])
@@ -206,7 +198,7 @@ def _levels(catalog: Catalog, store: Store) -> Router:
 
 
 def _answer(change: Change[Any], noun: str, key: str) -> Answer:
-    """The record, as the change left it or took it away; a repeat of a put tells of it as it is."""
+    """The record, as the change left it or took it away; after a repeated put, as it is now."""
     if change.complaints:
         return invalid(*change.complaints)
     if change.record is not None:

@@ -1,14 +1,11 @@
 """Lists a page at a time: `limit` and `cursor` in, `items` and `next_cursor` out."""
 
 import re
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
 from litestar.params import QueryParameter
-from msgspec import Struct
 
 from atp_service.api.problems import Refused, invalid
-
-T = TypeVar("T")
 
 Limit = Annotated[int, QueryParameter(ge=1, le=1000, description="items on the page")]
 NUMBER = "^[0-9]{1,18}$"
@@ -20,7 +17,7 @@ NumberCursor = Annotated[
 
 
 def number(text: str) -> int | None:
-    """The id of what is numbered; None where it can be nobody's."""
+    """The number that the text is an id of; None if it can't be one."""
     return int(text) if re.fullmatch(NUMBER, text) else None
 
 
@@ -32,10 +29,3 @@ def number_after(cursor: str | None) -> int | None:
     if after is None:
         raise Refused(invalid(("/cursor", "not a cursor of this list")))
     return after
-
-
-class Page(Struct, frozen=True):
-    """Items, and where to go on; null on the last page."""
-
-    items: list[Any]
-    next_cursor: str | None

@@ -1,6 +1,5 @@
 """Reconciliations: ask for Redis to be compared with the ledger, and read what was found."""
 
-from datetime import datetime
 from typing import Annotated
 
 from litestar import Router, get, post
@@ -13,7 +12,7 @@ from msgspec import Meta, Struct
 from atp_service.api.litestar_routes import StrictBody, problems, repeated, respond
 from atp_service.api.pagination import NUMBER, Limit, NumberCursor, number, number_after
 from atp_service.api.problems import FieldError, problem
-from atp_service.api.responses import JSON, REPLAYED, Answer, Timestamp, timestamp
+from atp_service.api.responses import JSON, REPLAYED, Answer, Timestamp, timestamp_of
 from atp_service.identifiers import Id, LocationId
 from atp_service.ledger import Ledger, reconciliations
 from atp_service.ledger.reconciliations import Reconciliation, Report, RunStatus, Scope
@@ -87,10 +86,10 @@ def routes(ledger: Ledger, dedupe_hours: int) -> Router:
         data: JSONBody[ReconciliationRequest] = _EVERYTHING,
     ) -> Response[ReconciliationDocument]:
         keyed = None if call_key is None else Keyed(f"POST {_PATH}", "", call_key, dedupe_hours)
-        # Who asks again must hear what they were told, whatever would be said to others by now.
+        # A retry gets the first answer, whatever another caller would get by now.
         before = None if keyed is None else await reconciliations.asked_before(ledger, keyed)
         if before is not None:
-            return respond(_told(before, again=True))
+            return respond(_asked(before, is_repeat=True))
         scope = Scope(skus=data.scope.skus, locations=data.scope.locations)
         unknown = await reconciliations.unknown(ledger, scope)
         if not unknown.whole:
@@ -99,11 +98,11 @@ def routes(ledger: Ledger, dedupe_hours: int) -> Router:
             return respond(problem("overloaded", "Too many reconciliations wait.", retry_after=5))
         if keyed is None:
             run = await reconciliations.request(ledger, scope, repair=data.repair, asked_by="api")
-            return respond(_told(run, again=False))
+            return respond(_asked(run, is_repeat=False))
         run, was_asked = await reconciliations.request_under(
             ledger, keyed, scope, repair=data.repair, asked_by="api"
         )
-        return respond(_told(run, again=was_asked))
+        return respond(_asked(run, is_repeat=was_asked))
 
     @get("/", summary="Reconciliations, newest first", responses=problems("invalid"))
     async def page(limit: Limit = 100, cursor: NumberCursor = None) -> Response[ReconciliationPage]:
@@ -123,15 +122,15 @@ def routes(ledger: Ledger, dedupe_hours: int) -> Router:
     return Router(_PATH, route_handlers=[ask, page, one], tags=["Reconciliations"])
 
 
-def _told(run: Reconciliation, *, again: bool) -> Answer:
+def _asked(run: Reconciliation, *, is_repeat: bool) -> Answer:
     location = (b"location", f"{_PATH}/{run.id}".encode())
-    if again:
+    if is_repeat:
         return Answer(200, document_of(run), (*REPLAYED, location))
     return Answer(202, document_of(run), (*JSON, location))
 
 
 def _unknown(scope: Scope, unknown: Scope) -> Answer:
-    slug, member, asked, strange = (
+    slug, member, asked, unknown_names = (
         ("unknown-sku", "skus", scope.skus, unknown.skus)
         if unknown.skus
         else ("unknown-location", "locations", scope.locations, unknown.locations)
@@ -139,7 +138,7 @@ def _unknown(scope: Scope, unknown: Scope) -> Answer:
     errors = [
         FieldError(f"/scope/{member}/{place}", f"{name} is not known")
         for place, name in enumerate(asked)
-        if name in strange
+        if name in unknown_names
     ]
     return problem(slug, "; ".join(error.message for error in errors), errors=errors)
 
@@ -152,12 +151,8 @@ def document_of(run: Reconciliation) -> ReconciliationDocument:
         scope=run.scope,
         repair=run.repair,
         asked_by=run.asked_by,
-        requested_at=_time(run.requested_at),
-        started_at=None if run.started_at is None else _time(run.started_at),
-        finished_at=None if run.finished_at is None else _time(run.finished_at),
+        requested_at=timestamp_of(run.requested_at),
+        started_at=None if run.started_at is None else timestamp_of(run.started_at),
+        finished_at=None if run.finished_at is None else timestamp_of(run.finished_at),
         report=run.report if run.finished_at is not None else None,
     )
-
-
-def _time(at: datetime) -> str:
-    return timestamp(round(at.timestamp() * 1000))

@@ -1,5 +1,6 @@
 """What every call is given and gives back: `Call` in, `Answer` out, and how times are written."""
 
+from datetime import datetime
 from functools import lru_cache
 from time import gmtime, strftime
 from typing import Annotated, Any
@@ -54,3 +55,8 @@ def timestamp(at_ms: int) -> str:
 def timestamp_or_none(at_ms: int) -> str | None:
     """As `timestamp`; 0 is no time."""
     return timestamp(at_ms) if at_ms else None
+
+
+def timestamp_of(at: datetime) -> str:
+    """As `timestamp`, of a moment as Postgres has it."""
+    return timestamp(round(at.timestamp() * 1000))

@@ -1,5 +1,6 @@
 """Stock events over HTTP: as by NATS, with a result for each."""
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
@@ -51,6 +52,7 @@ class EventOutcomes(Struct, frozen=True):
     results: list[EventOutcome]
 
 
+@dataclass(frozen=True, slots=True)
 class StockEvents:
     """Hands events to the facts as they came; only the outer array is taken apart here.
 
@@ -58,13 +60,10 @@ class StockEvents:
     first answer may never have come.
     """
 
-    def __init__(
-        self, facts: Facts, store: Store, ledger: Ledger, durability: Literal["redis", "ledger"]
-    ) -> None:
-        self._facts = facts
-        self._store = store
-        self._ledger = ledger
-        self._durability = durability
+    facts: Facts
+    store: Store
+    ledger: Ledger
+    durability: Literal["redis", "ledger"]
 
     async def apply(self, call: Call, body: bytes) -> Answer:
         try:
@@ -77,11 +76,11 @@ class StockEvents:
             Arrival(payload, None, f"{call.request_id}/{place}", call.traceparent)
             for place, payload in enumerate(payloads)
         ]
-        results = [result for each in await self._facts.apply(arrivals) for result in each]
+        results = [result for each in await self.facts.apply(arrivals) for result in each]
         recorded = [result for result in results if _leaves_an_entry(result)]
-        if self._durability == "ledger" and recorded:
-            await self._ledger.wait_for_events(
-                await self._store.last_entries(),
+        if self.durability == "ledger" and recorded:
+            await self.ledger.wait_for_events(
+                await self.store.last_entries(),
                 [result.known_as for result in recorded],
                 _LEDGER_SECONDS,
                 shipments={r.known_as: r.shipment_id for r in recorded if r.shipment_id},

@@ -10,11 +10,12 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.msgpack import Decoder
 
 from atp_service import store as stock
+from atp_service.api.entries import EntryMembers, members_of
 from atp_service.api.exceptions import ExceptionDocument, document_of
 from atp_service.api.litestar_routes import path_parameter, problems, respond
 from atp_service.api.problems import problem
 from atp_service.api.request_decoding import path_id
-from atp_service.api.responses import Answer, Timestamp, timestamp
+from atp_service.api.responses import Answer
 from atp_service.api.wait_recorded import recorded_now
 from atp_service.identifiers import PRINTABLE
 from atp_service.inventory.reservations import ConfirmOutcome, Status
@@ -44,31 +45,17 @@ class TracedLevel(Struct, frozen=True):
     version: int
 
 
-class TracedEntry(Struct, frozen=True, kw_only=True):
-    """One entry: what was asked for, and what it left behind; members it has no word of are left
-    out.
+class TracedEntry(EntryMembers, frozen=True, kw_only=True):
+    """One entry: what was asked for, and what it left behind.
 
-    `status` is the reservation's afterwards; where the entry touched several, `statuses` has each.
+    `status` is the reservation's afterwards; if the entry touched several, `statuses` has each.
     """
 
-    seq: int
     epoch: int
-    at: Timestamp
-    kind: str
-    occurred_at: Timestamp | UnsetType = UNSET
-    reservation_id: str | UnsetType = UNSET
     status: Status | UnsetType = UNSET
     outcome: ConfirmOutcome | UnsetType = UNSET
     statuses: dict[str, Status] | UnsetType = UNSET
-    order_id: str | UnsetType = UNSET
-    shipment_id: str | UnsetType = UNSET
-    erp_document: str | UnsetType = UNSET
-    document: str | UnsetType = UNSET
-    source: str | UnsetType = UNSET
-    event_id: str | UnsetType = UNSET
     channel: str | UnsetType = UNSET
-    reason: str | UnsetType = UNSET
-    traceparent: str | UnsetType = UNSET
     line_id: str | UnsetType = UNSET
     quantity: int | UnsetType = UNSET
     lines: list[dict[str, Any]] | UnsetType = UNSET
@@ -76,7 +63,7 @@ class TracedEntry(Struct, frozen=True, kw_only=True):
 
 
 class TraceDocument(Struct, frozen=True):
-    """What the id was found as, and its story; `truncated` where there is more of it."""
+    """What the id was found as, and its story; `truncated` if there is more of it."""
 
     id: str
     found_as: list[FoundAs]
@@ -114,29 +101,19 @@ def _document(id_: str, found: Trace) -> TraceDocument:
 
 def _entry(entry: RecordedEntry) -> TracedEntry:
     fields, head = entry.fields, entry.head
-    ids = entry.reservation_ids
-    order_ids = entry.order_ids
+    members = members_of(entry)
+    if members["reservation_id"] is UNSET:
+        members["reservation_id"] = fields.reservation_id or UNSET
     after = entry.reservations
-    reservation = after.get(ids[0]) if len(ids) == 1 else None
+    reservation = after.get(entry.reservation_ids[0]) if len(entry.reservation_ids) == 1 else None
+    statuses = {reservation_id: each.status for reservation_id, each in after.items()}
     return TracedEntry(
-        seq=entry.seq,
+        **members,
         epoch=head.epoch,
-        at=timestamp(head.at_ms),
-        kind=head.kind,
-        occurred_at=UNSET if fields.occurred_at_ms is None else timestamp(fields.occurred_at_ms),
-        reservation_id=ids[0] if len(ids) == 1 else fields.reservation_id or UNSET,
         status=reservation.status if reservation else UNSET,
         outcome=reservation.outcome if reservation and head.kind == "confirm" else UNSET,
-        statuses={key: each.status for key, each in after.items()} if len(ids) > 1 else UNSET,
-        order_id=order_ids[0] if order_ids else UNSET,
-        shipment_id=fields.shipment_id or UNSET,
-        erp_document=fields.erp_document or UNSET,
-        document=fields.document or UNSET,
-        source=fields.source or UNSET,
-        event_id=fields.event_id or UNSET,
+        statuses=statuses if len(entry.reservation_ids) > 1 else UNSET,
         channel=fields.channel or fields.terms_channel or UNSET,
-        reason=fields.reason or UNSET,
-        traceparent=fields.traceparent or UNSET,
         line_id=fields.line_id or UNSET,
         quantity=UNSET if fields.quantity is None else fields.quantity,
         lines=_decode_lines(fields.lines) if fields.lines else UNSET,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Container, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -14,7 +15,7 @@ from atp_service.availability.terms import (
     terms_of_image,
     units_by_day,
 )
-from atp_service.catalog import Catalog, Feed, Location
+from atp_service.catalog import Catalog, Feed
 from atp_service.catalog.policy import location_refusal, sku_refusal
 from atp_service.catalog.resolve import is_channel_known
 from atp_service.identifiers import Refusal
@@ -90,27 +91,20 @@ class TooMuch(Struct, frozen=True):
     of: Literal["skus", "days"]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Availability:
     """Looks up numbers."""
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        catalog: Catalog,
-        auto_create: bool,
-        now_ms: Callable[[], int],
-    ) -> None:
-        self._store = store
-        self._catalog = catalog
-        self._auto_create = auto_create
-        self._now_ms = now_ms
+    store: Store
+    catalog: Catalog
+    auto_create: bool
+    now_ms: Callable[[], int]
 
     async def look_up(self, asked: Question) -> Numbers | UnknownChannel | TooMuch:
         """The numbers. Raises the store's Unavailable and Fenced, and Postgres's Unavailable if the
-        channel can't be looked for."""
+        channel can't be looked up."""
         channel = asked.channel
-        if not await is_channel_known(self._catalog, channel, auto_create=self._auto_create):
+        if not await is_channel_known(self.catalog, channel, auto_create=self.auto_create):
             return UnknownChannel()
         known = await self._known(asked.skus)
         cells = await self._cells(asked, known)
@@ -121,17 +115,19 @@ class Availability:
             return TooMuch("days")
         own = await self._own_units(asked.exclude_reservation)
         pairs = [(sku, location) for sku, locations in cells for location in locations]
-        images = await self._store.level_images(pairs)
+        images = await self.store.level_images(pairs)
         places = {location for _, location in pairs}
-        unknown = await self._catalog.strangers(Location, places)
-        behind = {feed.id for place in places for feed in self._catalog.feeds_of(place)}
-        as_of_ms = self._now_ms()
+        is_asked = await self.catalog.look_up(locations=places)
+        unknown = places.difference(self.catalog.locations) if is_asked else ()
+        behind = {feed.id for place in places for feed in self.catalog.feeds_of(place)}
+        as_of_ms = self.now_ms()
         view = _View(
-            catalog=self._catalog,
+            catalog=self.catalog,
             unknown=unknown,
-            seen=await self._store.feeds(sorted(behind)),
+            seen=await self.store.feeds(sorted(behind)),
             as_of_ms=as_of_ms,
             channel=channel,
+            of_channel=self.catalog.safety_stock(channel),
             days=_days(as_of_ms, asked.days),
         )
         found = iter(images)
@@ -149,12 +145,12 @@ class Availability:
     async def _known(self, skus: Sequence[str]) -> Container[str]:
         """Known SKUs. While master data is away, those with stock too: a page must not fail for it,
         and a hold of them is taken as well."""
-        missing = [sku for sku in skus if sku not in self._catalog.skus]
-        if not missing or await self._catalog.look_again(skus=missing):
-            return self._catalog.skus
-        places = await self._store.locations_of(missing)
+        missing = [sku for sku in skus if sku not in self.catalog.skus]
+        if not missing or await self.catalog.look_up(skus=missing):
+            return self.catalog.skus
+        places = await self.store.locations_of(missing)
         stocked = {sku for sku, found in zip(missing, places, strict=True) if found}
-        return stocked.union(sku for sku in skus if sku in self._catalog.skus)
+        return stocked.union(sku for sku in skus if sku in self.catalog.skus)
 
     async def _cells(
         self, asked: Question, known: Container[str]
@@ -162,7 +158,7 @@ class Availability:
         """Each SKU with the locations to look at; none if the SKU is unknown."""
         places: Iterator[Sequence[str]]
         if asked.locations is None:
-            places = iter(await self._store.locations_of([s for s in asked.skus if s in known]))
+            places = iter(await self.store.locations_of([s for s in asked.skus if s in known]))
         else:
             # Units at a location asked for twice are there once.
             once = list(dict.fromkeys(asked.locations))
@@ -174,7 +170,7 @@ class Availability:
         reservation = None
         if reservation_id:
             with suppress(Unreadable):
-                reservation = await self._store.reservation(reservation_id)
+                reservation = await self.store.reservation(reservation_id)
         units: dict[Level, Taken] = {}
         for line in reservation.lines if reservation else ():
             place = (line.sku, line.location)
@@ -190,27 +186,18 @@ class _Place(Struct, frozen=True, gc=False):
     feeds: list[FeedAge]
 
 
+@dataclass(slots=True)
 class _View:
     """How levels look on a channel at a moment; `unknown` are locations."""
 
-    def __init__(
-        self,
-        *,
-        catalog: Catalog,
-        unknown: Collection[str],
-        seen: dict[str, FeedSeen],
-        as_of_ms: int,
-        channel: str,
-        days: Sequence[str],
-    ) -> None:
-        self._catalog = catalog
-        self._unknown = unknown
-        self._seen = seen
-        self._as_of_ms = as_of_ms
-        self._channel = channel
-        self._of_channel = catalog.safety_stock(channel)
-        self.days = days
-        self._places: dict[str, _Place] = {}
+    catalog: Catalog
+    unknown: Collection[str]
+    seen: dict[str, FeedSeen]
+    as_of_ms: int
+    channel: str
+    of_channel: int
+    days: Sequence[str]
+    places: dict[str, _Place] = field(default_factory=dict)
 
     def item(
         self,
@@ -219,7 +206,7 @@ class _View:
         images: Iterator[bytes | None],
         own: dict[Level, Taken],
     ) -> SkuNumbers:
-        sold = sku_refusal(self._catalog.skus.get(sku)) is None
+        sold = sku_refusal(self.catalog.skus.get(sku)) is None
         numbers: list[LocationNumbers] = []
         ats = atf = shortage = 0
         for location in locations:
@@ -239,34 +226,34 @@ class _View:
     def _at(
         self, location: str, image: bytes | None, own: Taken | None, sku_sold: bool
     ) -> LocationNumbers:
-        place = self._places.get(location) or self._place(location)
+        place = self.places.get(location) or self._place(location)
         sold = sku_sold and place.refused is None
         if own is None and not self.days:
-            terms = terms_of_image(image, self._of_channel, sold)
+            terms = terms_of_image(image, self.of_channel, sold)
             return LocationNumbers(location, terms, place.feeds, _NO_DAYS)
         level = _without(level_of_image(image), own)
         return LocationNumbers(
             location,
-            terms_of(level, self._of_channel, sold=sold),
+            terms_of(level, self.of_channel, sold=sold),
             place.feeds,
-            units_by_day(level, self._of_channel, self.days, sold=sold),
+            units_by_day(level, self.of_channel, self.days, sold=sold),
         )
 
     def _place(self, location: str) -> _Place:
-        place = self._places[location] = _Place(
+        place = self.places[location] = _Place(
             "unknown_location"
-            if location in self._unknown
-            else location_refusal(self._catalog.locations.get(location), self._channel),
-            [self._age(feed) for feed in self._catalog.feeds_of(location)],
+            if location in self.unknown
+            else location_refusal(self.catalog.locations.get(location), self.channel),
+            [self._age(feed) for feed in self.catalog.feeds_of(location)],
         )
         return place
 
     def _age(self, feed: Feed) -> FeedAge:
         """A feed that was never heard of is as stale as can be."""
-        seen = self._seen.get(feed.id)
+        seen = self.seen.get(feed.id)
         if seen is None:
             return FeedAge(feed.id, None, feed.freshness_seconds is not None)
-        lag_seconds = max(0, self._as_of_ms - seen.occurred_at_ms) / 1000
+        lag_seconds = max(0, self.as_of_ms - seen.occurred_at_ms) / 1000
         stale = feed.freshness_seconds is not None and lag_seconds > feed.freshness_seconds
         return FeedAge(feed.id, lag_seconds, stale)
 

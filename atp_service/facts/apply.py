@@ -1,4 +1,4 @@
-"""Events in, effects out: each once, however often, late or damaged it comes."""
+"""Events are applied: each once, however often, late or damaged it comes."""
 
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Sequence
@@ -26,9 +26,7 @@ from atp_service.store import Unavailable as StoreUnavailable
 
 log = structlog.get_logger()
 
-_events = Counter(
-    "atp_events", "Stock events, by what became of them", ["status"], registry=REGISTRY
-)
+_events = Counter("atp_events", "Stock events, by their result", ["status"], registry=REGISTRY)
 
 
 class Facts:
@@ -55,8 +53,8 @@ class Facts:
     async def apply(self, arrivals: Sequence[Arrival]) -> list[list[EventResult]]:
         """Of each arrival the results of its events, in order.
 
-        Raises the store's Unavailable or Fenced. Some events may be applied by then; all of them
-        may be sent once more.
+        Raises the store's Unavailable or Fenced. Some events may be applied by then; a retry with
+        all of them is safe.
         """
         now_ms = self._clock()
         read = await self._reader.read(arrivals, now_ms)
@@ -65,11 +63,9 @@ class Facts:
         for snapshot, lines in sent.items():
             ids = [line.id for line, _ in lines]
             await self._store.open_lines_of(snapshot[0]).add(snapshot, ids)
-        await self._recognise(works, now_ms)
         changes = Changes(self._store, self._ledger, self._catalog, now_ms)
         ends = SnapshotEnds(changes, self._store, self._ledger, self._catalog)
-        ready = [work for work in works if isinstance(work.state, Ready)]
-        for kind, group in groupby(ready, _kind):
+        for kind, group in groupby(await self._new(works, now_ms), _kind):
             if kind == "end":
                 for end in group:
                     await ends.apply(end, works)
@@ -79,8 +75,7 @@ class Facts:
         for snapshot, lines in sent.items():
             done = [line.id for line, work in lines if not work.is_waiting]
             await self._store.open_lines_of(snapshot[0]).remove(snapshot, done)
-        _count(works)
-        return [_results(each) for each in read]
+        return _results(read)
 
     async def apply_each(self, arrivals: Sequence[Arrival]) -> list[list[EventResult]]:
         """As `apply`; but an arrival that fails is parked, and does not hold up the others."""
@@ -108,30 +103,32 @@ class Facts:
         )
         work = Work(arrival, unfit, park(unfit, arrival, self._catalog, now_ms))
         await Changes(self._store, self._ledger, self._catalog, now_ms).apply([work])
-        _count([work])
-        return _results([work])
+        return _results([[work]])[0]
 
-    async def _recognise(self, works: Iterable[Work], now_ms: int) -> None:
-        """End the works whose events only the ledger may know: those older than the dedupe window,
-        and those of unknown age."""
+    async def _new(self, works: Iterable[Work], now_ms: int) -> list[Work]:
+        """The works that are ready. Others end here: those whose events the ledger alone may know,
+        older than the dedupe window or of unknown age, if it has them or is away."""
         oldest_ms = now_ms - self._window_ms
-        old = [
-            (work, (state.command.source, state.command.event_id))
-            for work in works
-            if isinstance(state := work.state, Ready)
-            and (state.undated or state.command.occurred_at_ms < oldest_ms)
-        ]
+        ready: list[Work] = []
+        old: list[tuple[Work, tuple[str, str]]] = []
+        for work in works:
+            if isinstance(state := work.state, Ready):
+                ready.append(work)
+                command = state.command
+                if state.undated or command.occurred_at_ms < oldest_ms:
+                    old.append((work, (command.source, command.event_id)))
         if not old:
-            return
+            return ready
         try:
             recorded = await self._ledger.seen_events([event for _, event in old])
         except Unavailable:
             for work, _ in old:
                 work.end("waiting", "ledger-away")
-            return
-        for work, event in old:
-            if event in recorded:
-                work.end("duplicate")
+        else:
+            for work, event in old:
+                if event in recorded:
+                    work.end("duplicate")
+        return [work for work in ready if isinstance(work.state, Ready)]
 
 
 def _lines_by_http(works: Iterable[Work]) -> dict[tuple[str, int], list[tuple[SnapshotLine, Work]]]:
@@ -157,14 +154,12 @@ _KINDS: Final[dict[type[Fact | None], Kind]] = {
 
 def _kind(work: Work) -> Kind:
     """Works of one kind in a row are applied together."""
-    command = work.state.command if isinstance(work.state, Ready) else None
-    return _KINDS.get(type(command), "plain")
+    return _KINDS.get(type(work.command), "plain")
 
 
-def _results(works: Iterable[Work]) -> list[EventResult]:
-    return [work.state for work in works if isinstance(work.state, EventResult)]
-
-
-def _count(works: Iterable[Work]) -> None:
-    for status, count in Tally(result.status for result in _results(works)).items():
+def _results(works: Sequence[Sequence[Work]]) -> list[list[EventResult]]:
+    """The results, which are counted too."""
+    results = [[work.result for work in each] for each in works]
+    for status, count in Tally(result.status for each in results for result in each).items():
         _events.labels(status).inc(count)
+    return results

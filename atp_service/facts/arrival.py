@@ -8,7 +8,7 @@ from atp_service.identifiers import traceparent_of
 from atp_service.jetstream.delivery import Delivery
 
 
-class Arrival(Struct, frozen=True):
+class Arrival(Struct, frozen=True, gc=False):
     """A message as it arrived.
 
     `subject` is None by HTTP. `arrival_id` is the same each time the message is delivered.

@@ -286,6 +286,7 @@ class _Dated(Struct, frozen=True):
     time: Annotated[datetime, Meta(tz=True)]
 
 
+_UNSET_YEAR = 1970  # of a till whose clock was never set
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -325,15 +326,10 @@ def _beyond_the_schema(event: AnyEvent) -> tuple[str, str] | None:
     """The place and kind of a fault that the structs above can't express; None without one."""
     if _forbidden("".join(filter(None, _IDS[type(event)](event)))):
         return _first_bad_id(event), "Expected no control characters, `{` or `}`"
-    if not _is_set(event.time):
+    if event.time.year <= _UNSET_YEAR:
         return "$.time", "Expected a time after 1970"
     rule = _RULES.get(type(event))
     return rule(event) if rule is not None else None
-
-
-def _is_set(time: datetime) -> bool:
-    """A till whose clock was never set says 1970."""
-    return time.year > 1970
 
 
 def _time_in(payload: bytes) -> int | None:
@@ -342,7 +338,7 @@ def _time_in(payload: bytes) -> int | None:
         time = _decode_dated(payload).time
     except _UNREADABLE:
         return None
-    return milliseconds(time) if _is_set(time) else None
+    return milliseconds(time) if time.year > _UNSET_YEAR else None
 
 
 def _adjustment_rule(event: Adjustment) -> tuple[str, str] | None:

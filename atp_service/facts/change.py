@@ -1,16 +1,16 @@
 """Commands of one call go through the door, and their works get results."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import structlog
 
 from atp_service.catalog import Catalog
 from atp_service.facts.canonical_events import Unfit, tidy
-from atp_service.facts.count_merge import Mergings, Observed
+from atp_service.facts.count_merge import Mergings
 from atp_service.facts.parking import park
 from atp_service.facts.work import Ready, Work
-from atp_service.inventory.commands import Fact, Park
+from atp_service.inventory.commands import Count, Fact, Park, Snapshot
 from atp_service.inventory.outcomes import (
     Absorbed,
     Applied,
@@ -25,7 +25,6 @@ from atp_service.store import Store
 
 log = structlog.get_logger()
 
-Readies = list[tuple[Work, Ready]]
 ROUNDS: Final = 10  # how often a count or a snapshot's line may find that its level has moved
 
 
@@ -39,38 +38,43 @@ class Changes:
         self._merging = Mergings(store, ledger)
 
     async def apply(self, works: Sequence[Work]) -> None:
-        """Apply those that are ready, in order.
+        """Apply works that are ready, in order.
 
         A count or a line is merged anew while its level moves. Raises the store's Unavailable or
         Fenced.
         """
-        ready = _ready(works)
         for _ in range(ROUNDS):
-            ready = await self._merge(ready)
-            if not ready:
+            works = await self._merge(works)
+            if not works:
                 return
-            outcomes = await self._store.apply_all([state.command for _, state in ready])
-            for (work, state), outcome in zip(ready, outcomes, strict=True):
-                self._take(work, state.command, outcome)
-            ready = _ready(work for work, _ in ready)
-        for work, _ in ready:
+            outcomes = await self._store.apply_all([work.command for work in works])
+            works = [
+                work
+                for work, outcome in zip(works, outcomes, strict=True)
+                if self._is_open(work, outcome)
+            ]
+        for work in works:
             work.end("waiting", "moved")
 
-    async def _merge(self, ready: Readies) -> Readies:
+    async def _merge(self, works: Sequence[Work]) -> Sequence[Work]:
+        """The works that are ready to be applied; the others wait for the ledger."""
         observing = [
-            (work, state.command) for work, state in ready if isinstance(state.command, Observed)
+            (work, command)
+            for work in works
+            if isinstance(command := work.command, (Count, Snapshot))
         ]
         if not observing:
-            return ready
+            return works
         merged = await self._merging.merged([observed for _, observed in observing])
-        for (work, _), command in zip(observing, merged, strict=True):
-            if isinstance(command, str):
-                work.end("waiting", command)
+        for (work, _), observed in zip(observing, merged, strict=True):
+            if isinstance(observed, str):
+                work.end("waiting", observed)
             else:
-                work.state = Ready(command)
-        return _ready(work for work, _ in ready)
+                work.state = Ready(observed)
+        return [work for work in works if isinstance(work.state, Ready)]
 
-    def _take(self, work: Work, command: Fact, outcome: Outcome) -> None:
+    def _is_open(self, work: Work, outcome: Outcome) -> bool:
+        """Whether the work has a command to apply still; else it has its result now."""
         match outcome:
             case Applied(entry):
                 work.end("applied", entry=entry)
@@ -81,19 +85,18 @@ class Changes:
             case Parked(entry):
                 work.end("parked", entry=entry)
             case Moved():
-                pass
-            case Faulted(message) if isinstance(command, Park):
+                return True
+            case Faulted(message):
+                command = work.command
+                if not isinstance(command, Park):
+                    unfit = _faulted(command, message)
+                    work.state = park(unfit, work.arrival, self._catalog, self._now_ms)
+                    return True
                 log.error("parking_faulted", reason=command.reason, message=message)
                 work.end("waiting")
-            case Faulted(message):
-                unfit = _faulted(command, message)
-                work.state = park(unfit, work.arrival, self._catalog, self._now_ms)
             case _:
                 raise AssertionError(f"no outcome of a fact: {outcome}")
-
-
-def _ready(works: Iterable[Work]) -> Readies:
-    return [(work, state) for work in works if isinstance(state := work.state, Ready)]
+        return False
 
 
 def _faulted(command: Fact, message: str) -> Unfit:

@@ -1,6 +1,7 @@
 """Arrivals become commands: decoded, their names resolved. An event that can't be is parked."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from msgspec import structs
@@ -19,13 +20,11 @@ from atp_service.facts.canonical_events import (
 from atp_service.facts.parking import park
 from atp_service.facts.translation import (
     Locations,
-    SnapshotEnd,
     named_locations,
     names_of,
     translate,
 )
 from atp_service.facts.work import EventResult, Ready, Unresolved, Work
-from atp_service.inventory.commands import Fact
 from atp_service.postgres import Unavailable
 
 RAW_SUBJECT: Final = "atp.raw."
@@ -44,8 +43,9 @@ class Reader:
 
         A work is Ready; or it has its result, since it is rejected or since master data is away.
         """
+        latest = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=now_ms + AHEAD_MS + 1)
         read = [
-            [self._work(arrival, event, now_ms) for event in events_of(arrival, now_ms)]
+            [self._work(arrival, event, now_ms) for event in events_of(arrival, latest)]
             for arrival in arrivals
         ]
         unresolved = [w for works in read for w in works if isinstance(w.state, Unresolved)]
@@ -60,26 +60,26 @@ class Reader:
                 result = EventResult(*sent, "rejected", event.reason, event.detail)
                 return Work(arrival, event, result)
             return Work(arrival, event, park(event, arrival, self._catalog, now_ms))
-        command = translate(event, self._catalog)
-        if isinstance(command, Unfit) or self._is_first(event):
+        ready = translate(event, self._catalog)
+        if isinstance(ready, Unfit) or (self._auto_create and self._is_first(event)):
             return Work(arrival, event, Unresolved())
-        return Work(arrival, event, _ready(command))
+        return Work(arrival, event, ready)
 
     def _is_first(self, event: AnyEvent) -> bool:
-        """Whether the feed names the locations for the first time; only if names are created."""
-        return self._auto_create and (event.source, named_locations(event)) not in self._introduced
+        """Whether the feed names the locations for the first time."""
+        return (event.source, named_locations(event)) not in self._introduced
 
     async def _resolve(self, works: Sequence[Work], now_ms: int) -> None:
         events = [work.event for work in works if not isinstance(work.event, Unfit)]
         asked = await self._ask_for(events)
         for work, event in zip(works, events, strict=True):
-            command = translate(event, self._catalog) if asked is not None else None
-            if isinstance(command, Unfit) and asked:
-                work.state = park(command, work.arrival, self._catalog, now_ms)
-            elif command is None or isinstance(command, Unfit):
-                work.state = EventResult(event.source, event.id, "waiting", "master-data-away")
+            ready = translate(event, self._catalog) if asked is not None else None
+            if isinstance(ready, Unfit) and asked:
+                ready = park(ready, work.arrival, self._catalog, now_ms)
+            if isinstance(ready, Ready):
+                work.state = ready
             else:
-                work.state = _ready(command)
+                work.state = EventResult(event.source, event.id, "waiting", "master-data-away")
 
     async def _ask_for(self, events: Sequence[AnyEvent]) -> bool | None:
         """Whether a name that memory does not have now is unknown. None before master data was read
@@ -102,8 +102,10 @@ class Reader:
         return asked
 
 
-def events_of(arrival: Arrival, now_ms: int) -> list[AnyEvent | Unfit]:
+def events_of(arrival: Arrival, latest: datetime) -> list[AnyEvent | Unfit]:
     """The events in an arrival, or why it has none that can be applied. Pure.
+
+    An event that happened at `latest` or later is too far ahead.
 
     A canonical message has one. A native one would have any number; no adapter reads it yet.
     """
@@ -119,7 +121,7 @@ def events_of(arrival: Arrival, now_ms: int) -> list[AnyEvent | Unfit]:
         return [event]
     if event.traceparent is None and arrival.traceparent is not None:
         event = structs.replace(event, traceparent=arrival.traceparent)
-    if event.occurred_at_ms > now_ms + AHEAD_MS:
+    if event.time >= latest:
         return [_ahead(event)]
     return [event]
 
@@ -133,9 +135,3 @@ def _ahead(event: AnyEvent) -> Unfit:
         event_id=event.id,
         traceparent=event.traceparent,
     )
-
-
-def _ready(command: SnapshotEnd | Fact) -> Ready:
-    if isinstance(command, SnapshotEnd):
-        return Ready(command.closed, command.line)
-    return Ready(command)

@@ -7,6 +7,7 @@ had left it out (docs/decisions/0028).
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -18,7 +19,7 @@ from atp_service.facts.canonical_events import AHEAD_MS, milliseconds
 from atp_service.facts.canonical_events import Snapshot as SnapshotEvent
 from atp_service.facts.change import Changes
 from atp_service.facts.translation import line_id, our_location, our_sku
-from atp_service.facts.work import EventResult, Ready, Work
+from atp_service.facts.work import Ready, Work
 from atp_service.inventory.commands import Snapshot, SnapshotClosed
 from atp_service.ledger import Ledger
 from atp_service.ledger.read import snapshots
@@ -39,19 +40,19 @@ def snapshot_of(event: SnapshotEvent) -> tuple[str, int]:
     return event.source, event.occurred_at_ms
 
 
+@dataclass(slots=True, eq=False)
 class SnapshotEnds:
     """Applies the ends of snapshots in one call."""
 
-    def __init__(self, changes: Changes, store: Store, ledger: Ledger, catalog: Catalog) -> None:
-        self._changes = changes
-        self._store = store
-        self._ledger = ledger
-        self._catalog = catalog
+    changes: Changes
+    store: Store
+    ledger: Ledger
+    catalog: Catalog
 
     async def apply(self, end: Work, call: Iterable[Work]) -> None:
         """Apply lines of 0 for the levels that the source left out, then the end itself.
 
-        In this order a crash in between does no harm: all of it comes once more, and a line that
+        In this order a crash in between does no harm: a retry brings all of it, and a line that
         was applied is known by its id, or its level is no longer left out. `call`: the works of
         the same call, lines among them. Raises the store's Unavailable or Fenced.
         """
@@ -70,7 +71,7 @@ class SnapshotEnds:
         except Unavailable:
             end.end("waiting", "ledger-away")
             return
-        await self._changes.apply([end])
+        await self.changes.apply([end])
 
     async def _has_all_lines(self, end: Work, closed: SnapshotClosed) -> bool:
         """Whether the ledger has all lines of the snapshot. Else the end has its result."""
@@ -78,12 +79,12 @@ class SnapshotEnds:
         deadline = time.monotonic() + RECORDING_SECONDS
         while True:
             # First the open lines: those that are closed by now have a lower seq.
-            open_lines = await self._store.open_lines_of(closed.source).of(snapshot)
+            open_lines = await self.store.open_lines_of(closed.source).of(snapshot)
             lines = [(closed.source, line) for line in open_lines]
-            for entry in await self._store.last_entries():
-                await self._ledger.wait_for(entry, RECORDING_SECONDS)
+            for entry in await self.store.last_entries():
+                await self.ledger.wait_for(entry, RECORDING_SECONDS)
             this = closed.source, closed.event_id
-            recorded = await self._ledger.seen_events([this, *lines])
+            recorded = await self.ledger.seen_events([this, *lines])
             if this in recorded:
                 end.end("duplicate")
                 return False
@@ -97,7 +98,7 @@ class SnapshotEnds:
     async def _apply_left_out(self, end: Work, closed: SnapshotClosed) -> bool:
         """Whether all levels that the source left out have 0 now. Else the end has its result."""
         pages = 0
-        async for lines in lines_left_out(closed, self._catalog, self._ledger):
+        async for lines in lines_left_out(closed, self.catalog, self.ledger):
             if pages == MOST_PAGES:
                 end.end("waiting", "closing")
                 return False
@@ -109,12 +110,11 @@ class SnapshotEnds:
     async def _apply_lines(self, end: Work, lines: Sequence[Snapshot]) -> bool:
         """Whether lines that the end brings with it are applied. Else the end has its result."""
         works = [Work(end.arrival, end.event, Ready(line)) for line in lines]
-        await self._changes.apply(works)
-        for work in works:
-            if isinstance(work.state, EventResult) and work.state.status == "waiting":
-                end.end("waiting", work.state.reason)
-                return False
-        return True
+        await self.changes.apply(works)
+        waiting = next((work for work in works if work.is_waiting), None)
+        if waiting is not None:
+            end.end("waiting", waiting.result.reason)
+        return waiting is None
 
 
 def _end_of(work: Work) -> tuple[SnapshotClosed, Snapshot | None]:

@@ -11,21 +11,14 @@ from msgspec import Struct, structs
 from atp_service.catalog import Catalog, Feed
 from atp_service.facts import canonical_events as events
 from atp_service.facts.canonical_events import AnyEvent, Heartbeat, StockEvent, Unfit
+from atp_service.facts.work import Ready
 from atp_service.inventory import commands
-from atp_service.inventory.commands import Fact
 
 MOST_UNITS: Final = 1_000_000_000
 LONGEST_REASON: Final = 1_000  # characters
 RETURNS: Final = "returns"  # the document of returns that name none
 
 Locations = tuple[str, ...]
-
-
-class SnapshotEnd(Struct, frozen=True):
-    """The end of a snapshot, and the line that its event carries, if any."""
-
-    closed: commands.SnapshotClosed
-    line: commands.Snapshot | None = None
 
 
 class Names(Struct, frozen=True):
@@ -36,7 +29,7 @@ class Names(Struct, frozen=True):
     locations: Locations
 
 
-def translate(event: AnyEvent, catalog: Catalog) -> Fact | SnapshotEnd | Unfit:
+def translate(event: AnyEvent, catalog: Catalog) -> Ready | Unfit:
     """The command; or the name that the catalog does not have: a feed, location, SKU or unit.
 
     The command of a count or of a snapshot's line lacks the sum of what happened since.
@@ -45,35 +38,35 @@ def translate(event: AnyEvent, catalog: Catalog) -> Fact | SnapshotEnd | Unfit:
     if feed is None:
         return _unknown(event, "feed", event.source)
     if isinstance(event, Heartbeat):
-        return commands.Heartbeat(**_envelope(event))
+        return Ready(commands.Heartbeat(**_envelope(event)))
     row = _ROWS[type(event)]
-    locations = row.locations(event.data)
+    data = event.data
+    locations = row.locations(data)
     if feed.location_map:
         locations = tuple(our_location(name, feed) for name in locations)
     for location in locations:
         if location not in catalog.locations:
             return _unknown(event, "location", location)
-    sku, quantity = event.data.sku, event.data.quantity
-    if sku is None or quantity is None:  # the end of a snapshot, and no line
-        closed = commands.SnapshotClosed(location=locations[0], **_envelope(event))
-        return SnapshotEnd(closed)
-    units = _in_base_units(event, sku, quantity, feed, catalog)
-    if isinstance(units, Unfit):
-        return units
-    command: Fact = row.command(
-        source=event.source,  # written out: this is done for every event
-        event_id=event.id,
-        occurred_at_ms=event.occurred_at_ms,
-        traceparent=event.traceparent,
-        sku=units[0],
-        quantity=units[1],
-        **row.members(event.data, locations, feed),
-    )
-    final = isinstance(event, events.Snapshot) and event.data.final
-    if final and isinstance(command, commands.Snapshot):
-        closed = commands.SnapshotClosed(location=locations[0], **_envelope(event))
-        return SnapshotEnd(closed, structs.replace(command, event_id=line_id(closed, units[0])))
-    return command
+    line = None
+    if data.sku is not None and data.quantity is not None:  # else the end of a snapshot alone
+        units = _in_base_units(event, data.sku, data.quantity, feed, catalog)
+        if isinstance(units, Unfit):
+            return units
+        line = row.command(
+            source=event.source,  # written out: this is done for every event
+            event_id=event.id,
+            occurred_at_ms=event.occurred_at_ms,
+            traceparent=event.traceparent,
+            sku=units[0],
+            quantity=units[1],
+            **row.members(data, locations, feed),
+        )
+        if not isinstance(data, events.SnapshotData) or not data.final:
+            return Ready(line)
+    closed = commands.SnapshotClosed(location=locations[0], **_envelope(event))
+    if line is not None:
+        line = structs.replace(line, event_id=line_id(closed, line.sku))
+    return Ready(closed, line)
 
 
 def names_of(event: AnyEvent, catalog: Catalog) -> Names:

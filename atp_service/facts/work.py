@@ -13,7 +13,7 @@ Status = Literal["applied", "duplicate", "absorbed", "parked", "rejected", "wait
 
 
 class EventResult(Struct, frozen=True, omit_defaults=True, gc=False):
-    """What became of an event. `waiting`: it can't be decided now and has to be sent once more.
+    """The result of an event. `waiting`: it can't be decided now; a retry decides it.
 
     `source` and `id` are as they were sent, None if they are no texts. `entry` is the one that it
     left just now. `known_as` is the source and id of its entry, and `shipment_id` the shipment
@@ -46,17 +46,24 @@ class Ready(Struct, frozen=True, gc=False):
     undated: bool = False
 
 
-class Work:
+class Work(Struct, eq=False, gc=False):
     """One event of an arrival, and how far it is."""
 
-    __slots__ = ("arrival", "event", "state")
+    arrival: Arrival
+    event: AnyEvent | Unfit
+    state: Unresolved | Ready | EventResult
 
-    def __init__(
-        self, arrival: Arrival, event: AnyEvent | Unfit, state: Unresolved | Ready | EventResult
-    ) -> None:
-        self.arrival = arrival
-        self.event = event
-        self.state = state
+    @property
+    def command(self) -> Fact:
+        """The command of a work that is ready."""
+        assert isinstance(self.state, Ready)  # noqa: S101 – a work ends once
+        return self.state.command
+
+    @property
+    def result(self) -> EventResult:
+        """The result of a work that has ended."""
+        assert isinstance(self.state, EventResult)  # noqa: S101 – each work ends
+        return self.state
 
     @property
     def is_waiting(self) -> bool:
@@ -64,8 +71,7 @@ class Work:
 
     def end(self, status: Status, reason: str | None = None, entry: EntryRef | None = None) -> None:
         """Give it its result. Its command is ready until then."""
-        assert isinstance(self.state, Ready)  # noqa: S101 – a work ends once
-        command = self.state.command
+        command = self.command
         known_as = command.source, command.event_id
         sent: tuple[str | None, str | None] = known_as
         detail = None

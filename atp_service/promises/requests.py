@@ -1,4 +1,4 @@
-"""What callers send to the reservation calls, bounded as the contract says."""
+"""Bodies of the reservation calls, bounded as the contract says."""
 
 from typing import Annotated, Literal
 
@@ -35,20 +35,13 @@ class HoldRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     durability: Durability | None = None
 
 
-class ReplaceRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Lines to hold instead; channel and customer stay as they are where left out.
+class ReplaceRequest(HoldRequest, frozen=True, kw_only=True):
+    """Lines to hold instead; channel and customer stay as they are if left out.
 
-    The body of the hold may be sent again: its `reservation_id` has to be that of the path.
+    The body of the hold may be sent once more: its `reservation_id` has to be that of the path.
     """
 
-    lines: Lines
-    reservation_id: Id | None = None
-    channel: Id | None = None
-    customer_id: Id | None = None
-    ttl_seconds: TtlSeconds = 900
-    allow_partial: bool = False
     if_generation: Annotated[int, Meta(ge=1)] | None = None
-    durability: Durability | None = None
 
 
 class ExtendRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -7,6 +7,7 @@ have, it changes nothing and shows the reservation. The terms are resolved and i
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from hashlib import blake2b
 from secrets import token_hex
 from typing import Literal, NamedTuple, TypeVar
@@ -14,7 +15,7 @@ from typing import Literal, NamedTuple, TypeVar
 from msgspec import Struct, structs
 
 from atp_service.catalog import Catalog
-from atp_service.catalog.resolve import policies_of
+from atp_service.catalog.resolve import look_for, policies_of
 from atp_service.inventory.commands import (
     Command,
     Confirm,
@@ -77,7 +78,7 @@ class Caller(NamedTuple):
 
 
 class Promise(NamedTuple):
-    """What a call came to, and the reservation's id, which the service makes if there is none.
+    """The outcome of a call, and the reservation's id, which the service makes if there is none.
 
     `outcome` is TermsNeeded if the reservation changed each time its terms were resolved.
     """
@@ -86,6 +87,7 @@ class Promise(NamedTuple):
     outcome: Outcome | UnknownName
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Promises:
     """The reservation calls. Each raises the store's Unavailable, Fenced and Overloaded.
 
@@ -93,22 +95,12 @@ class Promises:
     Unavailable if that takes too long. A retry then makes the outcome definite.
     """
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        ledger: Ledger,
-        catalog: Catalog,
-        auto_create: bool,
-        durability: Durability,
-        ledger_timeout_seconds: float,
-    ) -> None:
-        self._store = store
-        self._ledger = ledger
-        self._catalog = catalog
-        self._auto_create = auto_create
-        self._durability = durability
-        self._ledger_timeout_seconds = ledger_timeout_seconds
+    store: Store
+    ledger: Ledger
+    catalog: Catalog
+    auto_create: bool
+    durability: Durability
+    ledger_timeout_seconds: float
 
     async def reservation(self, reservation_id: str) -> Reservation | None:
         """The reservation as of now; a forgotten one as the ledger has it. None if there is none.
@@ -116,11 +108,11 @@ class Promises:
         Raises Postgres's Unavailable if the ledger has to be asked and is away.
         """
         with suppress(Unreadable):
-            reservation = await self._store.reservation(reservation_id)
+            reservation = await self.store.reservation(reservation_id)
             if reservation is not None:
                 return reservation
-        recorded = await self._ledger.reservation(reservation_id)
-        return recorded and as_of(recorded, await self._store.now_ms())
+        recorded = await self.ledger.reservation(reservation_id)
+        return recorded and as_of(recorded, await self.store.now_ms())
 
     async def hold(self, asked: HoldRequest, caller: Caller) -> Promise:
         """Held, Repeated, or why not. Raises Postgres's Unavailable if it has to be asked."""
@@ -196,10 +188,12 @@ class Promises:
     async def fulfil(self, reservation_id: str, asked: FulfilRequest, caller: Caller) -> Promise:
         """Changed, Repeated, NotFound, WrongStatus, QuantityNotOpen or UnknownName.
 
-        Raises Postgres's Unavailable if the location named can't be looked for.
+        Raises Postgres's Unavailable if the location named can't be looked up.
         """
-        if asked.location is not None and not await self._is_location(asked.location):
-            return Promise(reservation_id, UnknownName("location", asked.location))
+        if asked.location is not None:
+            await look_for(self.catalog, locations=[asked.location])
+            if asked.location not in self.catalog.locations:
+                return Promise(reservation_id, UnknownName("location", asked.location))
         command = Fulfil(
             reservation_id=reservation_id,
             lines=_units(asked.lines),
@@ -223,23 +217,15 @@ class Promises:
         )
         return Promise(reservation_id, await self._apply(command, "redis"))
 
-    async def _is_location(self, location: str) -> bool:
-        if location in self._catalog.locations:
-            return True
-        asked = await self._catalog.look_again(locations=[location])
-        if not asked and location not in self._catalog.locations:
-            raise Unavailable(f"location {location} can't be looked for")
-        return location in self._catalog.locations
-
     async def _apply(self, command: Command, durability: Durability | None) -> Outcome:
         """The outcome; with durability `ledger` once the ledger has it. A repeat waits too, since
         its caller relies on it. A refusal does not."""
-        outcome = await self._store.apply(command)
-        if (durability or self._durability) == "ledger" and isinstance(
+        outcome = await self.store.apply(command)
+        if (durability or self.durability) == "ledger" and isinstance(
             outcome, Held | Changed | Confirmed | Repeated
         ):
-            await self._ledger.wait_for_answer(
-                outcome.entry, outcome.reservation, self._ledger_timeout_seconds
+            await self.ledger.wait_for_answer(
+                outcome.entry, outcome.reservation, self.ledger_timeout_seconds
             )
         return outcome
 
@@ -277,10 +263,10 @@ class Promises:
     async def _resolved(self, lines: Sequence[L], channel: str) -> list[L]:
         """The lines with the policy that applies to them on the channel."""
         policies = await policies_of(
-            self._catalog,
+            self.catalog,
             channel,
             [(line.sku, line.location) for line in lines],
-            auto_create=self._auto_create,
+            auto_create=self.auto_create,
         )
         return [
             structs.replace(line, safety_stock=policy.safety_stock, refused=policy.refused)
@@ -292,7 +278,7 @@ def _checked(outcome: Outcome, channel: str) -> Outcome | UnknownName:
     """The outcome of a hold or replace; raises Postgres's Unavailable if it has to be asked."""
     match outcome:
         case Refused([line, *_]) if line.refused in ("unasked", "unasked_channel"):
-            raise Unavailable("the lines' names can't be looked for")
+            raise Unavailable("the lines' names can't be looked up")
         case Refused([line, *_]) if line.refused == "unknown_channel":
             return UnknownName("channel", channel)
         case _:

@@ -1,4 +1,4 @@
-"""Master data in every process: changes spread, first sights last, strangers are looked for."""
+"""Master data in every process: changes spread, first sights last, unknown names are looked up."""
 
 from typing import Any
 
@@ -66,7 +66,7 @@ async def test_a_stranger_is_looked_for_once_more(
     catalog: Catalog, pool: AsyncConnectionPool[Any]
 ) -> None:
     await Catalog(pool).put(Sku(sku="NEW"))
-    await catalog.look_again(skus=["NEW", "NOPE"])
+    await catalog.look_up(skus=["NEW", "NOPE"])
     assert "NEW" in catalog.skus
     assert "NOPE" not in catalog.skus
 
@@ -79,7 +79,7 @@ async def test_without_postgres_first_sights_are_known_and_nothing_else_changes(
         catalog = Catalog(nowhere)
         await catalog.ensure(skus=["SKU-9"], locations=["DC-9"])
         assert "SKU-9" in catalog.skus
-        await catalog.look_again(skus=["NOPE"])
+        await catalog.look_up(skus=["NOPE"])
         with pytest.raises(Unavailable):
             await catalog.put(Location(id="DC-9"))
         with pytest.raises(Unavailable):

@@ -1,8 +1,8 @@
-"""The reservation document, which every reservation call answers."""
+"""The reservation document, which every reservation call returns."""
 
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from atp_service.api.responses import Timestamp, timestamp, timestamp_or_none
 from atp_service.inventory.reservations import Line, Reservation, Status
@@ -56,22 +56,16 @@ def document(reservation_id: str, reservation: Reservation) -> ReservationDocume
 
 
 def confirmed_document(reservation_id: str, reservation: Reservation) -> ConfirmedDocument:
+    outcome: Literal["kept", "reacquired"] = (
+        "reacquired" if reservation.outcome == "reacquired" else "kept"
+    )
     return ConfirmedDocument(
-        reservation_id,
-        reservation.status,
-        reservation.generation,
-        reservation.channel or None,
-        reservation.customer_id or None,
-        reservation.order_id or None,
-        timestamp(reservation.created_at),
-        _deadline(reservation),
-        [_line(line) for line in reservation.lines],
-        outcome="reacquired" if reservation.outcome == "reacquired" else "kept",
+        *structs.astuple(document(reservation_id, reservation)), outcome=outcome
     )
 
 
 def _deadline(reservation: Reservation) -> str | None:
-    """A deadline means something only where units are, or were, held until it."""
+    """A deadline means something only if units are, or were, held until it."""
     if reservation.status in ("held", "expired"):
         return timestamp_or_none(reservation.expires_at)
     return None

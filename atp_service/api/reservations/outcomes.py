@@ -9,7 +9,6 @@ from msgspec import UNSET
 from atp_service.api.problems import ProblemLine, ShortLine, invalid, problem, unknown_channel
 from atp_service.api.reservations.documents import confirmed_document, document
 from atp_service.api.responses import REPLAYED, Answer
-from atp_service.identifiers import Refusal
 from atp_service.inventory.outcomes import (
     AlreadyConfirmed,
     Changed,
@@ -54,7 +53,7 @@ def answer(
         case Held():
             return Answer(held, describe(reservation_id, outcome.reservation))
         case Refused():
-            return _refused(outcome.lines, outcome.lines[0].refused)
+            return _refused(outcome.lines)
         case InsufficientStock():
             return _short("insufficient-stock", outcome.shortages)
         case Confirmed() | Changed():
@@ -131,33 +130,25 @@ def no_reservation(reservation_id: str) -> Answer:
     return problem("not-found", f"There is no reservation {reservation_id}.")
 
 
-def _refused(lines: Sequence[Shortage], refusal: Refusal | None) -> Answer:
-    """Lines that may not be promised, whatever there is; all have a reason of the same kind."""
-    match refusal:
-        case "unknown_sku" | "unknown_location":
-            names = ", ".join(line.line_id for line in lines)
-            return problem(
-                refusal.replace("_", "-"),
-                f"Not known, of line {names}.",
-                lines=[ProblemLine(line.line_id, line.sku, line.location) for line in lines],
-            )
-        case "sku":
-            names = ", ".join(line.sku for line in lines)
-            return problem(
-                "sku-unavailable",
-                f"Not sold any more: {names}.",
-                lines=[ProblemLine(line.line_id, line.sku, line.location) for line in lines],
-            )
-        case _:
-            reasons = ", ".join(f"{line.location} ({line.refused})" for line in lines)
-            return problem(
-                "location-unavailable",
-                f"Doesn't sell this now: {reasons}.",
-                lines=[
-                    ProblemLine(line.line_id, line.sku, line.location, line.refused or UNSET)
-                    for line in lines
-                ],
-            )
+def _refused(refused: Sequence[Shortage]) -> Answer:
+    """Lines that may not be promised; all have a reason of the same kind."""
+    reason = refused[0].refused
+    lines = [ProblemLine(line.line_id, line.sku, line.location) for line in refused]
+    if reason in ("unknown_sku", "unknown_location"):
+        names = ", ".join(line.line_id for line in refused)
+        return problem(reason.replace("_", "-"), f"Not known, of line {names}.", lines=lines)
+    if reason == "sku":
+        names = ", ".join(line.sku for line in refused)
+        return problem("sku-unavailable", f"Not sold any more: {names}.", lines=lines)
+    reasons = ", ".join(f"{line.location} ({line.refused})" for line in refused)
+    return problem(
+        "location-unavailable",
+        f"Doesn't sell this now: {reasons}.",
+        lines=[
+            ProblemLine(line.line_id, line.sku, line.location, line.refused or UNSET)
+            for line in refused
+        ],
+    )
 
 
 def _short(slug: str, shortages: Sequence[Shortage]) -> Answer:
