@@ -97,17 +97,35 @@ local function rotate_seen()
   redis.call('HSET', META, 'rotated_at', integer(now))
 end
 
-local function apply(command, blob)
-  if command.key then
-    local id = command.reservation_id
-    local known = id and reservation_now(id)
-    if id and not known then
-      return { 'not_found' }
-    elseif is_seen(caller_key(command, known)) then
-      return id and answer('repeated', id) or { 'unchanged' }
-    end
+-- Commands about a reservation that must exist: their handlers get it as it is now.
+local OF_RESERVATION = {
+  replace = true, extend = true, confirm = true, release = true, fulfil = true, no_pick = true,
+}
+
+-- A fact happens once. A message that is parked doesn't make its feed any fresher.
+local function is_repeated_fact(command)
+  if command.type ~= 'heartbeat' and is_seen(event_key(command)) then
+    return true
   end
-  return handler_of(command.type)(command, blob)
+  if command.type ~= 'park' then
+    hear(command)
+  end
+  return false
+end
+
+-- Decide one command: what is known before it is the same for all of a kind.
+local function apply(command, blob)
+  if command.event_id and is_repeated_fact(command) then
+    return { 'duplicate' }
+  end
+  local known = OF_RESERVATION[command.type] and reservation_now(command.reservation_id)
+  if known == false then
+    return { 'not_found' }
+  end
+  if command.key and is_seen(caller_key(command, known)) then
+    return known and answer('repeated', command.reservation_id) or { 'unchanged' }
+  end
+  return handler_of(command.type)(command, blob, known)
 end
 
 local function write_hash(key, blobs)

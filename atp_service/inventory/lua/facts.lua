@@ -1,14 +1,5 @@
 -- Facts: what tills, warehouses and the ERP report. They are never refused for lack of stock.
 
--- Known before: the same event has been applied, absorbed or parked.
-local function is_known(command)
-  if is_seen(event_key(command)) then
-    return true
-  end
-  hear(command)
-  return false
-end
-
 local function settle_fact(command, blob, moved)
   local status = not moved and 'absorbed' or nil
   append_entry(command, blob, status)
@@ -74,9 +65,6 @@ end
 local RETURN_STATES = { damaged = 'damaged', quality_control = 'quality_control' }
 
 local function customer_return(command, blob)
-  if is_known(command) then
-    return { 'duplicate' }
-  end
   local name = level_name(command.sku, command.location)
   local level = touch_level(name)
   local disposition = command.disposition or 'restock'
@@ -101,9 +89,6 @@ local function customer_return(command, blob)
 end
 
 local function receipt(command, blob)
-  if is_known(command) then
-    return { 'duplicate' }
-  end
   local level = touch_level(level_name(command.sku, command.location))
   if command.document then
     local document = document_of(level, command.document)
@@ -114,9 +99,6 @@ local function receipt(command, blob)
 end
 
 local function transfer_shipped(command, blob)
-  if is_known(command) then
-    return { 'duplicate' }
-  end
   local from = touch_level(level_name(command.sku, command.from_location))
   local to = touch_level(level_name(command.sku, command.to_location))
   local document = document_of(to, command.document)
@@ -131,9 +113,6 @@ local function transfer_shipped(command, blob)
 end
 
 local function transfer_received(command, blob)
-  if is_known(command) then
-    return { 'duplicate' }
-  end
   local to = touch_level(level_name(command.sku, command.to_location))
   local document = document_of(to, command.document)
   document.received = document.received + command.quantity
@@ -144,9 +123,6 @@ local function transfer_received(command, blob)
 end
 
 local function adjustment(command, blob)
-  if is_known(command) then
-    return { 'duplicate' }
-  end
   local level = touch_level(level_name(command.sku, command.location))
   return settle_fact(command, blob, move_on_hand(level, command.quantity, command.occurred_at_ms))
 end
@@ -171,14 +147,10 @@ end
 
 -- The counted units, and what has happened since; an older count says nothing new.
 local function count(command, blob)
-  if is_seen(event_key(command)) then
-    return { 'duplicate' }
-  end
   local name = level_name(command.sku, command.location)
   if has_moved(level_of(name), command) then
     return { 'moved' }
   end
-  hear(command)
   local level = touch_level(name)
   if is_outdated(level, command) then
     return settle_fact(command, blob, false)
@@ -190,15 +162,11 @@ end
 -- What the source believed, beside what we had then. The feed's policy decides on a difference;
 -- none, or one that was corrected, settles what an earlier one has opened.
 local function snapshot(command, blob)
-  if is_seen(event_key(command)) then
-    return { 'duplicate' }
-  end
   local name = level_name(command.sku, command.location)
   local known = level_of(name)
   if has_moved(known, command) then
     return { 'moved' }
   end
-  hear(command)
   if is_outdated(known, command) then
     return settle_fact(command, blob, false)
   end
@@ -224,16 +192,10 @@ end
 
 -- The source has told all it has at the location.
 local function snapshot_closed(command, blob)
-  if is_known(command) then
-    return { 'duplicate' }
-  end
   return settle_fact(command, blob, true)
 end
 
 local function state_change(command, blob)
-  if is_known(command) then
-    return { 'duplicate' }
-  end
   local name = level_name(command.sku, command.location)
   local level = touch_level(name)
   if command.from_state ~= 'sellable' then
@@ -248,9 +210,6 @@ end
 -- What a document is expected to bring; older news than what is known changes nothing. 0 cancels
 -- what is on its way, too.
 local function incoming(command, blob)
-  if is_known(command) then
-    return { 'duplicate' }
-  end
   local level = touch_level(level_name(command.sku, command.location))
   local document = document_of(level, command.document)
   local told_at = min(command.occurred_at_ms, now)
@@ -266,8 +225,8 @@ local function incoming(command, blob)
   return settle_fact(command, blob, newer)
 end
 
-local function heartbeat(command)
-  hear(command)
+-- It has been heard; that is all.
+local function heartbeat()
   return { 'applied', 0 }
 end
 
@@ -289,9 +248,6 @@ end
 -- What can't be applied is kept all the same: in the journal, with its payload. It doesn't make its
 -- feed any fresher.
 local function park(command, blob)
-  if is_seen(event_key(command)) then
-    return { 'duplicate' }
-  end
   append_entry(command, blob)
   return { 'parked', seq }
 end

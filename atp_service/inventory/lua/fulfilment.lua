@@ -22,12 +22,8 @@ local function lines_to_fulfil(command, reservation)
   return wanted
 end
 
-local function fulfil(command, blob)
+local function fulfil(command, blob, known)
   local id = command.reservation_id
-  local known = reservation_now(id)
-  if not known then
-    return { 'not_found' }
-  end
   if known[STATUS] ~= 'confirmed' and known[STATUS] ~= 'fulfilled' then
     return answer('wrong_status', id)
   end
@@ -59,12 +55,8 @@ local NO_PICK_STATES = {
   mismatch = 'quarantine', damaged = 'damaged', display_worn = 'display_worn',
 }
 
-local function no_pick(command, blob)
+local function no_pick(command, blob, known)
   local id = command.reservation_id
-  local known = reservation_now(id)
-  if not known then
-    return { 'not_found' }
-  end
   if known[STATUS] ~= 'confirmed' and known[STATUS] ~= 'held' then
     return answer('wrong_status', id)
   end
@@ -149,10 +141,6 @@ end
 -- A sale or shipment: what named reservations hold of it is fulfilled, lines in order, those held
 -- at the same location first; the rest is a plain sale. Facts are never refused.
 local function sale(command, blob)
-  if is_seen(event_key(command)) then
-    return { 'duplicate' }
-  end
-  hear(command)
   local ids = named_reservations(command)
   if command.shipment_id and has_left(command, ids) then
     return { 'duplicate' }

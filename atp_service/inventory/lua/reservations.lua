@@ -227,12 +227,8 @@ end
 -- The same content again is a repeat, whatever the generation and also once it is confirmed, unless
 -- all of it is asked for and only a part was had; an expired one is held anew. The order of
 -- answers: not found, a repeat, no longer held, generation mismatch, then that of a promise.
-local function replace(command, blob)
+local function replace(command, blob, known)
   local id = command.reservation_id
-  local known = reservation_now(id)
-  if not known then
-    return { 'not_found' }
-  end
   local channel = command.channel or known[CHANNEL]
   local customer_id = command.customer_id or known[CUSTOMER]
   local stands = known[STATUS] == 'held' or known[STATUS] == 'confirmed'
@@ -252,12 +248,8 @@ local function replace(command, blob)
   return promise(command, blob, known, channel, customer_id)
 end
 
-local function extend(command, blob)
+local function extend(command, blob, known)
   local id = command.reservation_id
-  local known = reservation_now(id)
-  if not known then
-    return { 'not_found' }
-  end
   if known[STATUS] ~= 'held' then
     return answer('wrong_status', id)
   end
@@ -309,12 +301,8 @@ local function are_terms_of(terms, reservation)
 end
 
 -- The customer of a late confirm has paid: a name that was deleted does not refuse it.
-local function confirm(command, blob)
+local function confirm(command, blob, known)
   local id = command.reservation_id
-  local known = reservation_now(id)
-  if not known then
-    return { 'not_found' }
-  end
   if known[ORDER] ~= '' then
     return answer(known[ORDER] == command.order_id and 'repeated' or 'already_confirmed', id)
   end
@@ -413,12 +401,8 @@ local function take_off(line, units, counted_as)
 end
 
 -- What is given back of an expired reservation no late confirm takes again.
-local function release(command, blob)
+local function release(command, blob, known)
   local id = command.reservation_id
-  local known = reservation_now(id)
-  if not known then
-    return { 'not_found' }
-  end
   if not has_open_units(known) then
     return answer('repeated', id)
   end

@@ -3,19 +3,29 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from atp_service.inventory.commands import AnyCommand
+from atp_service.inventory.commands import AnyCommand, Fact, Heartbeat, Park
 from atp_service.inventory.model import deadlines, facts, fulfilment, repair, reservations
-from atp_service.inventory.model.stock import Batch, Partition, Refuse, caller_key, is_seen
-from atp_service.inventory.outcomes import Faulted, NotFound, Outcome, Repeated, Unchanged
+from atp_service.inventory.model.stock import (
+    Batch,
+    Partition,
+    Refuse,
+    caller_key,
+    event_key,
+    hear,
+    is_seen,
+)
+from atp_service.inventory.outcomes import (
+    Duplicate,
+    Faulted,
+    NotFound,
+    Outcome,
+    Repeated,
+    Unchanged,
+)
+from atp_service.inventory.reservations import Reservation
 
 HANDLERS: dict[str, Callable[[Batch, Any], Outcome]] = {
     "hold": reservations.hold,
-    "replace": reservations.replace,
-    "extend": reservations.extend,
-    "confirm": reservations.confirm,
-    "release": reservations.release,
-    "fulfil": fulfilment.fulfil,
-    "no_pick": fulfilment.no_pick,
     "expire": deadlines.expire,
     "lapse": deadlines.lapse_one,
     "forget": deadlines.forget_some,
@@ -40,15 +50,43 @@ HANDLERS: dict[str, Callable[[Batch, Any], Outcome]] = {
 }
 
 
-def apply(b: Batch, command: AnyCommand) -> Outcome:
-    if getattr(command, "key", None) is not None:
-        name = getattr(command, "reservation_id", None)
-        known = deadlines.reservation_now(b, name) if name is not None else None
-        if name is not None and known is None:
+# Commands about a reservation that must exist: their handlers get it as it is now.
+HANDLERS_OF_RESERVATION: dict[str, Callable[[Batch, Any, Reservation], Outcome]] = {
+    "replace": reservations.replace,
+    "extend": reservations.extend,
+    "confirm": reservations.confirm,
+    "release": reservations.release,
+    "fulfil": fulfilment.fulfil,
+    "no_pick": fulfilment.no_pick,
+}
+
+
+def is_repeated_fact(b: Batch, command: Fact) -> bool:
+    """A fact happens once. A message that is parked doesn't make its feed any fresher."""
+    if not isinstance(command, Heartbeat) and is_seen(b, event_key(command)):
+        return True
+    if not isinstance(command, Park):
+        hear(b, command)
+    return False
+
+
+def apply(b: Batch, command: Any) -> Outcome:
+    """Decide one command: what is known before it is the same for all of a kind."""
+    if isinstance(command, Fact) and is_repeated_fact(b, command):
+        return Duplicate()
+    tag, known = str(command.__struct_config__.tag), None
+    if tag in HANDLERS_OF_RESERVATION:
+        known = deadlines.reservation_now(b, command.reservation_id)
+        if known is None:
             return NotFound()
-        if is_seen(b, caller_key(command, known) or ""):
-            return Unchanged() if name is None else reservations.answer(b, Repeated, name)
-    return HANDLERS[str(command.__struct_config__.tag)](b, command)
+    key = caller_key(command, known)
+    if key is not None and is_seen(b, key):
+        if known is None:
+            return Unchanged()
+        return reservations.answer(b, Repeated, command.reservation_id)
+    if known is not None:
+        return HANDLERS_OF_RESERVATION[tag](b, command, known)
+    return HANDLERS[tag](b, command)
 
 
 def decided(

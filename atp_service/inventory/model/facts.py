@@ -26,9 +26,6 @@ from atp_service.inventory.model.stock import (
     append_entry,
     caller_key,
     change_state,
-    event_key,
-    hear,
-    is_seen,
     level_of,
     mark_seen,
     move_on_hand,
@@ -37,21 +34,12 @@ from atp_service.inventory.model.stock import (
 from atp_service.inventory.outcomes import (
     Absorbed,
     Applied,
-    Duplicate,
     Moved,
     Outcome,
     Parked,
     Unchanged,
 )
 from atp_service.inventory.stock import Document, StockLevel, level_field
-
-
-def is_known(b: Batch, command: Fact) -> bool:
-    """Known before: the same event has been applied, absorbed or parked."""
-    if is_seen(b, event_key(command)):
-        return True
-    hear(b, command)
-    return False
 
 
 def settle_fact(b: Batch, command: Fact, moved: bool) -> Outcome:
@@ -105,8 +93,6 @@ RETURN_STATES = {"damaged": "damaged", "quality_control": "quality_control"}
 
 
 def customer_return(b: Batch, command: Return) -> Outcome:
-    if is_known(b, command):
-        return Duplicate()
     name = level_field(command.sku, command.location)
     level = touch_level(b, name)
     if command.disposition in ("in_transit", "to_dc"):
@@ -125,8 +111,6 @@ def customer_return(b: Batch, command: Return) -> Outcome:
 
 
 def receipt(b: Batch, command: Receipt) -> Outcome:
-    if is_known(b, command):
-        return Duplicate()
     level = touch_level(b, level_field(command.sku, command.location))
     if command.document is not None:
         document = document_of(level, command.document)
@@ -136,8 +120,6 @@ def receipt(b: Batch, command: Receipt) -> Outcome:
 
 
 def transfer_shipped(b: Batch, command: TransferShipped) -> Outcome:
-    if is_known(b, command):
-        return Duplicate()
     origin = touch_level(b, level_field(command.sku, command.from_location))
     to = touch_level(b, level_field(command.sku, command.to_location))
     document = document_of(to, command.document)
@@ -153,8 +135,6 @@ def transfer_shipped(b: Batch, command: TransferShipped) -> Outcome:
 
 
 def transfer_received(b: Batch, command: TransferReceived) -> Outcome:
-    if is_known(b, command):
-        return Duplicate()
     to = touch_level(b, level_field(command.sku, command.to_location))
     document = document_of(to, command.document)
     document.received += command.quantity
@@ -165,8 +145,6 @@ def transfer_received(b: Batch, command: TransferReceived) -> Outcome:
 
 
 def adjustment(b: Batch, command: Adjustment) -> Outcome:
-    if is_known(b, command):
-        return Duplicate()
     level = touch_level(b, level_field(command.sku, command.location))
     return settle_fact(b, command, move_on_hand(b, level, command.quantity, command.occurred_at_ms))
 
@@ -191,12 +169,9 @@ def correct(b: Batch, level: StockLevel, command: Count | Snapshot) -> None:
 
 def count(b: Batch, command: Count) -> Outcome:
     """The counted units, and what has happened since; an older count says nothing new."""
-    if is_seen(b, event_key(command)):
-        return Duplicate()
     name = level_field(command.sku, command.location)
     if has_moved(level_of(b, name), command):
         return Moved()
-    hear(b, command)
     level = touch_level(b, name)
     if is_outdated(level, command):
         return settle_fact(b, command, False)
@@ -208,13 +183,10 @@ def snapshot(b: Batch, command: Snapshot) -> Outcome:
     """What the source believed, beside what we had then. The feed's policy decides on a
     difference; none, or one that was corrected, settles what an earlier one has opened.
     """
-    if is_seen(b, event_key(command)):
-        return Duplicate()
     name = level_field(command.sku, command.location)
     known = level_of(b, name)
     if has_moved(known, command):
         return Moved()
-    hear(b, command)
     if is_outdated(known, command):
         return settle_fact(b, command, False)
     difference = command.quantity + command.deltas_after - (known.on_hand if known else 0)
@@ -234,14 +206,10 @@ def snapshot(b: Batch, command: Snapshot) -> Outcome:
 
 def snapshot_closed(b: Batch, command: SnapshotClosed) -> Outcome:
     """The source has told all it has at the location."""
-    if is_known(b, command):
-        return Duplicate()
     return settle_fact(b, command, True)
 
 
 def state_change(b: Batch, command: StateChange) -> Outcome:
-    if is_known(b, command):
-        return Duplicate()
     name = level_field(command.sku, command.location)
     level = touch_level(b, name)
     if command.from_state != "sellable":
@@ -255,8 +223,6 @@ def incoming(b: Batch, command: Incoming) -> Outcome:
     """What a document is expected to bring; older news than what is known changes nothing. 0
     cancels what is on its way, too.
     """
-    if is_known(b, command):
-        return Duplicate()
     level = touch_level(b, level_field(command.sku, command.location))
     document = document_of(level, command.document)
     told_at = min(command.occurred_at_ms, b.now)
@@ -270,8 +236,8 @@ def incoming(b: Batch, command: Incoming) -> Outcome:
     return settle_fact(b, command, newer)
 
 
-def heartbeat(b: Batch, command: Heartbeat) -> Outcome:
-    hear(b, command)
+def heartbeat(b: Batch, _command: Heartbeat) -> Outcome:
+    """It has been heard; that is all."""
     return Applied(b.entry(0))
 
 
@@ -291,7 +257,5 @@ def safety_stock(b: Batch, command: SafetyStock) -> Outcome:
 
 def park(b: Batch, command: Park) -> Outcome:
     """What can't be applied is kept all the same; it doesn't make its feed any fresher."""
-    if is_seen(b, event_key(command)):
-        return Duplicate()
     append_entry(b, command)
     return Parked(b.entry())

@@ -22,8 +22,6 @@ from atp_service.inventory.model.stock import (
     Batch,
     append_entry,
     change_state,
-    event_key,
-    hear,
     is_seen,
     mark_seen,
     move_on_hand,
@@ -39,7 +37,6 @@ from atp_service.inventory.outcomes import (
     Applied,
     Changed,
     Duplicate,
-    NotFound,
     Outcome,
     QuantityNotOpen,
     Repeated,
@@ -72,10 +69,7 @@ def lines_to_fulfil(b: Batch, command: Fulfil, reservation: Reservation) -> list
     return [line for line in wanted if line.line_id not in shipped]
 
 
-def fulfil(b: Batch, command: Fulfil) -> Outcome:
-    known = reservation_now(b, command.reservation_id)
-    if not known:
-        return NotFound()
+def fulfil(b: Batch, command: Fulfil, known: Reservation) -> Outcome:
     if known.status not in ("confirmed", "fulfilled"):
         return WrongStatus(deepcopy(known))
     wanted = lines_to_fulfil(b, command, known)
@@ -102,10 +96,7 @@ def fulfil(b: Batch, command: Fulfil) -> Outcome:
 NO_PICK_STATES = {"mismatch": "quarantine", "damaged": "damaged", "display_worn": "display_worn"}
 
 
-def no_pick(b: Batch, command: NoPick) -> Outcome:
-    known = reservation_now(b, command.reservation_id)
-    if not known:
-        return NotFound()
+def no_pick(b: Batch, command: NoPick, known: Reservation) -> Outcome:
     if known.status not in ("confirmed", "held"):
         return WrongStatus(deepcopy(known))
     wanted = [LineUnits(line_id=command.line_id, quantity=command.quantity)]
@@ -167,9 +158,6 @@ def sale(b: Batch, command: Sale) -> Outcome:
     """A sale or shipment: what named reservations hold of it is fulfilled, lines in order, those
     held at the same location first; the rest is a plain sale. Facts are never refused.
     """
-    if is_seen(b, event_key(command)):
-        return Duplicate()
-    hear(b, command)
     ids = named_reservations(b, command)
     if command.shipment_id and has_left(b, command, ids):
         return Duplicate()

@@ -44,7 +44,6 @@ from atp_service.inventory.outcomes import (
     Held,
     InsufficientStock,
     NoRoom,
-    NotFound,
     Outcome,
     QuantityNotOpen,
     Refused,
@@ -284,14 +283,11 @@ def has_fulfilled(reservation: Reservation) -> bool:
     return any(line.fulfilled > 0 for line in reservation.lines)
 
 
-def replace(b: Batch, command: Replace) -> Outcome:
+def replace(b: Batch, command: Replace, known: Reservation) -> Outcome:
     """The same content again is a repeat, whatever the generation and also once it is confirmed,
     unless all of it is asked for and only a part was had; an expired one is held anew. The order of
     answers: not found, a repeat, no longer held, generation mismatch, then that of a promise.
     """
-    known = reservation_now(b, command.reservation_id)
-    if not known:
-        return NotFound()
     channel = known.channel if command.channel is None else command.channel
     customer_id = known.customer_id if command.customer_id is None else command.customer_id
     stands = known.status in ("held", "confirmed")
@@ -307,10 +303,7 @@ def replace(b: Batch, command: Replace) -> Outcome:
     return promise(b, command, known, channel, customer_id)
 
 
-def extend(b: Batch, command: Extend) -> Outcome:
-    known = reservation_now(b, command.reservation_id)
-    if not known:
-        return NotFound()
+def extend(b: Batch, command: Extend, known: Reservation) -> Outcome:
     if known.status != "held":
         return WrongStatus(deepcopy(known))
     reservation = touch_reservation(b, command.reservation_id)
@@ -350,12 +343,9 @@ def are_terms_of(terms: Terms | None, reservation: Reservation) -> bool:
     )
 
 
-def confirm(b: Batch, command: Confirm) -> Outcome:
+def confirm(b: Batch, command: Confirm, known: Reservation) -> Outcome:
     """The customer of a late confirm has paid: a name that was deleted does not refuse it."""
     reservation_id = command.reservation_id
-    known = reservation_now(b, reservation_id)
-    if not known:
-        return NotFound()
     if known.order_id:
         same = known.order_id == command.order_id
         if same:
@@ -446,11 +436,8 @@ def take_off(b: Batch, line: Line, units: int) -> None:
         line.allocated -= units
 
 
-def release(b: Batch, command: Release) -> Outcome:
+def release(b: Batch, command: Release, known: Reservation) -> Outcome:
     """What is given back of an expired reservation no late confirm takes again."""
-    known = reservation_now(b, command.reservation_id)
-    if not known:
-        return NotFound()
     if not has_open_units(known):
         return answer(b, Repeated, command.reservation_id)
     units, excesses = chosen(known, command.lines)
