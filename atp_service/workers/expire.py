@@ -8,11 +8,11 @@ import asyncio
 from typing import Final
 
 import structlog
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter
 
 from atp_service.inventory.commands import Expire
 from atp_service.inventory.outcomes import Swept
-from atp_service.metrics import REGISTRY
+from atp_service.metrics import REGISTRY, HighestGauge
 from atp_service.pause import pause
 from atp_service.store import Fenced, Partition, Unavailable
 
@@ -24,11 +24,9 @@ SHORTEST_PAUSE_SECONDS: Final = 0.1  # while Redis is away
 LONGEST_PAUSE_SECONDS: Final = 2.0
 
 _reaped = Counter("atp_expire_holds", "Holds reaped after their deadline", registry=REGISTRY)
-_overdue = Gauge(
+_overdue = HighestGauge(
     "atp_expire_overdue_seconds",
     "How long the oldest lapsed hold has waited",
-    registry=REGISTRY,
-    multiprocess_mode="livemax",
 )
 
 
@@ -39,7 +37,7 @@ async def run(partition: Partition, *, stop: asyncio.Event) -> None:
     while not stop.is_set():
         try:
             due = await partition.reads.due()
-            _overdue.set(0.0 if due is None else max(0.0, -due))
+            _overdue.set(partition.number, 0.0 if due is None else max(0.0, -due))
             if due is not None and due <= 0:
                 swept = await _sweep(partition)
                 reaped += swept

@@ -10,12 +10,12 @@ import time
 from collections.abc import Sequence
 
 import structlog
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Histogram
 
 from atp_service import ledger, postgres, store
 from atp_service.inventory.journal import Entry
 from atp_service.ledger import Appender, Batch, Forked, Position, Refused, Stale
-from atp_service.metrics import REGISTRY
+from atp_service.metrics import REGISTRY, HighestGauge
 from atp_service.pause import pause
 from atp_service.store import Partition
 
@@ -34,11 +34,9 @@ _lag = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0),
     registry=REGISTRY,
 )
-_forked = Gauge(
+_forked = HighestGauge(
     "atp_journal_forked",
     "1 while the journal does not continue the ledger and nothing is recorded",
-    registry=REGISTRY,
-    multiprocess_mode="livemax",
 )
 
 
@@ -52,7 +50,7 @@ async def run(partition: Partition, database_url: str, *, stop: asyncio.Event) -
                     await _Recording(partition, appender, pauses).run(stop)
             pauses.reset()
         except (Forked, Refused) as fork:
-            _forked.set(1)
+            _forked.set(partition.number, 1)
             pauses.lengthen("journal_forked", fork)
         except Stale as stale:
             log.warning("recorder_was_stale", reason=str(stale))
@@ -150,7 +148,7 @@ class _Recording:
             self._renewed_at = time.monotonic()
             _recorded.inc(batch.size)
             _lag.observe(max(0.0, time.time() - batch.first_at_ms / 1000))
-            _forked.set(0)
+            _forked.set(batch.partition, 0)
             self._pauses.reset()
             await self._journal.trim(batch.position.seq, batch.position.digest)
         elif time.monotonic() - self._renewed_at > RENEW_SECONDS:

@@ -5,13 +5,12 @@ from typing import Final
 
 import psycopg
 import structlog
-from prometheus_client import Gauge
 
 from atp_service import postgres, store
 from atp_service.facts import Facts
 from atp_service.ledger import Forked, Position, Refused, Stale
 from atp_service.ledger.rebuilds import opened
-from atp_service.metrics import REGISTRY
+from atp_service.metrics import HighestGauge
 from atp_service.pause import pause
 from atp_service.store import Fenced
 from atp_service.store.raw_partition import Site, Superseded
@@ -28,11 +27,9 @@ LOOK_SECONDS: Final = 0.5
 STREAM_SECONDS: Final = 5.0  # between checkpoints of the event stream, or its replays
 _LONGEST_PAUSE_SECONDS: Final = 10.0
 
-_behind = Gauge(
+_behind = HighestGauge(
     "atp_ledger_behind",
     "1 while the ledger lacks what Redis has let go of: nothing is rebuilt, a person must decide",
-    registry=REGISTRY,
-    multiprocess_mode="livemax",
 )
 
 
@@ -60,7 +57,7 @@ class _Watcher:
         try:
             await self._look()
         except NotToBeRebuilt as behind:
-            _behind.set(1)
+            _behind.set(self._tools.partition, 1)
             self._log("ledger_behind", str(behind))
             return LOOK_SECONDS
         except (postgres.Unavailable, store.Unavailable, Fenced, NatsUnavailable) as away:
@@ -79,7 +76,7 @@ class _Watcher:
 
     async def _look(self) -> None:
         reason = await why(self._site, self._position)
-        _behind.set(0)
+        _behind.set(self._tools.partition, 0)
         if reason is not None:
             await rebuild(self._tools)
             return

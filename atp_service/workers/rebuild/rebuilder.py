@@ -18,13 +18,13 @@ from typing import Any, Final
 
 import structlog
 from msgspec import structs
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Histogram
 from psycopg import AsyncConnection
 
 from atp_service.ledger import Position, stream_checkpoints
 from atp_service.ledger.position import read_position
 from atp_service.ledger.rebuilds import Guard, only_rebuild, opened, raise_epoch, session
-from atp_service.metrics import REGISTRY
+from atp_service.metrics import REGISTRY, HighestGauge
 from atp_service.progress import Show, unseen
 from atp_service.store import Fenced, Partition, Store, Unavailable
 from atp_service.store.raw_partition import Fill, RebuildGuard, Site
@@ -53,11 +53,9 @@ _conflicts = Counter(
     "Commands a lost Redis had acknowledged that no longer fit",
     registry=REGISTRY,
 )
-_rebuilding = Gauge(
+_rebuilding = HighestGauge(
     "atp_rebuilding",
     "1 while Redis is being rebuilt here",
-    registry=REGISTRY,
-    multiprocess_mode="livemax",
 )
 
 
@@ -70,11 +68,11 @@ async def rebuild(tools: Tools, *, by_hand: bool = False, show: Show = unseen) -
     async with only_rebuild(tools.database_url, tools.partition) as guard:
         if guard is None:
             return None
-        _rebuilding.set(1)
+        _rebuilding.set(tools.partition, 1)
         try:
             return await _while_kept(guard, _Run(tools, by_hand, show).run())
         finally:
-            _rebuilding.set(0)
+            _rebuilding.set(tools.partition, 0)
 
 
 async def _while_kept(guard: Guard, work: Coroutine[Any, Any, Report | None]) -> Report | None:
