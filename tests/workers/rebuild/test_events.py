@@ -1,9 +1,9 @@
 """Events that Redis had taken and the ledger had not: NATS still has them."""
 
-import pytest
 from redis.asyncio import Redis
 
 from atp_service.jetstream.stream import STREAM, ensure_stream
+from atp_service.store import Fenced, Unavailable
 from tests.retailer import Retailer, event, now_ms, until
 from tests.workers.ingest.conftest import Stream, stream, worker
 from tests.workers.rebuild.rebuild_setup import KEYS, NUMBER, looked_after, tools
@@ -12,8 +12,6 @@ from tests.workers.rebuild.test_lost_writes import opened_in
 __all__ = ["stream"]
 
 
-# Of several partitions the replay waits until none is fenced, so it is not done at the opening.
-@pytest.mark.parametrize("partitions", [1])
 async def test_events_that_only_nats_still_has_are_replayed(
     shop: Retailer, redis: Redis, redis_url: str, ledger_url: str, nats_url: str, stream: Stream
 ) -> None:
@@ -31,13 +29,18 @@ async def test_events_that_only_nats_still_has_are_replayed(
     await redis.flushall()
     async with looked_after(mending, shop):
         await opened_in(shop, 2)
+        if len(shop.store.partitions) > 1:
+            # Another partition may have been fenced at the rebuild: then the replay comes later.
+            await sold_down_to(shop, 80)
+            await noted_through(shop, 22)
         assert await shop.on_hand() == 80
         await shop.recorded()
         assert len(await shop.ledger.exceptions(kind="malformed")) == 1
         ((replayed, report),) = await rebuilds(shop)
         assert replayed
-        # What was known to be recorded is not asked for again.
-        assert (report["events_replayed"], report["events_news"]) == (21, 21)
+        if len(shop.store.partitions) == 1:
+            # What was known to be recorded is not asked for again.
+            assert (report["events_replayed"], report["events_news"]) == (21, 21)
 
 
 async def test_where_nats_is_away_redis_opens_and_the_events_come_later(
@@ -169,6 +172,16 @@ async def hours_pass(shop: Retailer, redis: Redis) -> None:
     await redis.hset(KEYS.meta, "time", now_ms() + 5 * 3_600_000)
     await shop.tell(event("receipt", quantity=1))
     await shop.recorded()
+
+
+async def sold_down_to(shop: Retailer, units: int) -> None:
+    async def so() -> bool:
+        try:
+            return await shop.on_hand() == units
+        except (Fenced, Unavailable):
+            return False
+
+    await until(so, 30.0)
 
 
 async def noted_through(shop: Retailer, seq: int) -> None:

@@ -12,12 +12,11 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from atp_service.store import Fenced, Unavailable
-from tests.retailer import Retailer, event, until
+from tests.retailer import Retailer, event
 from tests.workers.ingest.conftest import Stream, stream, worker
 from tests.workers.rebuild.rebuild_setup import NUMBER, looked_after, tools
 from tests.workers.rebuild.replaced import Replaceable
-from tests.workers.rebuild.test_events import noted_through
+from tests.workers.rebuild.test_events import noted_through, sold_down_to
 from tests.workers.rebuild.test_lost_writes import opened_in
 
 __all__ = ["stream"]
@@ -114,16 +113,6 @@ async def test_a_redis_that_comes_back_with_all_it_had_costs_a_look_from_the_las
     ((after, news),) = replays(told)
     assert after == 21
     assert news in (0, 1)  # that sale, if it was quicker than ingest
-
-
-async def sold_down_to(shop: Retailer, units: int) -> None:
-    async def so() -> bool:
-        try:
-            return await shop.on_hand() == units
-        except (Fenced, Unavailable):
-            return False
-
-    await until(so, 30.0)
 
 
 async def events_recorded(shop: Retailer) -> int:
