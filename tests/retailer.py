@@ -23,7 +23,7 @@ from atp_service.facts import Arrival, EventResult, Facts
 from atp_service.inventory.stock import StockLevel
 from atp_service.ledger import Ledger
 from atp_service.store import Store
-from tests.recording import recorded, recording
+from tests.recorders import recorded, recording
 
 TILL, WAREHOUSE, ERP = "pos/store-042", "wms/dc-1", "erp"
 STORE, DC = "store-042", "DC-1"

@@ -6,7 +6,6 @@ is checked by `complaints`, which names the field.
 
 import re
 from collections.abc import Iterator, Mapping
-from datetime import time
 from fractions import Fraction
 from functools import cache
 from typing import Annotated, ClassVar, Literal
@@ -47,10 +46,6 @@ class Handover(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     lead_minutes: Annotated[int, Meta(ge=0, le=44_640)] | None = None
     daily_cap: Annotated[int, Meta(ge=0, le=1_000_000_000)] | None = None
     cutoff: Annotated[str, Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$(?!\n)")] | None = None
-
-    @property
-    def cutoff_time(self) -> time | None:
-        return None if self.cutoff is None else time.fromisoformat(self.cutoff)
 
 
 class Location(Record, frozen=True, kw_only=True):

@@ -66,11 +66,6 @@ def micros(at_ms: int) -> int:
     return (at_ms - _MS_TO_2000) * 1000
 
 
-def millis(at: int) -> int:
-    """The moment of a timestamptz's number."""
-    return at // 1000 + _MS_TO_2000
-
-
 def integer(number: int) -> bytes:
     return _pack_integer(4, number)
 

@@ -29,9 +29,9 @@ _CHECKS: dict[Check, str] = {
 class Verdict(Struct, frozen=True, kw_only=True):
     """`holds` is whether nothing was found but what has been repaired since.
 
-    `executed` says whether commands were executed once more. `first` is the first entry that does
-    not hold, or what else does not where no entry is named. `redis` is how many values were
-    compared; `redis_not_compared` says why none were. `digest` is the state's (verify/digest.py).
+    `executed`: commands were executed once more. `first` is the first entry that does not hold, or
+    another finding if no entry is named. `redis` is the number of values compared;
+    `redis_not_compared` says why none were. `digest` is the state's (verify/state_digest.py).
     """
 
     holds: bool

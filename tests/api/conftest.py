@@ -14,7 +14,7 @@ from atp_service.catalog import Catalog, Channel, Feed, Location, Sku
 from atp_service.facts import Facts
 from atp_service.ledger import Ledger
 from atp_service.store import Store
-from tests.recording import recording
+from tests.recorders import recording
 
 Stocked = Callable[..., Awaitable[None]]
 

@@ -6,7 +6,7 @@ from atp_service.catalog import Feed, Location, Sku
 from atp_service.embedded.postgres import Postgres
 from tests.api.conftest import caller, serving, stock_event
 from tests.api.test_reservations import problem
-from tests.recording import recorded, recording
+from tests.recorders import recorded, recording
 from tests.retailer import fresh_database
 
 

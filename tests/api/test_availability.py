@@ -10,7 +10,7 @@ from tests.api.conftest import Service, Stocked, caller, serving, stock_event
 from tests.api.test_reservations import cart, problem
 
 
-async def told(shop: httpx2.AsyncClient, kind: str, **data: Any) -> None:
+async def post_event(shop: httpx2.AsyncClient, kind: str, **data: Any) -> None:
     answer = await shop.post("/v1/stock-events", json=stock_event(kind, **data))
     assert answer.json()["results"][0]["status"] == "applied", answer.text
 
@@ -20,7 +20,7 @@ async def test_the_terms_of_a_number(
 ) -> None:
     await service.catalog.put(Channel(id="web", safety_stock=1))
     await stocked(12)
-    await told(
+    await post_event(
         shop,
         "state_change",
         sku="SKU-1",
@@ -29,7 +29,7 @@ async def test_the_terms_of_a_number(
         from_state="sellable",
         to_state="damaged",
     )
-    await told(
+    await post_event(
         shop,
         "incoming",
         sku="SKU-1",
@@ -137,7 +137,7 @@ async def test_a_level_sold_below_zero_shows_its_shortage(
     shop: httpx2.AsyncClient, stocked: Stocked
 ) -> None:
     await stocked(1)
-    await told(shop, "sale", sku="SKU-1", location="DC-1", quantity=4)
+    await post_event(shop, "sale", sku="SKU-1", location="DC-1", quantity=4)
     (item,) = (await shop.get("/v1/availability?sku=SKU-1")).json()["items"]
     assert (item["ats"], item["atf"], item["shortage"]) == (0, -3, 3)
 
@@ -146,9 +146,9 @@ async def test_units_on_their_way_can_be_promised_for_the_day_they_come(
     shop: httpx2.AsyncClient, stocked: Stocked
 ) -> None:
     await stocked(1)
-    await told(shop, "sale", sku="SKU-1", location="DC-1", quantity=3)
+    await post_event(shop, "sale", sku="SKU-1", location="DC-1", quantity=3)
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).date().isoformat()
-    await told(
+    await post_event(
         shop,
         "incoming",
         sku="SKU-1",
@@ -173,7 +173,7 @@ async def test_units_that_arrive_at_a_moment_count_from_its_day_in_utc(
     # Late in the evening of a day somewhere west, and early in the morning of one somewhere east.
     for document, eta in [("W", f"{today}T23:30:00-02:00"), ("E", f"{after}T00:30:00+02:00")]:
         arrives = {"sku": "SKU-1", "location": "DC-1", "document": document, "eta": eta}
-        await told(shop, "incoming", quantity=10, **arrives)
+        await post_event(shop, "incoming", quantity=10, **arrives)
     body = {"skus": ["SKU-1"], "days": 3}
     (item,) = (await shop.post("/v1/availability", json=body)).json()["items"]
     assert [day["atp"] for day in item["days"]] == [1, 21, 21]

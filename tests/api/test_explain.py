@@ -29,9 +29,9 @@ from tests.api.conftest import (
     serving,
     stock_event,
 )
-from tests.api.test_availability import told
+from tests.api.test_availability import post_event
 from tests.api.test_reservations import cart, problem
-from tests.recording import recording
+from tests.recorders import recording
 from tests.retailer import away, until
 
 WATERFALL = ["on_hand", "unavailable", "reserved", "allocated", "safety_stock", "ats"]
@@ -75,7 +75,7 @@ async def test_a_number_is_taken_apart_term_by_term(
     await service.catalog.put(Channel(id="web", safety_stock=1))
     await stocked(12)
     damaged = {"quantity": 1, "from_state": "sellable", "to_state": "damaged"}
-    await told(shop, "state_change", sku="SKU-1", location="DC-1", **damaged)
+    await post_event(shop, "state_change", sku="SKU-1", location="DC-1", **damaged)
     await shop.post("/v1/reservations", json=cart("held"), headers={"traceparent": TRACE})
     await shop.post("/v1/reservations", json=cart("ordered", quantity=3))
     await shop.post("/v1/reservations/ordered/confirm", json={"order_id": "order-1"})
@@ -234,7 +234,7 @@ async def test_a_level_sold_below_zero_ends_at_zero_and_shows_its_shortage(
     shop: httpx2.AsyncClient, stocked: Stocked
 ) -> None:
     await stocked(1)
-    await told(shop, "sale", sku="SKU-1", location="DC-1", quantity=4)
+    await post_event(shop, "sale", sku="SKU-1", location="DC-1", quantity=4)
     document = await explained(shop)
     assert (document["ats"], document["atf"], document["shortage"]) == (0, -3, 3)
     assert document["terms"][-1] == {"term": "ats", "units": 0, "after": 0, "entries": []}
@@ -322,7 +322,7 @@ class History:
         await self._service.catalog.put(Location(id="DC-1"))
         await self._service.catalog.put(Channel(id="web"))
         await self._service.catalog.put(Channel(id="store"))
-        await told(self._shop, "receipt", **self._line(6))
+        await post_event(self._shop, "receipt", **self._line(6))
 
     def query(self, channel: str | None) -> dict[str, str]:
         asked = {"sku": self._sku, "location": "DC-1"}

@@ -12,7 +12,7 @@ from atp_service.store.keys import keys_of
 from atp_service.workers import reconcile
 from tests.api.conftest import Service, Stocked
 from tests.api.test_reservations import problem
-from tests.recording import recording
+from tests.recorders import recording
 from tests.retailer import away, fresh_database
 from tests.workers.reconcile.trade import level_name
 

@@ -13,7 +13,7 @@ from atp_service.embedded.postgres import Postgres
 from atp_service.inventory.stock import level_field
 from atp_service.store.keys import keys_of
 from tests.api.conftest import Service, Stocked, caller, serving, stock_event
-from tests.recording import recording
+from tests.recorders import recording
 from tests.retailer import fresh_database, until
 
 

@@ -9,7 +9,7 @@ import uvicorn
 
 from atp_service import api
 from tests.api.conftest import Service, Stocked
-from tests.recording import recording
+from tests.recorders import recording
 
 EXAMPLES = 12
 

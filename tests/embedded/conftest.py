@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.embedded.running import Up
+from tests.embedded.atp_up import Up
 
 Starter = Callable[..., Up]
 
@@ -24,4 +24,4 @@ def start(tmp_path: Path) -> Iterator[Starter]:
     yield starter
     for up in started:
         if up.process.poll() is None:
-            up.told(signal.SIGTERM)
+            up.stop(signal.SIGTERM)

@@ -16,8 +16,8 @@ from redis import Redis
 from atp_service.embedded.postgres import Postgres
 from atp_service.embedded.servers import socket_folder
 from atp_service.processes.instance import find
+from tests.embedded.atp_up import environment, until
 from tests.embedded.conftest import Starter
-from tests.embedded.running import environment, until
 from tests.retailer import fresh_database
 
 
@@ -61,7 +61,7 @@ def test_a_delivery_taken_in_before_a_kill_is_sellable_after_the_next_start(
     assert _receive(instance.url, 5)["status"] == "applied"
     assert _ats(instance.url) == 5
 
-    first.told(signal.SIGKILL)
+    first.stop(signal.SIGKILL)
     until(lambda: not first.processes(), f"no orphans: {first.processes()}")
     assert find(first.data) is None
 
@@ -70,7 +70,7 @@ def test_a_delivery_taken_in_before_a_kill_is_sellable_after_the_next_start(
     assert _ats(instance.url) == 5
     assert _receive(instance.url, 5)["status"] == "duplicate"
 
-    assert second.told(signal.SIGINT) == 0
+    assert second.stop(signal.SIGINT) == 0
     assert second.processes() == {}
     assert find(second.data) is None
 
@@ -79,8 +79,8 @@ def test_an_instance_is_found_by_its_data_and_is_the_only_one_there(start: Start
     up = start(ATP_DURABILITY="ledger")
     instance = up.runs()
 
-    told = _atp("env", ATP_DATA=str(up.data))
-    assert told.stdout.splitlines() == [
+    result = _atp("env", ATP_DATA=str(up.data))
+    assert result.stdout.splitlines() == [
         f"export ATP_REDIS_URL={instance.redis_url}",
         f"export ATP_NATS_URL={instance.nats_url}",
         f"export ATP_DATABASE_URL='{instance.database_url}'",
@@ -115,7 +115,7 @@ def test_a_process_that_dies_is_started_again(start: Starter) -> None:
             f"another {command}",
         )
     until(lambda: _is_ready(instance.url), "readiness")
-    assert up.told(signal.SIGTERM) == 0
+    assert up.stop(signal.SIGTERM) == 0
 
 
 def test_with_three_urls_nothing_embedded_starts(
@@ -161,7 +161,7 @@ def test_a_redis_that_was_emptied_is_open_again_and_one_the_ledger_lags_behind_s
         said = "NOT READY: redis is fenced: the ledger is behind: Redis is in epoch 9, the ledger"
         until(lambda: said in up.output.read_text(), said)
         assert not _is_ready(instance.url)
-        assert up.told(signal.SIGTERM) == 0
+        assert up.stop(signal.SIGTERM) == 0
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from atp_service.facts import Arrival
 from atp_service.inventory.commands import Adjustment, decode_command
-from tests.recording import last_seq
+from tests.recorders import last_seq
 from tests.retailer import DC, STORE, TILL, Retailer, event, now_ms
 
 

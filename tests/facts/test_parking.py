@@ -10,7 +10,7 @@ from atp_service.catalog import Sku
 from atp_service.facts import Arrival
 from atp_service.inventory.commands import Adjustment, decode_command
 from atp_service.inventory.outcomes import Applied
-from tests.recording import last_seq
+from tests.recorders import last_seq
 from tests.retailer import DC, WAREHOUSE, Retailer, event, now_ms
 
 SUBJECT = "atp.events.pos.store-042"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.embedded.running import Up
+from tests.embedded.atp_up import Up
 from tests.ledger.conftest import ledger
 
 __all__ = ["ledger", "up"]
@@ -21,4 +21,4 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
         yield started
     finally:
         if started.process.poll() is None:
-            started.told(signal.SIGTERM)
+            started.stop(signal.SIGTERM)

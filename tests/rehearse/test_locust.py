@@ -5,9 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.embedded.running import Up, environment
+from tests.embedded.atp_up import Up, environment
 from tests.instance import ROOT
-from tests.rehearse.rehearsing import SCALE, tiny
+from tests.rehearse.rehearse_command import SCALE, tiny
 
 
 def locust(*words: str) -> "subprocess.CompletedProcess[str]":

@@ -8,8 +8,8 @@ from click.testing import CliRunner
 
 from atp_service.cli import rehearse as command
 from atp_service.config import SettingsError
-from tests.embedded.running import Up
-from tests.rehearse.rehearsing import SCALE, audited, figures, refused, rehearse, tiny
+from tests.embedded.atp_up import Up
+from tests.rehearse.rehearse_command import SCALE, audited, figures, refused, rehearse, tiny
 
 NOTHING = dict.fromkeys(
     ("oversold", "promised_beyond", "lost", "doubled", "unaccounted", "redis"), 0

@@ -7,7 +7,7 @@ from nats.aio.client import Client
 from tests.instance import Instance
 from tests.proof.atp_commands import lose_redis, told
 from tests.replay.mapping_files import count
-from tests.replay.replaying import recorded_on_hand, replay, served_on_hand
+from tests.replay.replay_command import recorded_on_hand, replay, served_on_hand
 
 
 async def test_a_day_of_invoices_leaves_the_stock_that_the_file_says(

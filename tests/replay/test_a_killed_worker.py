@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tests.instance import Instance
 from tests.replay.mapping_files import count
-from tests.replay.replaying import recorded_on_hand, served_on_hand, words
+from tests.replay.replay_command import recorded_on_hand, served_on_hand, words
 
 
 def test_a_worker_killed_in_the_middle_and_started_again_gives_the_same_numbers(

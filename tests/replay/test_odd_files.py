@@ -4,7 +4,7 @@ import gzip
 from pathlib import Path
 
 from tests.instance import Instance
-from tests.replay.replaying import recorded_on_hand, replay, words
+from tests.replay.replay_command import recorded_on_hand, replay, words
 
 HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate\n"
 ROWS = (

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.instance import ROOT, Instance
-from tests.replay.replaying import summary_of
+from tests.replay.replay_command import summary_of
 
 EXAMPLE = ROOT / "examples" / "erp-snapshot.csv"
 MAP = EXAMPLE.with_suffix(".toml")

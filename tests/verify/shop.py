@@ -20,7 +20,7 @@ from atp_service.ledger import Ledger
 from atp_service.store import Partition, Store
 from atp_service.verify import Verdict, Verification
 from atp_service.verify.progress import Progress
-from tests.recording import recorded, recording
+from tests.recorders import recorded, recording
 from tests.workers.record.trade import a_day, order, receipt, sale
 
 DAY_MS = 86_400_000

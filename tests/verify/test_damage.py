@@ -16,7 +16,7 @@ from atp_service.inventory.journal import Entry, decode_head
 from atp_service.inventory.stock import StockLevel, decode_level, level_field
 from atp_service.ledger.read import raw_entries
 from atp_service.ledger.write.rows import entry_values
-from tests.recording import last_seq
+from tests.recorders import last_seq
 from tests.verify.shop import Shop
 from tests.workers.record.trade import order, receipt, sale
 

@@ -6,7 +6,7 @@ from atp_service.ledger import Ledger
 from atp_service.store import Store
 from atp_service.verify import Verification
 from atp_service.verify.progress import Progress
-from tests.recording import last_seq, recording
+from tests.recorders import last_seq, recording
 from tests.verify.shop import DAY_MS
 from tests.workers.record.trade import a_day
 

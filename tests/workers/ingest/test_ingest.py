@@ -13,7 +13,7 @@ from atp_service.jetstream.stream import STREAM
 from atp_service.ledger import stream_checkpoints
 from atp_service.ledger.stream_checkpoints import Checkpoint
 from atp_service.workers.ingest.retention import make_room
-from tests.recording import last_seq
+from tests.recorders import last_seq
 from tests.retailer import Retailer, away, event, now_ms, until
 from tests.workers.ingest.conftest import Stream, worker
 

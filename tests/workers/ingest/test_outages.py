@@ -15,7 +15,7 @@ from atp_service.embedded.servers import running, socket_folder
 from atp_service.embedded.valkey import Valkey
 from atp_service.jetstream.stream import STREAM, ensure_stream
 from atp_service.processes.restarting_child import RestartingChild
-from tests.recording import last_seq
+from tests.recorders import last_seq
 from tests.retailer import Retailer, event, retailer, until
 from tests.workers.ingest.conftest import CONSUMER, Stream, worker, worker_process
 

@@ -11,7 +11,7 @@ from psycopg.conninfo import conninfo_to_dict
 from atp_service.catalog import Feed
 from atp_service.embedded.postgres import Postgres
 from atp_service.jetstream.stream import STREAM
-from tests.recording import last_seq
+from tests.recorders import last_seq
 from tests.retailer import DC, ERP, Retailer, event, now_ms, until
 from tests.workers.ingest.conftest import CONSUMER, Stream, worker, worker_process
 

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from atp_service.ledger import Ledger
 from atp_service.store import Store
 from tests.partitions import partitions
-from tests.recording import recording
+from tests.recorders import recording
 from tests.workers.reconcile.trade import Shop
 
 __all__ = ["partitions", "shop", "window_ms"]

@@ -40,7 +40,7 @@ from atp_service.ledger import Ledger, reconciliations
 from atp_service.ledger.reconciliations import Drift, Reconciliation, Scope
 from atp_service.store import Store
 from atp_service.workers import reconcile
-from tests.recording import recorded
+from tests.recorders import recorded
 
 SECONDS = 30.0
 Kind = Literal["stock", "reservations", "orders", "deadlines"]

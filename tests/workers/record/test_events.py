@@ -20,7 +20,7 @@ from atp_service.inventory.commands import (
 from atp_service.inventory.outcomes import Absorbed, Applied, Parked
 from atp_service.ledger import Ledger
 from atp_service.store import Store
-from tests.recording import recorded, recording
+from tests.recorders import recorded, recording
 from tests.workers.record.trade import receipt, sale
 
 BEFORE, COUNTED, AFTER = 1_763_000_000_000, 1_763_000_060_000, 1_763_000_120_000

@@ -23,7 +23,7 @@ from atp_service.ledger import Batch, Ledger, lease, migrate
 from atp_service.metrics import REGISTRY
 from atp_service.postgres import Unavailable
 from atp_service.store import Fenced, Store
-from tests.recording import last_seq, recorded, recording
+from tests.recorders import last_seq, recorded, recording
 from tests.workers.record.trade import a_day, assert_recorded_once, sale, until
 
 BACKENDS = """

@@ -1,4 +1,4 @@
-"""`atp replay` as people run it, and the stock it leaves."""
+"""The command `atp replay`, and the stock it leaves."""
 
 import json
 import subprocess

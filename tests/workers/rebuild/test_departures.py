@@ -15,7 +15,7 @@ from tests.workers.rebuild.rebuild_setup import (
     put_back,
     tools,
 )
-from tests.workers.rebuild.test_broken_off import rebuilding
+from tests.workers.rebuild.test_interruptions import rebuilding
 from tests.workers.rebuild.test_lost_writes import opened_in, sale
 
 RELEASED = Release(reservation_id="cart", key="cancelled")

@@ -42,7 +42,7 @@ class Up:
         assert instance is not None, self.output.read_text()
         return instance
 
-    def told(self, by: signal.Signals) -> int:
+    def stop(self, by: signal.Signals) -> int:
         """Its exit code after a signal."""
         self.process.send_signal(by)
         return self.process.wait(PATIENCE_SECONDS)
@@ -55,12 +55,12 @@ class Up:
                 if not process.name.isdigit() or _is_dead(process):
                     continue
                 folder = str((process / "cwd").readlink())
-                told = (process / "environ").read_bytes().split(b"\0")
+                settings = (process / "environ").read_bytes().split(b"\0")
                 command = (process / "cmdline").read_bytes().replace(b"\0", b" ")
             except OSError:  # it has ended meanwhile, or belongs to somebody else
                 continue
             on_data = folder.startswith(f"{self.data}/")
-            if on_data or f"ATP_DATA={self.data}".encode() in told:
+            if on_data or f"ATP_DATA={self.data}".encode() in settings:
                 found[int(process.name)] = command.decode()
         return found
 

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from tests.retailer import Retailer, event
 from tests.workers.ingest.conftest import Stream, stream, worker
 from tests.workers.rebuild.rebuild_setup import NUMBER, looked_after, tools
-from tests.workers.rebuild.replaced import Replaceable
+from tests.workers.rebuild.replaceable_redis import Replaceable
 from tests.workers.rebuild.test_events import noted_through, sold_down_to
 from tests.workers.rebuild.test_lost_writes import opened_in
 

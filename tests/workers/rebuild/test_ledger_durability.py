@@ -18,7 +18,7 @@ from atp_service.promises import Promises, UnknownName
 from atp_service.promises.requests import ConfirmRequest, HoldRequest, LineRequest
 from atp_service.promises.service import Caller
 from atp_service.store import Fenced, Unavailable
-from tests.recording import last_seq
+from tests.recorders import last_seq
 from tests.retailer import DC, Retailer, away, event, until
 from tests.workers.rebuild.rebuild_setup import (
     SECONDS,

@@ -10,7 +10,7 @@ from typing import Any
 from click.testing import CliRunner
 
 from atp_service.cli.rehearse import command
-from tests.embedded.running import environment
+from tests.embedded.atp_up import environment
 
 TINY = """
 name = "tiny sale"
