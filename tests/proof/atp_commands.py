@@ -10,7 +10,7 @@ from redis import Redis
 from tests.instance import Instance
 
 
-def told(instance: Instance, *command: str, code: int | None = 0) -> dict[str, Any]:
+def printed_json(instance: Instance, *command: str, code: int | None = 0) -> dict[str, Any]:
     """What a command prints with `--json`; any exit code where `code` is None."""
     done = subprocess.run(
         [sys.executable, "-m", "atp_service", *command, "--json"],

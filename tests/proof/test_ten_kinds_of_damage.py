@@ -11,7 +11,7 @@ from redis import Redis
 
 from atp_service.store.keys import keys_of
 from tests.instance import Instance
-from tests.proof.atp_commands import lose_redis, redis_of, told
+from tests.proof.atp_commands import lose_redis, printed_json, redis_of
 
 KEYS = keys_of(0)
 MUG, PLATE = "MUG\x1fDC-1", "PLATE\x1fDC-1"
@@ -107,33 +107,33 @@ def test_each_is_found_by_the_command_that_should_find_it(
     instance.start_serving()
     instance.start("worker")
     trade(instance)
-    verdict = told(instance, "verify")
+    verdict = printed_json(instance, "verify")
     assert verdict["holds"]
 
     with redis_of(instance) as redis:
         for damage, _ in IN_REDIS.values():
             damage(redis)
-    assert told(instance, "verify", code=1)["by_check"] == {"redis": len(IN_REDIS)}
-    found = told(instance, "reconcile", code=1)["report"]["drift"]
+    assert printed_json(instance, "verify", code=1)["by_check"] == {"redis": len(IN_REDIS)}
+    found = printed_json(instance, "reconcile", code=1)["report"]["drift"]
     for what, (_, expected) in IN_REDIS.items():
         assert expected in [{name: drift[name] for name in expected} for drift in found], what
     assert all(drift["repaired"] for drift in found)
-    assert told(instance, "reconcile")["report"]["drift"] == []
+    assert printed_json(instance, "reconcile")["report"]["drift"] == []
 
     with psycopg.connect(superuser_url, autocommit=True) as owner:
         for table in ("entries_from_0", "movements"):
             owner.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER".encode())
         for what, (damage_by, undo_by, check) in IN_THE_LEDGER.items():
             owner.execute(damage_by.encode())
-            verdict = told(instance, "verify", "--no-redis", code=1)
+            verdict = printed_json(instance, "verify", "--no-redis", code=1)
             assert verdict["by_check"].get(check), (what, verdict)
             assert verdict["first"], what
             owner.execute(undo_by.encode())
 
-    verdict = told(instance, "verify")
+    verdict = printed_json(instance, "verify")
     assert verdict["holds"]
     lose_redis(instance)
-    again = told(instance, "verify")
+    again = printed_json(instance, "verify")
     assert (again["holds"], again["digest"]) == (True, verdict["digest"])
 
     # The ERP believes in 7 plates; there are 5.
@@ -145,7 +145,7 @@ def test_each_is_found_by_the_command_that_should_find_it(
         '[[rules]]\ntype = "snapshot"\n'
     )
     at = json.loads(instance.http.get("/v1/availability?sku=PLATE").content)["as_of"]
-    told(instance, "snapshot", str(stock_list), "--map", str(mapping), "--at", at)
+    printed_json(instance, "snapshot", str(stock_list), "--map", str(mapping), "--at", at)
     queue = instance.http.get("/v1/exceptions?kind=snapshot-difference").json()["items"]
     assert [(case["sku"], case["units"], case["owner"]) for case in queue] == [
         ("PLATE", 2, "finance")

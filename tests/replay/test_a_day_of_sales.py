@@ -5,7 +5,7 @@ from pathlib import Path
 from nats.aio.client import Client
 
 from tests.instance import Instance
-from tests.proof.atp_commands import lose_redis, told
+from tests.proof.atp_commands import lose_redis, printed_json
 from tests.replay.mapping_files import count
 from tests.replay.replay_command import recorded_on_hand, replay, served_on_hand
 
@@ -45,9 +45,9 @@ async def test_a_day_of_invoices_leaves_the_stock_that_the_file_says(
     assert recorded_on_hand(instance) == on_hand
     assert served_on_hand(instance, list(on_hand)) == on_hand
 
-    proven = told(instance, "verify")
+    proven = printed_json(instance, "verify")
     assert (proven["holds"], proven["entries"]) == (True, rows.total())
     lose_redis(instance)
     assert served_on_hand(instance, list(on_hand)) == on_hand
-    again = told(instance, "verify")
+    again = printed_json(instance, "verify")
     assert (again["holds"], again["digest"]) == (True, proven["digest"])
