@@ -15,6 +15,7 @@ from atp_service.facts import Facts
 from atp_service.ledger import Ledger
 from atp_service.store import Store
 from tests.recorders import recording
+from tests.retailer import now_ms
 
 Stocked = Callable[..., Awaitable[None]]
 
@@ -55,10 +56,6 @@ class Service:
     async def close(self) -> None:
         await self.store.close()
         await self.ledger.close()
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 @asynccontextmanager

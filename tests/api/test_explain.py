@@ -25,14 +25,13 @@ from tests.api.conftest import (
     Stocked,
     caller,
     describe,
-    now_ms,
     serving,
     stock_event,
 )
 from tests.api.test_availability import post_event
 from tests.api.test_reservations import cart, problem
 from tests.recorders import recording
-from tests.retailer import away, until
+from tests.retailer import away, now_ms, until
 
 WATERFALL = ["on_hand", "unavailable", "reserved", "allocated", "safety_stock", "ats"]
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

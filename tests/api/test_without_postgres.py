@@ -15,9 +15,9 @@ from atp_service import api
 from atp_service.catalog import Catalog
 from atp_service.facts import Facts
 from atp_service.postgres.pool import PATIENCE_SECONDS
-from tests.api.conftest import Service, Stocked, now_ms
+from tests.api.conftest import Service, Stocked
 from tests.api.test_reservations import cart, problem
-from tests.retailer import hung, until
+from tests.retailer import hung, now_ms, until
 
 STRANGER = {"lines": [{"sku": "NOPE", "location": "DC-1", "quantity": 1}]}
 

@@ -38,37 +38,26 @@ from atp_service.inventory.outcomes import (
 from atp_service.metrics import REGISTRY
 from atp_service.store import Overloaded, Partition, Unavailable
 from atp_service.store.door import LINES_A_COMMAND, PATIENCE_SECONDS, PROMISES_WAITING
+from tests import builders
+from tests.builders import lines_of
 from tests.store.ledgers import LedgerInHand
 
 
 def hold(
     reservation_id: str, quantity: int = 1, *, sku: str = "LAMP", ttl_ms: int = 900_000
 ) -> Hold:
-    lines = [HoldLine(line_id="1", sku=sku, location="DC", quantity=quantity)]
-    return Hold(
-        reservation_id=reservation_id, lines=lines, fingerprint=fingerprint(lines), ttl_ms=ttl_ms
-    )
+    return builders.hold(reservation_id, sku, quantity=quantity, location="DC", ttl_ms=ttl_ms)
 
 
 def replace(reservation_id: str, quantity: int) -> Replace:
-    lines = [HoldLine(line_id="1", sku="LAMP", location="DC", quantity=quantity)]
+    lines = lines_of("LAMP", quantity=quantity, location="DC")
     return Replace(
-        reservation_id=reservation_id,
-        lines=lines,
-        fingerprint=fingerprint(lines),
-        ttl_ms=900_000,
+        reservation_id=reservation_id, lines=lines, fingerprint=fingerprint(lines), ttl_ms=900_000
     )
 
 
 def receipt(event_id: str, quantity: int, sku: str = "LAMP") -> Receipt:
-    return Receipt(
-        source="wms/dc",
-        event_id=event_id,
-        occurred_at_ms=1_000,
-        sku=sku,
-        location="DC",
-        quantity=quantity,
-    )
+    return builders.receipt(sku, quantity, "DC", event_id=event_id, occurred_at_ms=1_000)
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ from atp_service.inventory.outcomes import (
 from atp_service.inventory.reservations import Reservation
 from atp_service.inventory.stock import StockLevel
 from atp_service.store import Store
+from tests.builders import fact
 from tests.store.test_door import hold, receipt, replace
 
 
@@ -44,15 +45,8 @@ async def stocked(store: Store, lamps: int) -> Store:
 
 
 def sale(event_id: str, quantity: int, kind: type[Sale] = Sale, **named: Any) -> Sale:
-    return kind(
-        source="pos/1",
-        event_id=event_id,
-        occurred_at_ms=1_000,
-        sku="LAMP",
-        location="DC",
-        quantity=quantity,
-        **named,
-    )
+    place = {"sku": "LAMP", "location": "DC", "quantity": quantity}
+    return fact(kind, event_id=event_id, occurred_at_ms=1_000, **place, **named)
 
 
 async def level_of(store: Store) -> StockLevel:

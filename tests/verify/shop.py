@@ -20,8 +20,9 @@ from atp_service.ledger import Ledger
 from atp_service.store import Partition, Store
 from atp_service.verify import Verdict, Verification
 from atp_service.verify.progress import Progress
+from tests.builders import hold, order, receipt, sale
 from tests.recorders import recorded, recording
-from tests.workers.record.trade import a_day, order, receipt, sale
+from tests.workers.record.trade import a_day
 
 DAY_MS = 86_400_000
 SKUS = "SKU-2131"  # and a digit: of three partitions the last has them all
@@ -77,7 +78,7 @@ class Shop:
 def a_past() -> list[Command]:
     """Something of everything: what is sold, held, promised, shipped, counted, set aside."""
     of_event = {"source": "wms/dc-1", "sku": "SKU-21311", "location": "DC-1"}
-    kept, confirmed = order("SKU-21311", 2), order("SKU-21312", 3)
+    kept, confirmed = order("cart-kept", "SKU-21311", 2), order("cart-confirmed", "SKU-21312", 3)
     cart = getattr(kept[0], "reservation_id")  # noqa: B009
     shipped = getattr(confirmed[0], "reservation_id")  # noqa: B009
     return [
@@ -103,7 +104,7 @@ def a_past() -> list[Command]:
         kept[0],
         *confirmed,
         Fulfil(reservation_id=shipped, shipment_id="truck-1"),
-        order("SKU-21314")[0],
+        hold("cart-open", "SKU-21314"),
         Release(reservation_id=cart),
         sale("SKU-21311", 3),
         Sale(

@@ -16,9 +16,9 @@ from atp_service.inventory.journal import Entry, decode_head
 from atp_service.inventory.stock import StockLevel, decode_level, level_field
 from atp_service.ledger.read import raw_entries
 from atp_service.ledger.write.rows import entry_values
+from tests.builders import hold, receipt, sale
 from tests.recorders import last_seq
 from tests.verify.shop import Shop
-from tests.workers.record.trade import order, receipt, sale
 
 IN_THE_MIDDLE = 20
 by_both_ways = pytest.mark.parametrize("execute", [False, True], ids=["folded", "executed"])
@@ -282,7 +282,7 @@ async def test_what_no_script_can_have_written_is_named_even_where_it_is_chained
             images.append((name, msgspec.msgpack.encode(parts)))
         return msgspec.structs.replace(entry, images=images)
 
-    await shop.trade(order("SKU-21314")[0])
+    await shop.trade(hold("cart-late", "SKU-21314"))
     last = make_anew(shop, spoilt)
     verdict = await shop.verdict(redis=False, execute=execute)
     assert not verdict.holds

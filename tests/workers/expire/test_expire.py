@@ -6,20 +6,10 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from atp_service.inventory.commands import Hold, HoldLine, fingerprint
 from atp_service.inventory.outcomes import Held
 from atp_service.workers import expire
-from tests.retailer import DC, Retailer, event, until
-
-
-def hold(number: int, *, sku: str = "SKU-1", quantity: int = 1, ttl_ms: int) -> Hold:
-    lines = [HoldLine(line_id="1", sku=sku, location=DC, quantity=quantity)]
-    return Hold(
-        reservation_id=f"cart-{number}",
-        lines=lines,
-        fingerprint=fingerprint(lines),
-        ttl_ms=ttl_ms,
-    )
+from tests.builders import hold
+from tests.retailer import Retailer, event, until
 
 
 @asynccontextmanager
@@ -38,7 +28,9 @@ async def test_a_lapsed_hold_s_units_are_back_within_a_second_without_any_traffi
 ) -> None:
     await shop.tell(event("receipt", quantity=3))
     async with expiring(shop):
-        assert isinstance(await shop.store.apply(hold(1, quantity=3, ttl_ms=300)), Held)
+        assert isinstance(
+            await shop.store.apply(hold("cart-1", "SKU-1", quantity=3, ttl_ms=300)), Held
+        )
         held_at = time.monotonic()
 
         async def sellable() -> bool:
@@ -53,8 +45,8 @@ async def test_a_lapsed_hold_s_units_are_back_within_a_second_without_any_traffi
 
 async def test_a_hold_that_is_not_due_stays(shop: Retailer) -> None:
     await shop.tell(event("receipt", quantity=3))
-    await shop.store.apply(hold(1, ttl_ms=60_000))
-    await shop.store.apply(hold(2, ttl_ms=1))
+    await shop.store.apply(hold("cart-1", "SKU-1", ttl_ms=60_000))
+    await shop.store.apply(hold("cart-2", "SKU-1", ttl_ms=1))
     async with expiring(shop):
 
         async def one_is_back() -> bool:
@@ -67,14 +59,14 @@ async def test_a_hold_that_is_not_due_stays(shop: Retailer) -> None:
 async def test_twenty_thousand_holds_that_lapse_together_stall_nobody(shop: Retailer) -> None:
     count = 20_000
     await shop.tell(event("receipt", quantity=count), event("receipt", sku="SKU-2", quantity=count))
-    holds = [hold(number, ttl_ms=1) for number in range(count)]
+    holds = [hold(f"cart-{number}", "SKU-1", ttl_ms=1) for number in range(count)]
     for start in range(0, count, 2_000):
         await shop.store.apply_all(holds[start : start + 2_000])
     assert (await shop.level()).reserved == count
     numbers, served = itertools.count(count), 0
     async with expiring(shop):
         while (await shop.level()).reserved > 0:
-            outcome = await shop.store.apply(hold(next(numbers), sku="SKU-2", ttl_ms=60_000))
+            outcome = await shop.store.apply(hold(f"cart-{next(numbers)}", "SKU-2", ttl_ms=60_000))
             assert isinstance(outcome, Held)
             served += 1
     # Others got their turn between any two of the reaper's.
@@ -84,7 +76,7 @@ async def test_twenty_thousand_holds_that_lapse_together_stall_nobody(shop: Reta
 
 async def test_any_number_of_reapers_may_run(shop: Retailer) -> None:
     await shop.tell(event("receipt", quantity=500))
-    await shop.store.apply_all([hold(number, ttl_ms=1) for number in range(500)])
+    await shop.store.apply_all([hold(f"cart-{n}", "SKU-1", ttl_ms=1) for n in range(500)])
     async with expiring(shop), expiring(shop), expiring(shop):
 
         async def all_are_back() -> bool:

@@ -1,7 +1,7 @@
 """What tests of rebuilds share: who looks after Redis, what is in it, and how it is damaged."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,11 +13,8 @@ from redis.asyncio import Redis
 from atp_service.facts import Facts
 from atp_service.inventory.commands import (
     Command,
-    Confirm,
     Hold,
-    HoldLine,
     encode_command,
-    fingerprint,
 )
 from atp_service.inventory.journal import FORMAT
 from atp_service.inventory.outcomes import Outcome, decode_outcome
@@ -26,6 +23,7 @@ from atp_service.store import Store
 from atp_service.store.keys import keys_of
 from atp_service.store.script import production_script
 from atp_service.workers import rebuild, record
+from tests import builders
 from tests.retailer import DC, Retailer, now_ms
 
 NUMBER = 0  # of the partition that has SKU-1, of one and of three
@@ -79,12 +77,11 @@ async def looked_after(
 def hold(
     cart: str, quantity: int = 1, *, sku: str = "SKU-1", ttl_ms: int = 900_000, place: str = DC
 ) -> Hold:
-    lines = [HoldLine(line_id="1", sku=sku, location=place, quantity=quantity)]
-    return Hold(reservation_id=cart, lines=lines, fingerprint=fingerprint(lines), ttl_ms=ttl_ms)
+    return builders.hold(cart, sku, quantity=quantity, location=place, ttl_ms=ttl_ms)
 
 
-def order(cart: str, quantity: int = 1) -> list[Command]:
-    return [hold(cart, quantity), Confirm(reservation_id=cart, order_id=f"order-of-{cart}")]
+def order(cart: str, quantity: int = 1) -> Sequence[Command]:
+    return builders.order(cart, "SKU-1", quantity)
 
 
 async def contents(redis: Redis) -> dict[str, Any]:

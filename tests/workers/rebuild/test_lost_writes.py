@@ -13,7 +13,7 @@ from itertools import count
 import pytest
 from redis.asyncio import Redis
 
-from atp_service.inventory.commands import Confirm, Receipt, Sale
+from atp_service.inventory.commands import Confirm, Sale
 from atp_service.inventory.outcomes import (
     Applied,
     Confirmed,
@@ -25,7 +25,9 @@ from atp_service.inventory.outcomes import (
 from atp_service.metrics import REGISTRY
 from atp_service.store import Fenced, Store, Unavailable
 from atp_service.workers import expire
-from tests.retailer import DC, TILL, WAREHOUSE, Retailer, event, now_ms, until
+from tests import builders
+from tests.builders import receipt
+from tests.retailer import DC, TILL, WAREHOUSE, Retailer, event, until
 from tests.workers.rebuild.rebuild_setup import (
     contents,
     copy_of,
@@ -39,26 +41,7 @@ from tests.workers.rebuild.rebuild_setup import (
 
 
 def sale(event_id: str, quantity: int = 1, order_id: str | None = None) -> Sale:
-    return Sale(
-        source=TILL,
-        event_id=event_id,
-        occurred_at_ms=now_ms(),
-        sku="SKU-1",
-        location=DC,
-        quantity=quantity,
-        order_id=order_id,
-    )
-
-
-def receipt(event_id: str, quantity: int) -> Receipt:
-    return Receipt(
-        source=WAREHOUSE,
-        event_id=event_id,
-        occurred_at_ms=now_ms(),
-        sku="SKU-1",
-        location=DC,
-        quantity=quantity,
-    )
+    return builders.sale("SKU-1", quantity, source=TILL, event_id=event_id, order_id=order_id)
 
 
 async def opened_in(shop: Retailer, epoch: int) -> None:
@@ -215,7 +198,7 @@ async def test_what_a_fork_acknowledged_is_applied_again_and_what_no_longer_fits
         *order("fits", 2),
         Confirm(reservation_id="old-cart", order_id="o-old"),
         *order("late", 4),
-        receipt("R-fork", 1),
+        receipt("SKU-1", 1, source=WAREHOUSE, event_id="R-fork"),
         hold("open", 1, ttl_ms=600_000),
         hold("over", 1, ttl_ms=1),
     )

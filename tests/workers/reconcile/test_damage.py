@@ -9,20 +9,18 @@ import pytest
 from atp_service.inventory.commands import Release
 from atp_service.inventory.outcomes import Held
 from atp_service.ledger.reconciliations import Drift, Scope
+from tests.builders import confirm, hold, receipt, sale
+from tests.recorders import SECONDS
+from tests.retailer import until
 from tests.workers.reconcile.trade import (
     Kind,
     Shop,
     Traffic,
     assorted,
     changed,
-    confirm,
     counted,
     decoded,
-    hold,
     level_name,
-    receipt,
-    sale,
-    until,
 )
 
 pack = msgspec.msgpack.encode
@@ -425,7 +423,7 @@ async def test_a_level_that_everybody_buys_is_repaired_while_they_do(
         async def under_way() -> bool:
             return traffic.commands > 200
 
-        await until(under_way)
+        await until(under_way, SECONDS)
         add = "local l = cmsgpack.unpack(redis.call('HGET', KEYS[1], ARGV[1]))"
         add += "l[tonumber(ARGV[2])] = l[tonumber(ARGV[2])] + 7"
         add += " redis.call('HSET', KEYS[1], ARGV[1], cmsgpack.pack(l))"

@@ -18,9 +18,11 @@ from atp_service.ledger import reconciliations
 from atp_service.ledger.reconciliations import BROKEN_OFF, Reconciliation, Scope
 from atp_service.postgres import Unavailable
 from atp_service.workers import reconcile
-from tests.retailer import away
+from tests.builders import hold, sale
+from tests.recorders import SECONDS
+from tests.retailer import away, until
 from tests.workers.reconcile.test_damage import in_level
-from tests.workers.reconcile.trade import Shop, assorted, hold, level_name, sale, until
+from tests.workers.reconcile.trade import Shop, assorted, level_name
 
 ROOT = Path(__file__).parents[2]
 
@@ -77,7 +79,7 @@ async def over(shop: Shop, run_id: int) -> Reconciliation:
             return (await run_of(shop, run_id)).status in ("done", "failed")
         return False
 
-    await until(finished)
+    await until(finished, SECONDS)
     return await run_of(shop, run_id)
 
 
@@ -113,7 +115,7 @@ async def test_one_that_was_frozen_and_goes_on_later_repairs_nothing_twice(
                 run = await run_of(shop, first)
                 return run.status == "running" and run.report.seconds > 1
 
-            await until(waits)
+            await until(waits, SECONDS)
             async with reconciliations.lease(shop.database_url) as second:
                 assert second is None
             frozen.send_signal(signal.SIGSTOP)
@@ -129,7 +131,7 @@ async def test_one_that_was_frozen_and_goes_on_later_repairs_nothing_twice(
             repaired = (await run_of(shop, run_id)).report.repaired
             return True
 
-        await until(taken_over)
+        await until(taken_over, SECONDS)
         assert repaired == 1
         broken_off = await run_of(shop, first)
         assert (broken_off.status, broken_off.report.reason) == ("failed", BROKEN_OFF)
@@ -156,7 +158,7 @@ async def test_postgres_away_ends_the_run_with_a_reason_and_selling_goes_on(
             async def running() -> bool:
                 return (await run_of(shop, run_id)).status == "running"
 
-            await until(running)
+            await until(running, SECONDS)
             with away(postgres, shop.database_url):
                 with pytest.raises(Unavailable):
                     await asked(shop)
@@ -172,7 +174,7 @@ async def test_postgres_away_ends_the_run_with_a_reason_and_selling_goes_on(
                 return False
             return (run.status, run.report.repaired) == ("done", 1)
 
-        await until(answered)
+        await until(answered, SECONDS)
     assert await shop.drift() == []
 
 
@@ -195,7 +197,7 @@ async def test_a_worker_reconciles_every_so_often_and_counts_what_others_did(sho
         return len(shop.asked("SELECT FROM reconciliations WHERE status = 'done'")) >= 2
 
     async with reconciling(shop, every_seconds=1), reconciling(shop, every_seconds=1):
-        await until(scheduled)
+        await until(scheduled, SECONDS)
     started = shop.asked(
         "SELECT asked_by, requested_at - lag(requested_at) OVER (ORDER BY id) >= '0.9 s'"
         " FROM reconciliations ORDER BY id"

@@ -8,7 +8,8 @@ forgotten while they are looked at.
 import pytest
 
 from atp_service.ledger.reconciliations import Scope
-from tests.workers.reconcile.trade import Shop, Traffic, receipt
+from tests.builders import receipt
+from tests.workers.reconcile.trade import Shop, Traffic
 
 RUNS = 3
 SKUS = [f"SKU-{number}" for number in range(6)]

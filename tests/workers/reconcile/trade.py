@@ -2,8 +2,7 @@
 
 import asyncio
 import random
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from itertools import count
 from typing import Any, Literal
@@ -14,20 +13,15 @@ from redis.asyncio import Redis
 
 from atp_service.inventory.commands import (
     Command,
-    Confirm,
     Count,
     Expire,
     Extend,
     Fulfil,
-    Hold,
-    HoldLine,
     Incoming,
     LineUnits,
     NoPick,
-    Receipt,
     Release,
     Replace,
-    Sale,
     Shipment,
     StateChange,
     TransferReceived,
@@ -40,9 +34,10 @@ from atp_service.ledger import Ledger, reconciliations
 from atp_service.ledger.reconciliations import Drift, Reconciliation, Scope
 from atp_service.store import Store
 from atp_service.workers import reconcile
-from tests.recorders import recorded
+from tests.builders import confirm, fact, hold, lines_of, receipt, sale
+from tests.recorders import SECONDS, recorded
+from tests.retailer import now_ms
 
-SECONDS = 30.0
 Kind = Literal["stock", "reservations", "orders", "deadlines"]
 KINDS: tuple[Kind, ...] = ("stock", "reservations", "orders", "deadlines")
 _numbers = count(1)
@@ -50,42 +45,12 @@ _numbers = count(1)
 Kept = dict[str, dict[bytes, Any]]
 
 
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
-def _fact() -> dict[str, Any]:
-    return {"source": "wms/dc-1", "event_id": f"event-{next(_numbers)}", "occurred_at_ms": now_ms()}
-
-
-def receipt(sku: str, quantity: int, location: str = "DC-1") -> Receipt:
-    return Receipt(**_fact(), sku=sku, location=location, quantity=quantity)
-
-
-def sale(sku: str, quantity: int = 1, location: str = "DC-1", **names: Any) -> Sale:
-    return Sale(**_fact(), sku=sku, location=location, quantity=quantity, **names)
-
-
 def counted(sku: str, quantity: int, *, moves: int, location: str = "DC-1") -> Count:
     """A count of a moment ago: nothing has happened since, and what happens now is later."""
-    fact = _fact() | {"occurred_at_ms": now_ms() - 1}
-    return Count(**fact, sku=sku, location=location, quantity=quantity, deltas_after=0, moves=moves)
-
-
-def hold(cart: str, *skus: str, quantity: int = 1, ttl_ms: int = 900_000) -> Hold:
-    lines = _lines(skus, quantity)
-    return Hold(reservation_id=cart, lines=lines, fingerprint=fingerprint(lines), ttl_ms=ttl_ms)
-
-
-def confirm(cart: str, order: str) -> Confirm:
-    return Confirm(reservation_id=cart, order_id=order)
-
-
-def _lines(skus: tuple[str, ...], quantity: int) -> list[HoldLine]:
-    return [
-        HoldLine(line_id=str(place), sku=sku, location="DC-1", quantity=quantity)
-        for place, sku in enumerate(skus, 1)
-    ]
+    return fact(
+        Count, occurred_at_ms=now_ms() - 1, sku=sku, location=location, quantity=quantity,
+        deltas_after=0, moves=moves,
+    )  # fmt: skip
 
 
 class Shop:
@@ -180,13 +145,6 @@ def level_name(sku: str, location: str = "DC-1") -> str:
     return f"{sku}{SEPARATOR}{location}"
 
 
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = SECONDS) -> None:
-    deadline = time.monotonic() + seconds
-    while not await condition():
-        assert time.monotonic() < deadline, "not within the time"
-        await asyncio.sleep(0.02)
-
-
 async def assorted(shop: Shop, skus: int = 5) -> None:
     """Some of everything that can be kept: open and closed, early, expected and set apart."""
     names = [f"SKU-{number}" for number in range(skus)]
@@ -204,15 +162,15 @@ async def assorted(shop: Shop, skus: int = 5) -> None:
         hold("cart-released", "SKU-2"),
         Release(reservation_id="cart-released"),
         sale("SKU-3", order_id="order-early"),
-        StateChange(
-            **_fact(),
+        fact(
+            StateChange,
             sku="SKU-4",
             location="DC-1",
             quantity=3,
             from_state="sellable",
             to_state="damaged",
         ),
-        Incoming(**_fact(), sku="SKU-4", location="DC-1", quantity=40, document="PO-1"),
+        fact(Incoming, sku="SKU-4", location="DC-1", quantity=40, document="PO-1"),
     )
 
 
@@ -259,7 +217,7 @@ class Traffic:
             case 1:
                 yield Release(reservation_id=cart, lines=[line])
             case 2:
-                lines = _lines(skus, 3)
+                lines = lines_of(*skus, quantity=3)
                 yield Replace(
                     reservation_id=cart,
                     lines=lines,
@@ -278,8 +236,8 @@ class Traffic:
                     case 2:
                         yield Release(reservation_id=cart)
                     case 3:
-                        yield Shipment(
-                            **_fact(),
+                        yield fact(
+                            Shipment,
                             sku=skus[0],
                             location=chance.choice(["DC-1", "STORE-1"]),
                             quantity=chance.randint(1, 4),
@@ -314,21 +272,23 @@ class Traffic:
                 yield receipt(f"new-{number}", 5, chance.choice(["DC-1", "STORE-1"]))
             case 3:
                 document = f"transfer-{number}"
-                yield TransferShipped(
-                    **_fact(),
+                yield fact(
+                    TransferShipped,
                     sku=sku,
                     from_location="DC-1",
                     to_location="STORE-1",
                     quantity=2,
                     document=document,
                 )
-                yield TransferReceived(
-                    **_fact(), sku=sku, to_location="STORE-1", quantity=2, document=document
+                yield fact(
+                    TransferReceived,
+                    sku=sku,
+                    to_location="STORE-1",
+                    quantity=2,
+                    document=document,
                 )
             case 4:
-                yield Count(
-                    **_fact(), sku=sku, location="STORE-1", quantity=7, deltas_after=0, moves=1
-                )
+                yield fact(Count, sku=sku, location="STORE-1", quantity=7, deltas_after=0, moves=1)
             case 5:
                 yield Expire(limit=50)
 

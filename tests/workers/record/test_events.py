@@ -20,8 +20,8 @@ from atp_service.inventory.commands import (
 from atp_service.inventory.outcomes import Absorbed, Applied, Parked
 from atp_service.ledger import Ledger
 from atp_service.store import Store
+from tests.builders import receipt, sale
 from tests.recorders import recorded, recording
-from tests.workers.record.trade import receipt, sale
 
 BEFORE, COUNTED, AFTER = 1_763_000_000_000, 1_763_000_060_000, 1_763_000_120_000
 PLACE: dict[str, Any] = {"sku": "SKU-1", "location": "DC-1"}

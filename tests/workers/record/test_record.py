@@ -23,8 +23,10 @@ from atp_service.ledger import Batch, Ledger, lease, migrate
 from atp_service.metrics import REGISTRY
 from atp_service.postgres import Unavailable
 from atp_service.store import Fenced, Store
-from tests.recorders import last_seq, recorded, recording
-from tests.workers.record.trade import a_day, assert_recorded_once, sale, until
+from tests.builders import sale
+from tests.recorders import SECONDS, last_seq, recorded, recording
+from tests.retailer import until
+from tests.workers.record.trade import a_day, assert_recorded_once
 
 BACKENDS = """
 SELECT pid
@@ -43,7 +45,7 @@ async def trimmed(stock: Store, redis: "Redis") -> None:
     async def one_left() -> bool:
         return set(await kept(stock, redis)) == {1}
 
-    await until(one_left)
+    await until(one_left, SECONDS)
 
 
 @contextmanager
@@ -149,7 +151,7 @@ async def test_a_recorder_that_falls_silent_after_a_pipelined_append_loses_the_l
             async with lease(database_url, partition.number) as other:
                 return other is not None
 
-        await until(taken_over)
+        await until(taken_over, SECONDS)
         with pytest.raises(Unavailable):
             await silent.renew()
 
@@ -193,7 +195,7 @@ async def test_on_a_journal_that_leaves_the_ledger_nobody_promises_and_it_is_not
         async def noticed() -> bool:
             return _forked() == 1.0
 
-        await until(noticed)
+        await until(noticed, SECONDS)
         with pytest.raises(Fenced, match="fenced"):
             await stock.apply(sale("SKU-1"))
     assert await ledger.position(partition.number) == before
@@ -219,7 +221,7 @@ async def test_another_journal_of_the_same_length_is_not_recorded(
         async def noticed() -> bool:
             return _forked() == 1.0
 
-        await until(noticed)
+        await until(noticed, SECONDS)
     assert await ledger.position(partition.number) == before
 
 
@@ -258,7 +260,7 @@ async def test_postgres_goes_and_comes_back_and_the_backlog_drains_by_itself(
                     async def sold_on(reached: int = reached) -> bool:
                         return await last_seq(stock) > reached + 500
 
-                    await until(sold_on)
+                    await until(sold_on, SECONDS)
                     with pytest.raises(Unavailable):
                         await ledger.position(0)
                     kept.child = server.start()

@@ -1,56 +1,21 @@
 """Stock that moves, and what the ledger must say of it afterwards."""
 
-import asyncio
-import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
 from itertools import count
 
 import msgspec
 import psycopg
 
-from atp_service.inventory.commands import Command, Confirm, Hold, HoldLine, Receipt, Sale
-from atp_service.inventory.commands import fingerprint as fingerprint_of
+from atp_service.inventory.commands import Command
 from atp_service.inventory.journal import Entry, decode_head
 from atp_service.ledger.position import GENESIS
 from atp_service.ledger.write.rows import entry_values
 from atp_service.store import Store
+from tests.builders import order, receipt, sale
 
-SECONDS = 30.0
 _number = count(1)
 _decode_images = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
-
-
-def receipt(sku: str, quantity: int) -> Receipt:
-    number = next(_number)
-    return Receipt(
-        source="wms/dc-1",
-        event_id=f"receipt-{number}",
-        occurred_at_ms=1_764_000_000_000 + number,
-        sku=sku,
-        location="DC-1",
-        quantity=quantity,
-    )
-
-
-def sale(sku: str, quantity: int = 1) -> Sale:
-    number = next(_number)
-    return Sale(
-        source="pos/store-1",
-        event_id=f"sale-{number}",
-        occurred_at_ms=1_764_000_000_000 + number,
-        sku=sku,
-        location="DC-1",
-        quantity=quantity,
-    )
-
-
-def order(sku: str, quantity: int = 1) -> list[Command]:
-    """A hold and its confirm."""
-    cart = f"cart-{next(_number)}"
-    lines = [HoldLine(line_id="1", sku=sku, location="DC-1", quantity=quantity)]
-    hold = Hold(reservation_id=cart, lines=lines, fingerprint=fingerprint_of(lines), ttl_ms=900_000)
-    return [hold, Confirm(reservation_id=cart, order_id=f"order-of-{cart}")]
 
 
 def a_day(entries: int, prefix: str = "SKU-") -> Sequence[Command]:
@@ -61,15 +26,8 @@ def a_day(entries: int, prefix: str = "SKU-") -> Sequence[Command]:
     commands: list[Command] = [receipt(f"{prefix}{n}", 1_000_000) for n in range(5)]
     while len(commands) < entries:
         sku = f"{prefix}{len(commands) % 5}"
-        commands += [sale(sku, 2), receipt(sku, 3), *order(sku)]
+        commands += [sale(sku, 2), receipt(sku, 3), *order(f"cart-{next(_number)}", sku)]
     return commands[:entries]
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not await condition():
-        assert time.monotonic() < deadline, "not within the time"
-        await asyncio.sleep(0.01)
 
 
 async def assert_recorded_once(stock: Store, database_url: str) -> None:
