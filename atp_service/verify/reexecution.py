@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from atp_service.inventory.commands import AnyCommand, RepairLevel, RepairOrder, RepairReservation
 from atp_service.inventory.journal import LEVEL, ORDER, RESERVATION, RULES, DecodedEntry
 from atp_service.inventory.model import ModelEntry
-from atp_service.inventory.model.batch import HANDLERS
+from atp_service.inventory.model.batch import decide
 from atp_service.inventory.model.stock import Batch
 from atp_service.inventory.reservations import Order, Reservation
 from atp_service.verify.decoded_entry import repaired_by
@@ -100,7 +100,7 @@ class Reexecution:
         for name, value in past.items():
             staged[name[0]][name[1:]] = value
         try:
-            outcome = HANDLERS[decoded.head.kind](trial, decoded.command)
+            outcome = decide(trial, decoded.head.kind, decoded.command)
         except Exception as fault:  # whatever a forger has made of the entry: it becomes a finding
             return f"can't be executed: {fault!r}"
         if trial.new_entries:

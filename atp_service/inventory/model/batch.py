@@ -71,11 +71,16 @@ def is_repeated_fact(b: Batch, command: Fact) -> bool:
 
 
 def apply(b: Batch, command: Any) -> Outcome:
-    """Decide one command: what is known before it is the same for all of a kind."""
+    """Decide one command."""
     if isinstance(command, Fact) and is_repeated_fact(b, command):
         return Duplicate()
-    tag, known = str(command.__struct_config__.tag), None
-    if tag in HANDLERS_OF_RESERVATION:
+    return decide(b, str(command.__struct_config__.tag), command)
+
+
+def decide(b: Batch, kind: str, command: Any) -> Outcome:
+    """What is known before a command is the same for all of a kind."""
+    known = None
+    if kind in HANDLERS_OF_RESERVATION:
         known = deadlines.reservation_now(b, command.reservation_id)
         if known is None:
             return NotFound()
@@ -85,8 +90,8 @@ def apply(b: Batch, command: Any) -> Outcome:
             return Unchanged()
         return reservations.answer(b, Repeated, command.reservation_id)
     if known is not None:
-        return HANDLERS_OF_RESERVATION[tag](b, command, known)
-    return HANDLERS[tag](b, command)
+        return HANDLERS_OF_RESERVATION[kind](b, command, known)
+    return HANDLERS[kind](b, command)
 
 
 def decided(
