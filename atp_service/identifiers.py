@@ -58,12 +58,12 @@ _FOUR_FIELDS = r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[
 _trace = re.compile(rf"({_FOUR_FIELDS})(-.*)?", re.DOTALL).fullmatch
 
 
-def traceparent_of(told: object) -> str | None:
+def traceparent_of(text: object) -> str | None:
     """A trace's four fields; None for what is no traceparent (W3C Trace Context, 3.2).
 
     A later version may have more fields: they mean nothing to us, and there is no room for them.
     """
-    found = _trace(told) if isinstance(told, str) else None
+    found = _trace(text) if isinstance(text, str) else None
     if found is None or (found[2] and found[1].startswith("00")):
         return None
     return found[1]

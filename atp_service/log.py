@@ -52,7 +52,7 @@ class _Terminal:
 
 
 class _Forward(logging.Handler):
-    """Standard log records, said by our logger."""
+    """Standard log records, written by our logger."""
 
     def emit(self, record: logging.LogRecord) -> None:
         structlog.get_logger().log(

@@ -19,7 +19,7 @@ def unseen(stage: str, share: float | None, detail: str) -> None:
 
 
 class View:
-    """What a command shows of its progress; this one shows only what it is told to print."""
+    """What a command shows of its progress; this one shows only what it is given to print."""
 
     def __init__(self, console: "Console") -> None:
         self._console = console

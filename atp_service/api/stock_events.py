@@ -34,7 +34,7 @@ class StockEvent(Struct, frozen=True, kw_only=True):
 
 
 class EventOutcome(Struct, frozen=True):
-    """What became of one event; source and id are null where it had none.
+    """The result of one event; source and id are null if it had none.
 
     `reason` is one word of a list, `detail` says it of this event.
     """

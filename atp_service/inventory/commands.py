@@ -188,7 +188,7 @@ class Forget(Command, frozen=True, kw_only=True, omit_defaults=False):
 
 
 class Fact(Command, frozen=True, kw_only=True):
-    """Something that has happened, as a feed told it."""
+    """Something that has happened, as a feed reported it."""
 
     source: str
     event_id: str
@@ -292,7 +292,7 @@ class Snapshot(Fact, frozen=True, kw_only=True):
 
 
 class SnapshotClosed(Fact, frozen=True, kw_only=True):
-    """The source has told all it has at the location; what it left out was told as 0 by then."""
+    """The source has reported all it has at the location; its omissions were reported as 0."""
 
     location: str
 
@@ -340,7 +340,7 @@ class Park(Fact, frozen=True, kw_only=True):
     payload: str
 
 
-# Repairs: what somebody changed behind the script's back, set right from the ledger.
+# Repairs: values changed in Redis past the script, set right from the ledger.
 
 
 class RepairLevel(Command, frozen=True, kw_only=True):

@@ -79,7 +79,7 @@ class Head(Struct, array_like=True, frozen=True):
 
     @property
     def event_status(self) -> str:
-        """What became of the event behind the entry: `applied`, `absorbed` or `parked`."""
+        """The status of the event behind the entry: `applied`, `absorbed` or `parked`."""
         return "parked" if self.kind == "park" else self.status or "applied"
 
 

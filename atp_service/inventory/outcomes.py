@@ -1,4 +1,4 @@
-"""What became of a command. Refusals are values; the script returns `[tag, seq, blob, …]`."""
+"""The outcome of a command. Refusals are values; the script returns `[tag, seq, blob, …]`."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -105,7 +105,7 @@ class WrongStatus(Struct, frozen=True):
 
 
 class GenerationMismatch(Struct, frozen=True):
-    """Somebody else replaced the lines; `reservation` is what they are now."""
+    """Another caller replaced the lines; `reservation` is what they are now."""
 
     reservation: Reservation
 

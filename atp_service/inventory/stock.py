@@ -27,7 +27,7 @@ class Document(Struct, omit_defaults=True, gc=False):
     @property
     def in_all(self) -> int | None:
         """What it brings in all: as announced, or as sent off, whichever is more; None where
-        neither is known. One may be told both ways, in any order.
+        neither is known. One may be reported both ways, in any order.
         """
         if self.expected is None or self.shipped is None:
             return self.shipped if self.expected is None else self.expected

@@ -40,7 +40,7 @@ from atp_service.store.script import Script
 LINES_PER_CALL = 128  # a call stays within a few ms
 CALLS_PER_PIPELINE = 16
 # Work that may wait, in lines, a command being as much as several: a tenth of a second or two.
-# Beyond it whoever asks for a promise is told at once.
+# Beyond it a promise is refused at once.
 LINES_A_COMMAND = 7
 PROMISES_WAITING = 8_192
 # Facts, confirms and releases are owed, so they are let in long after promises are not.

@@ -28,7 +28,7 @@ from atp_service.verify.findings import Findings
 T = TypeVar("T")
 
 _PAGE: Final = 1_000
-_DOUBTS_AT_ONCE: Final = 200
+_SUSPECTS_AT_ONCE: Final = 200
 _PATIENCE_SECONDS: Final = 30.0  # for the recorder
 _DEADLINE: Final = "d"
 _MARK: Final = "m"
@@ -70,35 +70,35 @@ class RedisComparison:
         """
         try:
             self._rotated_at_ms = (await self._redis.moment()).rotated_at_ms
-            count, doubts = await self._doubts()
-            marks, doubtful_marks = await self._doubtful_marks()
+            count, suspects = await self._suspects()
+            marks, suspect_marks = await self._suspect_marks()
             # Deadlines come last: something damaged may have moved them.
-            doubts.sort(key=lambda name: name[0] == _DEADLINE)
-            doubts += doubtful_marks
-            for first in range(0, len(doubts), _DOUBTS_AT_ONCE):
-                await self._look_closely(doubts[first : first + _DOUBTS_AT_ONCE], findings)
+            suspects.sort(key=lambda name: name[0] == _DEADLINE)
+            suspects += suspect_marks
+            for first in range(0, len(suspects), _SUSPECTS_AT_ONCE):
+                await self._look_closely(suspects[first : first + _SUSPECTS_AT_ONCE], findings)
         finally:
             await self._redis.close()
         return count + marks
 
-    async def _doubts(self) -> tuple[int, list[str]]:
+    async def _suspects(self) -> tuple[int, list[str]]:
         """How many values there are, and the names of those that may differ; marks are left out."""
         state = self._state
         expected = _values((name, state.images[name][1]) for name in state.in_redis())
-        doubts, count = list[str](), 0
+        suspects, count = list[str](), 0
         for hash_, kind in _HASHES:
             async for field, value in _all(partial(self._redis.scan, hash_, count=_PAGE)):
                 count += 1
                 if expected.pop(kind + field, None) != value:
-                    doubts.append(kind + field)
+                    suspects.append(kind + field)
         async for member, score in _all(partial(self._redis.scan_deadlines, count=_PAGE)):
             count += 1
             if expected.pop(_DEADLINE + member, None) != score:
-                doubts.append(_DEADLINE + member)
+                suspects.append(_DEADLINE + member)
         # A scan may return a name twice while Redis is written.
-        return count, list(dict.fromkeys((*doubts, *expected)))
+        return count, list(dict.fromkeys((*suspects, *expected)))
 
-    async def _doubtful_marks(self) -> tuple[int, list[str]]:
+    async def _suspect_marks(self) -> tuple[int, list[str]]:
         """How many marks there are, and the names of those that may differ."""
         known, there = self._state.marks, set[str]()
         for window in _WINDOWS:

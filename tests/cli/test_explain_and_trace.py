@@ -8,7 +8,7 @@ from typing import Any
 from tests.instance import Instance
 
 
-def said(instance: Instance, *words: str, code: int = 0, columns: int = 200) -> str:
+def printed(instance: Instance, *words: str, code: int = 0, columns: int = 200) -> str:
     """What a command says that ends with `code`; on the other stream it says nothing."""
     done = subprocess.run(
         [sys.executable, "-m", "atp_service", *words],
@@ -44,11 +44,11 @@ def test_a_shop_asks_why_and_what_became_of_an_order(instance: Instance) -> None
     number = ("explain", "SKU [1]", "DC-1", "--channel", "web")
     query = {"sku": "SKU [1]", "location": "DC-1", "channel": "web"}
     answer: dict[str, Any] = instance.http.get("/v1/explain", params=query).json()
-    same = json.loads(said(instance, *number, "--json"))
+    same = json.loads(printed(instance, *number, "--json"))
     assert (
         (same["ats"], same["terms"]) == (answer["ats"], answer["terms"]) == (1_198, same["terms"])
     )
-    table = said(instance, *number)
+    table = printed(instance, *number)
     for shown in (
         "SKU [1] at DC-1 on web",
         "1,198",
@@ -56,23 +56,23 @@ def test_a_shop_asks_why_and_what_became_of_an_order(instance: Instance) -> None
         "shop/eu/cart-1",
     ):
         assert shown in table
-    before = said(instance, *number, "--at", answer["terms"][0]["entries"][0]["at"], "--json")
+    before = printed(instance, *number, "--at", answer["terms"][0]["entries"][0]["at"], "--json")
     assert json.loads(before)["ats"] == 1_200
 
-    story = json.loads(said(instance, "trace", "shop/eu/cart-1", "--json"))
+    story = json.loads(printed(instance, "trace", "shop/eu/cart-1", "--json"))
     assert [entry["kind"] for entry in story["entries"]] == ["hold"]
-    table = said(instance, "trace", "shop/eu/cart-1")
+    table = printed(instance, "trace", "shop/eu/cart-1")
     assert "shop/eu/cart-1: reservation" in table
     assert "reserved 2" in table
     # Also where the terminal is narrow, the time is shown whole.
-    narrow = said(instance, "trace", "shop/eu/cart-1", columns=60)
+    narrow = printed(instance, "trace", "shop/eu/cart-1", columns=60)
     assert story["entries"][0]["at"] in narrow
 
-    assert "nothing of who-knows" in said(instance, "trace", "who-knows", code=1)
-    assert "no sku NOPE" in said(instance, "explain", "NOPE", "DC-1", code=1)
-    assert "--at: the ledger reaches from" in said(
+    assert "nothing of who-knows" in printed(instance, "trace", "who-knows", code=1)
+    assert "no sku NOPE" in printed(instance, "explain", "NOPE", "DC-1", code=1)
+    assert "--at: the ledger reaches from" in printed(
         instance, *number, "--at", "2020-01-01T00:00:00Z", code=2
     )
-    nowhere = said(instance, "trace", "cart-1", "--api", "http://127.0.0.1:1", code=2)
+    nowhere = printed(instance, "trace", "cart-1", "--api", "http://127.0.0.1:1", code=2)
     assert "No API answers at http://127.0.0.1:1" in nowhere
     assert "--api" in nowhere

@@ -46,7 +46,7 @@ local function forget(reservation_ids, order_ids)
   append_entry(command, pack(command))
 end
 
--- Nobody waits any more for the confirm of an order of which units were sold before it.
+-- The confirm of an order, of which units were sold before it, is not waited for any more.
 local function is_abandoned(order)
   return #order[RESERVATION_IDS] == 0 and order[ORDER_KEPT_UNTIL] <= now
 end

@@ -16,7 +16,7 @@ local function document_of(level, id)
 end
 
 -- What a document brings in all: as announced, or as sent off, whichever is more; nil where neither
--- is known. One may be told both ways, in any order.
+-- is known. One may be reported both ways, in any order.
 local function in_all(document)
   if document.expected or document.shipped then
     return max(document.expected or 0, document.shipped or 0)
@@ -138,7 +138,7 @@ local function is_outdated(level, command)
   return counted_at and command.occurred_at_ms < counted_at
 end
 
--- on_hand as it was told for then, and what has happened since.
+-- on_hand as it was reported for then, and what has happened since.
 local function correct(level, command)
   touch_extras(level).counted_at = min(command.occurred_at_ms, now)
   level[ON_HAND] = command.quantity + (command.deltas_after or 0)
@@ -190,7 +190,7 @@ local function snapshot(command, blob)
   return settle_fact(command, blob, true)
 end
 
--- The source has told all it has at the location.
+-- The source has reported all it has at the location.
 local function snapshot_closed(command, blob)
   return settle_fact(command, blob, true)
 end
@@ -212,10 +212,10 @@ end
 local function incoming(command, blob)
   local level = touch_level(level_name(command.sku, command.location))
   local document = document_of(level, command.document)
-  local told_at = min(command.occurred_at_ms, now)
-  local newer = told_at >= (document.expected_at or 0)
+  local reported_at = min(command.occurred_at_ms, now)
+  local newer = reported_at >= (document.expected_at or 0)
   if newer then
-    document.expected, document.expected_at = command.quantity, told_at
+    document.expected, document.expected_at = command.quantity, reported_at
     if command.quantity == 0 and document.shipped then
       document.shipped = min(document.shipped, document.received)
     end

@@ -201,7 +201,7 @@ local function available(name, of_channel)
 end
 
 -- on_hand changes, unless a count taken later has seen these units already. Nothing happened later
--- than it was told; what has no time of its own happens now, after all that came before it.
+-- than it was reported; what has no time of its own happens now, after all that came before it.
 local function move_on_hand(level, units, occurred_at)
   local counted_at = level[EXTRAS] and level[EXTRAS].counted_at
   if counted_at and occurred_at and min(occurred_at, now) <= counted_at then

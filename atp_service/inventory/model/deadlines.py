@@ -67,7 +67,7 @@ def forget(b: Batch, reservation_ids: Sequence[str], order_ids: Sequence[str]) -
 
 
 def is_abandoned(b: Batch, order: Order) -> bool:
-    """Nobody waits any more for the confirm of an order of which units were sold before it."""
+    """The confirm of an order, of which units were sold before it, is not waited for any more."""
     return not order.reservations and order.kept_until <= b.now
 
 

@@ -161,7 +161,7 @@ def is_outdated(level: StockLevel | None, command: Count | Snapshot) -> bool:
 
 
 def correct(b: Batch, level: StockLevel, command: Count | Snapshot) -> None:
-    """on_hand as it was told for then, and what has happened since."""
+    """on_hand as it was reported for then, and what has happened since."""
     level.extras.counted_at = min(command.occurred_at_ms, b.now)
     level.on_hand = command.quantity + command.deltas_after
     level.moves += 1
@@ -205,7 +205,7 @@ def snapshot(b: Batch, command: Snapshot) -> Outcome:
 
 
 def snapshot_closed(b: Batch, command: SnapshotClosed) -> Outcome:
-    """The source has told all it has at the location."""
+    """The source has reported all it has at the location."""
     return settle_fact(b, command, True)
 
 
@@ -225,10 +225,10 @@ def incoming(b: Batch, command: Incoming) -> Outcome:
     """
     level = touch_level(b, level_field(command.sku, command.location))
     document = document_of(level, command.document)
-    told_at = min(command.occurred_at_ms, b.now)
-    newer = told_at >= document.expected_at
+    reported_at = min(command.occurred_at_ms, b.now)
+    newer = reported_at >= document.expected_at
     if newer:
-        document.expected, document.expected_at = command.quantity, told_at
+        document.expected, document.expected_at = command.quantity, reported_at
         if command.quantity == 0 and document.shipped is not None:
             document.shipped = min(document.shipped, document.received)
         document.eta = command.eta or document.eta

@@ -1,4 +1,4 @@
-"""Repairs: what somebody changed behind the script's back, set right from the ledger.
+"""Repairs: values changed in Redis past the script, set right from the ledger.
 
 A repair that comes twice, or late, does no harm: it applies to what was found, or not at all.
 Mirrors `lua/repair.lua`.

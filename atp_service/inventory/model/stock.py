@@ -234,7 +234,7 @@ def available(b: Batch, name: str, of_channel: int) -> int:
 
 def move_on_hand(b: Batch, level: StockLevel, units: int, occurred_at: int | None = None) -> bool:
     """on_hand changes, unless a count taken later has seen these units already. Nothing happened
-    later than it was told; what has no time of its own happens now, after all that came before it.
+    later than it was reported; what has no time of its own happens now, after all that came before.
     """
     counted_at = level.extras.counted_at
     if counted_at is not None and occurred_at is not None and min(occurred_at, b.now) <= counted_at:

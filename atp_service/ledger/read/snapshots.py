@@ -149,7 +149,7 @@ async def left_out(ledger: Ledger, source: str, part: Part, *, after: str, limit
 
 
 async def statuses_of(ledger: Ledger, source: str, ids: Sequence[str]) -> dict[str, str]:
-    """What became of the source's events with these ids; those the ledger has."""
+    """The status of the source's events with these ids; those the ledger has."""
     rows = await ledger.rows(
         """
         SELECT event_id, status
