@@ -1,3 +1,3 @@
 """ATP Service: how many units can be sold, here, now, on this channel; and the promise kept."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"

@@ -210,7 +210,7 @@ FAULTS = [
     ),
     Fault(
         "older news of a purchase order overrules newer",
-        "local newer = told_at >= (document.expected_at or 0)",
+        "local newer = reported_at >= (document.expected_at or 0)",
         "local newer = true",
     ),
     Fault(
