@@ -57,7 +57,7 @@ def create(
     ledger_timeout_seconds: float = 5.0,
     nats_connected: Callable[[], bool] | None = None,
 ) -> Edge:
-    """The ASGI application. Its parts are open, and are closed by whoever opened them."""
+    """The ASGI application. Its parts are open; the caller closes them."""
     promises = Promises(
         store=store,
         ledger=ledger,
@@ -98,7 +98,7 @@ def create(
 
 
 def _problem_of(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
-    """What Litestar's own refusals are in our words; anything else is answered as in the lane."""
+    """Litestar's own refusals in our words; any other fault gets the answer it gets in the lane."""
     call: Call = request.scope["state"]["call"]
     return respond(_answer_for(request, error, call.request_id))
 
@@ -121,7 +121,7 @@ def _answer_for(request: Request[Any, Any, Any], error: Exception, request_id: s
 
 
 def _allowed(request: Request[Any, Any, Any]) -> Iterator[str]:
-    """The methods that the path knows; Litestar doesn't say them. HEAD comes with GET."""
+    """The methods that the path knows; Litestar doesn't list them. HEAD comes with GET."""
     route_to = request.app.asgi_router.handle_routing
     path = request.scope["path"].rstrip("/")
     for method in ("GET", "POST", "PUT", "DELETE"):

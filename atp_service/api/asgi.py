@@ -1,4 +1,4 @@
-"""ASGI as the edge speaks it: what a server calls, and what it is told."""
+"""ASGI as the edge speaks it: what a server calls, and what it gets."""
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any

@@ -15,7 +15,13 @@ from atp_service.api.litestar_routes import ANY_QUERY, StrictBody, bounds, probl
 from atp_service.api.problems import invalid, unknown_channel
 from atp_service.api.request_decoding import body_reader, converted, query_of
 from atp_service.api.responses import Answer, Timestamp, timestamp, timestamp_or_none
-from atp_service.availability import Availability, Numbers, Question, SkuNumbers, TooMuch
+from atp_service.availability import (
+    Availability,
+    AvailabilityRequest,
+    Numbers,
+    SkuNumbers,
+    TooMuch,
+)
 from atp_service.availability.lookup import (
     MOST_CELLS,
     MOST_DAYS,
@@ -29,18 +35,8 @@ from atp_service.identifiers import Id, LocationId
 _PATH = "/v1/availability"
 
 
-class AvailabilityRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """SKUs to look up; without locations, everywhere they have a level."""
-
-    skus: Annotated[list[Id], Meta(min_length=1, max_length=1000)]
-    locations: Annotated[list[LocationId], Meta(min_length=1, max_length=10_000)] | None = None
-    channel: Id | None = None
-    days: Annotated[int, Meta(ge=1, le=366, description="ATP per day, from today")] | None = None
-    exclude_reservation: Id | None = None
-
-
 class AvailabilityQuery(Struct, frozen=True, kw_only=True):
-    """The same in a query string; other parameters are ignored."""
+    """A request in a query string; other parameters are ignored."""
 
     sku: Annotated[list[Id], Meta(min_length=1, max_length=1000)]
     location: list[LocationId] | None = None
@@ -93,20 +89,13 @@ class AvailabilityDocument(Struct, frozen=True):
 
 
 async def _look_up(availability: Availability, asked: AvailabilityRequest) -> Answer:
-    question = Question(
-        skus=asked.skus,
-        locations=asked.locations,
-        channel=asked.channel or "",
-        days=asked.days or 0,
-        exclude_reservation=asked.exclude_reservation,
-    )
-    match await availability.look_up(question):
+    match await availability.look_up(asked):
         case Numbers() as numbers:
             items = [_item(item, numbers.days) for item in numbers.items]
             as_of = timestamp(numbers.as_of_ms)
             return Answer(200, AvailabilityDocument(as_of, asked.channel, items))
         case UnknownChannel():
-            return unknown_channel(question.channel)
+            return unknown_channel(asked.channel or "")
         case TooMuch("skus"):
             return invalid(("/skus", f"SKUs × locations may be {MOST_CELLS}: ask in parts"))
         case TooMuch():
@@ -150,7 +139,7 @@ def _by_day(days: Sequence[str], units: Sequence[int]) -> list[DayAvailability]:
 
 @lru_cache(256)
 def _asked(query: bytes) -> AvailabilityRequest:
-    """The request in a query string. Shop pages ask the same again and again."""
+    """The request in a query string. Shop pages ask the same all the time."""
     values: dict[str, Any] = {}
     for name, value in _pairs(query_of(query)):
         values.setdefault(name, []).append(value)
@@ -176,16 +165,8 @@ def _request(values: dict[str, Any]) -> AvailabilityRequest:
 def hot_routes(availability: Availability) -> list[Hot]:
     read = body_reader(AvailabilityRequest)
     return [
-        Hot(
-            "GET",
-            _PATH,
-            lambda _, __, query: _look_up(availability, _asked(query)),
-        ),
-        Hot(
-            "POST",
-            _PATH,
-            lambda _, __, body: _look_up(availability, read(body)),
-        ),
+        Hot("GET", _PATH, lambda _, __, query: _look_up(availability, _asked(query))),
+        Hot("POST", _PATH, lambda _, __, body: _look_up(availability, read(body))),
     ]
 
 

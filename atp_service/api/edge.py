@@ -49,7 +49,7 @@ class Edge:
             return
         started = perf_counter()
         if scope["method"] == "HEAD":
-            # A GET all the way; the server, whose own scope still says HEAD, leaves the body out.
+            # A GET all the way; the server's own scope is still a HEAD, which leaves the body out.
             scope = {**scope, "method": "GET"}
         method = scope["method"]
         headers = dict(scope["headers"])

@@ -23,7 +23,7 @@ _SOME_ENTRY = "..."
 
 
 def located(words: str) -> Place:
-    """Pointer and message; the pointer ends at a map whose entry the words don't name."""
+    """Pointer and message; the pointer ends at a map if the words don't name its entry."""
     message, steps = _taken_apart(words)
     known = steps[: steps.index(_SOME_ENTRY)] if _SOME_ENTRY in steps else steps
     return pointer(known), message
@@ -32,7 +32,7 @@ def located(words: str) -> Place:
 def located_in(document: Any, words: str, read: Callable[[bytes], object]) -> Place:
     """As `located`, with the entries of maps found in a document that `read` has refused; only what
     the pointer leads through is left of it. Where a key came twice, what was refused may not be in
-    the document: then nothing more is found than the words say."""
+    the document: then no more is found than the words have."""
     message, steps = _taken_apart(words)
     node = document
     found: list[str] = []

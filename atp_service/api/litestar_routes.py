@@ -1,7 +1,7 @@
 """What Litestar's routes have in common: strict bodies, the call, answers, documented problems.
 
 Bodies are decoded by the same readers as in the lane; the schema of a body or an answer is
-msgspec's own, so that it says exactly what is decoded and encoded (`schema.py`).
+msgspec's own, so that it has exactly what is decoded and encoded (`schema.py`).
 """
 
 from collections.abc import Callable, Generator
@@ -139,9 +139,9 @@ async def prepare(request: Request[Any, Any, Any]) -> None:
         request.scope["query_string"] = given(request.scope["query_string"])
     ours = request.method == "GET" and request.scope["path"].startswith("/v1/")
     if ours and not handler.opt.get(ANY_QUERY):
-        strange = [name for name in request.query_params if name not in known]
-        if strange:
-            raise Refused(invalid(*((f"/{name}", "not a parameter of this") for name in strange)))
+        unknown = [name for name in request.query_params if name not in known]
+        if unknown:
+            raise Refused(invalid(*((f"/{name}", "not a parameter of this") for name in unknown)))
 
 
 def respond(answer: Answer) -> Response[Any]:

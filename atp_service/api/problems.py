@@ -1,6 +1,6 @@
 """Every refusal and every fault a caller can see, as RFC 9457 problems; and nothing else.
 
-The table below is the whole list. An answer's members stand in `Problem`, so that the schema says
+The table below is the whole list. An answer's members stand in `Problem`, so that the schema has
 no more and no less than what is sent.
 """
 
@@ -159,7 +159,7 @@ def unreadable(body: bytes, error: Exception, read: Callable[[bytes], object]) -
 
 
 def for_exception(error: Exception, request_id: str, method: str) -> Answer:
-    """The answer for anything a call can raise; who only reads is told nothing of repeats."""
+    """The answer for anything a call can raise; one that only reads gets no advice on retries."""
     reads = method == "GET"
     match error:
         case Refused():
@@ -192,7 +192,7 @@ def for_exception(error: Exception, request_id: str, method: str) -> Answer:
                     if isinstance(error, NotRecorded)
                     else "Postgres can't be reached."
                 )
-                + ("" if reads else " A repeat makes it definite."),
+                + ("" if reads else " A retry makes it definite."),
                 retry_after=1,
             )
         case _:

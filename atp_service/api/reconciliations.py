@@ -42,8 +42,8 @@ _EVERYTHING = ReconciliationRequest()
 
 
 class ReconciliationDocument(Struct, frozen=True):
-    """One run: requested, then running, then done or failed; a failed one's report says why. There
-    is none before it is over."""
+    """One run: requested, then running, then done or failed; a failed one's report has the reason.
+    There is none before it is over."""
 
     id: str
     status: RunStatus

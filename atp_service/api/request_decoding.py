@@ -41,9 +41,9 @@ class Gone(Exception):
 
 @cache
 def body_reader(kind: type[T]) -> Callable[[bytes], T]:
-    """A function from body to struct that refuses as the contract says.
+    """A function from body to struct that refuses as the contract has it.
 
-    Where every member may be left out, so may the body.
+    If every member may be left out, so may the body.
     """
     decode = Decoder(kind).decode
     optional = issubclass(kind, Struct) and not any(f.required for f in structs.fields(kind))
@@ -87,7 +87,7 @@ def check_key(key: str) -> None:
 
 
 def is_from_a_foreign_page(headers: dict[bytes, bytes]) -> bool:
-    """Whether a web page of another origin sends this: browsers say so, and pages can't unsay it.
+    """Whether a web page of another origin sends this: browsers send it, and pages can't change it.
 
     Browsers that don't name the site name the origin. It is believed of loopback names alone: of
     others a page may own the name, and have it lead here (DNS rebinding).

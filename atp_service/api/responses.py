@@ -1,4 +1,4 @@
-"""What every call is given and gives back: `Call` in, `Answer` out, and how times are written."""
+"""`Call` in, `Answer` out: what each call gets and returns, and how times are written."""
 
 from datetime import datetime
 from functools import lru_cache
@@ -24,7 +24,7 @@ REPLAYED: Headers = (*JSON, (b"idempotent-replayed", b"true"))
 
 
 class Call(Struct, frozen=True, gc=False):
-    """What a request says beside its body."""
+    """The headers of a request that the calls use."""
 
     request_id: str
     key: str | None = None

@@ -36,7 +36,7 @@ class StockEvent(Struct, frozen=True, kw_only=True):
 class EventOutcome(Struct, frozen=True):
     """The result of one event; source and id are null if it had none.
 
-    `reason` is one word of a list, `detail` says it of this event.
+    `reason` is one word of a list, `detail` is about this event.
     """
 
     source: str | None
@@ -56,8 +56,8 @@ class EventOutcomes(Struct, frozen=True):
 class StockEvents:
     """Hands events to the facts as they came; only the outer array is taken apart here.
 
-    In the ledger's tier the answer waits until the ledger has these events: duplicates too, whose
-    first answer may never have come.
+    In the ledger's tier the answer waits until the ledger has these events: duplicates too, since
+    their first answer may never have come.
     """
 
     facts: Facts
@@ -90,7 +90,7 @@ class StockEvents:
             return problem(
                 "unavailable",
                 "Some events need the ledger, which is away or not there yet. Those with another"
-                " status than `waiting` are done; all of them may be sent again.",
+                " status than `waiting` are done; a retry with all of them is safe.",
                 retry_after=5,
                 results=outcomes,
             )

@@ -76,7 +76,7 @@ class TraceDocument(Struct, frozen=True):
 
 
 async def traced(store: Store, ledger: Ledger, id_: str) -> Answer:
-    # Without Redis the ledger answers alone: it has all but the last moments.
+    # Without Redis the ledger is enough: it has all but the last moments.
     with suppress(stock.Unavailable, stock.Fenced):
         await recorded_now(store, ledger)
     found = await trace(ledger, id_)

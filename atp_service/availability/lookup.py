@@ -4,9 +4,9 @@ from collections.abc import Callable, Collection, Container, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct, structs
+from msgspec import Meta, Struct, structs
 
 from atp_service.availability.terms import (
     Terms,
@@ -18,7 +18,7 @@ from atp_service.availability.terms import (
 from atp_service.catalog import Catalog, Feed
 from atp_service.catalog.policy import location_refusal, sku_refusal
 from atp_service.catalog.resolve import is_channel_known
-from atp_service.identifiers import Refusal
+from atp_service.identifiers import Id, LocationId, Refusal
 from atp_service.inventory.stock import StockLevel
 from atp_service.store import FeedSeen, Store, Unreadable
 
@@ -31,17 +31,14 @@ Level = tuple[str, str]  # SKU, location
 Taken = tuple[int, int]  # reserved, allocated
 
 
-class Question(Struct, frozen=True, kw_only=True):
-    """SKUs to look up: at the locations, or wherever they have a level; as the channel sees them.
+class AvailabilityRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """SKUs to look up; without locations, everywhere they have a level."""
 
-    `days`: how many days of ATP, from today. The units of `exclude_reservation` count as free.
-    """
-
-    skus: Sequence[str]
-    locations: Sequence[str] | None = None
-    channel: str = ""
-    days: int = 0
-    exclude_reservation: str | None = None
+    skus: Annotated[list[Id], Meta(min_length=1, max_length=1000)]
+    locations: Annotated[list[LocationId], Meta(min_length=1, max_length=10_000)] | None = None
+    channel: Id | None = None
+    days: Annotated[int, Meta(ge=1, le=366, description="ATP per day, from today")] | None = None
+    exclude_reservation: Id | None = None
 
 
 class FeedAge(Struct, frozen=True, gc=False):
@@ -86,7 +83,7 @@ class UnknownChannel(Struct, frozen=True):
 
 
 class TooMuch(Struct, frozen=True):
-    """Asked for more than one call answers: SKUs × locations, or those × days."""
+    """More than one call returns: SKUs × locations, or those × days."""
 
     of: Literal["skus", "days"]
 
@@ -100,10 +97,10 @@ class Availability:
     auto_create: bool
     now_ms: Callable[[], int]
 
-    async def look_up(self, asked: Question) -> Numbers | UnknownChannel | TooMuch:
+    async def look_up(self, asked: AvailabilityRequest) -> Numbers | UnknownChannel | TooMuch:
         """The numbers. Raises the store's Unavailable and Fenced, and Postgres's Unavailable if the
         channel can't be looked up."""
-        channel = asked.channel
+        channel, days = asked.channel or "", asked.days or 0
         if not await is_channel_known(self.catalog, channel, auto_create=self.auto_create):
             return UnknownChannel()
         known = await self._known(asked.skus)
@@ -111,7 +108,7 @@ class Availability:
         count = sum(len(locations) for _, locations in cells)
         if count > MOST_CELLS:
             return TooMuch("skus")
-        if count * asked.days > MOST_DAYS:
+        if count * days > MOST_DAYS:
             return TooMuch("days")
         own = await self._own_units(asked.exclude_reservation)
         pairs = [(sku, location) for sku, locations in cells for location in locations]
@@ -128,7 +125,7 @@ class Availability:
             as_of_ms=as_of_ms,
             channel=channel,
             of_channel=self.catalog.safety_stock(channel),
-            days=_days(as_of_ms, asked.days),
+            days=_days(as_of_ms, days),
         )
         found = iter(images)
         return Numbers(
@@ -153,7 +150,7 @@ class Availability:
         return stocked.union(sku for sku in skus if sku in self.catalog.skus)
 
     async def _cells(
-        self, asked: Question, known: Container[str]
+        self, asked: AvailabilityRequest, known: Container[str]
     ) -> list[tuple[str, Sequence[str]]]:
         """Each SKU with the locations to look at; none if the SKU is unknown."""
         places: Iterator[Sequence[str]]

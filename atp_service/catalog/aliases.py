@@ -6,7 +6,7 @@ from psycopg import AsyncConnection
 
 from atp_service.catalog.records import Sku
 
-# Taken before any row: whoever gives names away or takes them waits here, and not in a circle.
+# Taken before any row: transactions that change names wait here, and not in a circle.
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('atp aliases'))"
 _CLAIM = """
 INSERT INTO sku_aliases (source, alias, sku)
@@ -24,12 +24,12 @@ WHERE sku <> %(sku)s
 
 
 async def lock_aliases(connection: AsyncConnection[Any]) -> None:
-    """Until the transaction's end nobody else changes whose a name is."""
+    """Until the transaction's end no other changes which SKU a name is of."""
     await connection.execute(_LOCK)
 
 
 async def claim_aliases(connection: AsyncConnection[Any], sku: Sku) -> dict[tuple[str, str], str]:
-    """Make the SKU's names its own; who else has some of them, by source and name."""
+    """Make the SKU's names its own. Returns other owners of some of them, by source and name."""
     named = [(source, alias) for source, aliases in sku.aliases.items() for alias in aliases]
     values = {
         "sku": sku.sku,

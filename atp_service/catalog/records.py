@@ -1,7 +1,7 @@
 """Locations, SKUs, channels and feeds, as people describe them (api.md, 4 Master data).
 
-One struct is the request, the answer and the row's document; what a bound or a pattern can't say
-is checked by `complaints`, which names the field.
+One struct is the request, the answer and the row's document. Rules beyond bounds and patterns are
+checked by `complaints`, which names the field.
 """
 
 import re
@@ -80,7 +80,7 @@ class Component(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Sku(Record, frozen=True, kw_only=True):
-    """What is sold. `units` says how many base units one of another unit is, exactly."""
+    """What is sold. `units` is how many base units one of another unit is, exactly."""
 
     table: ClassVar[str] = "skus"
     id_field: ClassVar[str] = "sku"

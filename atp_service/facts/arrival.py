@@ -13,7 +13,7 @@ class Arrival(Struct, frozen=True, gc=False):
 
     `subject` is None by HTTP. `arrival_id` is the same each time the message is delivered.
     `traceparent` came beside the message; one inside it wins. `in_order`: all messages before it on
-    its stream are applied. By HTTP the order is the caller's, who waits for the answer.
+    its stream are applied. By HTTP the order is the caller's, since it waits for the answer.
     """
 
     payload: bytes

@@ -26,7 +26,7 @@ Difference = Annotated[int, Meta(ge=-1_000_000_000, le=1_000_000_000)]
 AHEAD_MS: Final = 300_000  # clocks differ; an event further ahead is wrong
 
 
-class Event(Struct, frozen=True, kw_only=True, tag_field="type"):
+class Event(Struct, frozen=True, kw_only=True, tag_field="type", gc=False):
     """The envelope. `source` is the feed's id; (`source`, `id`) makes the event happen once.
 
     A traceparent may be anything and stops no fact: one that is malformed is None after reading.
@@ -43,70 +43,61 @@ class Event(Struct, frozen=True, kw_only=True, tag_field="type"):
         return milliseconds(self.time)
 
 
-class SaleData(Struct, frozen=True, kw_only=True):
+class LevelData(Struct, frozen=True, kw_only=True, gc=False):
+    """Units of a SKU at one location."""
+
     sku: Id
     location: LocationId
     quantity: Quantity
     unit: Id | None = None
+
+
+class SaleData(LevelData, frozen=True, kw_only=True):
     order_id: Id | None = None
     reservation_id: Id | None = None
     shipment_id: Id | None = None
     document: Id | None = None
 
 
-class ReturnData(Struct, frozen=True, kw_only=True):
-    sku: Id
-    location: LocationId
-    quantity: Quantity
-    unit: Id | None = None
+class ReturnData(LevelData, frozen=True, kw_only=True):
     disposition: Disposition | None = None
     document: Id | None = None
     order_id: Id | None = None
 
 
-class ReceiptData(Struct, frozen=True, kw_only=True):
-    sku: Id
-    location: LocationId
-    quantity: Quantity
-    unit: Id | None = None
+class ReceiptData(LevelData, frozen=True, kw_only=True):
     document: Id | None = None
 
 
-class TransferShippedData(Struct, frozen=True, kw_only=True, rename={"origin": "from"}):
+class TransferData(Struct, frozen=True, kw_only=True, gc=False, rename={"origin": "from"}):
+    """Units of a SKU on their way between two locations."""
+
     sku: Id
-    origin: LocationId
     to: LocationId
     quantity: Quantity
     document: Id
     unit: Id | None = None
+
+
+class TransferShippedData(TransferData, frozen=True, kw_only=True):
+    origin: LocationId
     eta: str | None = None
 
 
-class TransferReceivedData(Struct, frozen=True, kw_only=True, rename={"origin": "from"}):
-    sku: Id
-    to: LocationId
-    quantity: Quantity
-    document: Id
+class TransferReceivedData(TransferData, frozen=True, kw_only=True):
     origin: LocationId | None = None
-    unit: Id | None = None
 
 
-class AdjustmentData(Struct, frozen=True, kw_only=True):
-    sku: Id
-    location: LocationId
+class AdjustmentData(LevelData, frozen=True, kw_only=True):
     quantity: Difference
-    unit: Id | None = None
     reason: str | None = None
 
 
-class CountData(Struct, frozen=True, kw_only=True):
-    sku: Id
-    location: LocationId
+class CountData(LevelData, frozen=True, kw_only=True):
     quantity: Level
-    unit: Id | None = None
 
 
-class SnapshotData(Struct, frozen=True, kw_only=True):
+class SnapshotData(Struct, frozen=True, kw_only=True, gc=False):
     """A line of a snapshot; with `final` its end, which may have no line."""
 
     location: LocationId
@@ -116,21 +107,14 @@ class SnapshotData(Struct, frozen=True, kw_only=True):
     final: bool = False
 
 
-class StateChangeData(Struct, frozen=True, kw_only=True):
-    sku: Id
-    location: LocationId
-    quantity: Quantity
+class StateChangeData(LevelData, frozen=True, kw_only=True):
     from_state: Id
     to_state: Id
-    unit: Id | None = None
 
 
-class IncomingData(Struct, frozen=True, kw_only=True):
-    sku: Id
-    location: LocationId
+class IncomingData(LevelData, frozen=True, kw_only=True):
     quantity: Level
     document: Id
-    unit: Id | None = None
     eta: str | None = None
 
 

@@ -23,6 +23,7 @@ from atp_service.facts.translation import (
     named_locations,
     names_of,
     translate,
+    unfit,
 )
 from atp_service.facts.work import EventResult, Ready, Unresolved, Work
 from atp_service.postgres import Unavailable
@@ -93,7 +94,7 @@ class Reader:
             self._catalog,
             skus={name.sku for name in names if name.sku is not None},
             locations={location for name in names for location in name.locations},
-            # A transfer speaks for the location whose on_hand changes, a heartbeat for none.
+            # A transfer reports the location whose on_hand changes, a heartbeat none.
             feeds={(name.feed, name.locations[0] if name.locations else "") for name in names},
             create=self._auto_create,
         )
@@ -122,16 +123,6 @@ def events_of(arrival: Arrival, latest: datetime) -> list[AnyEvent | Unfit]:
     if event.traceparent is None and arrival.traceparent is not None:
         event = structs.replace(event, traceparent=arrival.traceparent)
     if event.time >= latest:
-        return [_ahead(event)]
+        detail = f"{event.time.isoformat()} is more than 5 minutes ahead"
+        return [unfit(event, "future-time", event.source, detail)]
     return [event]
-
-
-def _ahead(event: AnyEvent) -> Unfit:
-    return Unfit(
-        reason="future-time",
-        subject=event.source,
-        detail=f"{event.time.isoformat()} is more than 5 minutes ahead",
-        source=event.source,
-        event_id=event.id,
-        traceparent=event.traceparent,
-    )

@@ -117,16 +117,17 @@ def _in_base_units(
         converted = sku.in_base_units(quantity, unit)
         if converted is None or abs(converted) > MOST_UNITS:
             detail = f"{quantity} {unit} are no whole number of {sku.base_unit} within bounds"
-            return _unfit(event, "unknown-unit", f"{sku.sku} {unit}", detail)
+            return unfit(event, "unknown-unit", f"{sku.sku} {unit}", detail)
         quantity = converted
     return sku.sku, quantity
 
 
 def _unknown(event: AnyEvent, kind: str, name: str) -> Unfit:
-    return _unfit(event, f"unknown-{kind}", name, f"no {kind} {name}")
+    return unfit(event, f"unknown-{kind}", name, f"no {kind} {name}")
 
 
-def _unfit(event: AnyEvent, reason: str, subject: str, detail: str) -> Unfit:
+def unfit(event: AnyEvent, reason: str, subject: str, detail: str) -> Unfit:
+    """Why the event can't be applied."""
     return Unfit(reason=reason, subject=subject, detail=detail, **_envelope(event))
 
 

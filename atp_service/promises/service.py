@@ -2,7 +2,7 @@
 
 Three calls depend on what the reservation already is: a replace that names no channel, a confirm
 after expiry, and a no-pick that moves a line. If the script needs terms that the command does not
-have, it changes nothing and shows the reservation. The terms are resolved and it is asked again.
+have, it changes nothing and shows the reservation. The terms are resolved and sent with it.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,30 +16,9 @@ from msgspec import Struct, structs
 
 from atp_service.catalog import Catalog
 from atp_service.catalog.resolve import look_for, policies_of
-from atp_service.inventory.commands import (
-    Command,
-    Confirm,
-    Extend,
-    Fulfil,
-    Hold,
-    HoldLine,
-    LineTerms,
-    LineUnits,
-    NoPick,
-    Release,
-    Replace,
-    Terms,
-    fingerprint,
-)
-from atp_service.inventory.outcomes import (
-    Changed,
-    Confirmed,
-    Held,
-    Outcome,
-    Refused,
-    Repeated,
-    TermsNeeded,
-)
+from atp_service.inventory import commands, outcomes
+from atp_service.inventory.commands import Confirm, LineTerms, Replace, fingerprint
+from atp_service.inventory.outcomes import Outcome
 from atp_service.inventory.reservations import Reservation
 from atp_service.ledger import Ledger
 from atp_service.postgres import Unavailable
@@ -119,7 +98,7 @@ class Promises:
         reservation_id = asked.reservation_id or _own_id(caller.key)
         channel = asked.channel or ""
         lines = await self._resolved(_lines(asked.lines), channel)
-        command = Hold(
+        command = commands.Hold(
             reservation_id=reservation_id,
             lines=lines,
             fingerprint=fingerprint(lines),
@@ -155,7 +134,7 @@ class Promises:
 
     async def extend(self, reservation_id: str, asked: ExtendRequest, caller: Caller) -> Promise:
         """Changed, Repeated, NotFound, or WrongStatus if it is not held."""
-        command = Extend(
+        command = commands.Extend(
             reservation_id=reservation_id,
             ttl_ms=asked.ttl_seconds * 1000,
             key=caller.key,
@@ -176,7 +155,7 @@ class Promises:
 
     async def release(self, reservation_id: str, asked: ReleaseRequest, caller: Caller) -> Promise:
         """Changed, Repeated, NotFound or QuantityNotOpen."""
-        command = Release(
+        command = commands.Release(
             reservation_id=reservation_id,
             lines=_units(asked.lines),
             reason=asked.reason,
@@ -194,7 +173,7 @@ class Promises:
             await look_for(self.catalog, locations=[asked.location])
             if asked.location not in self.catalog.locations:
                 return Promise(reservation_id, UnknownName("location", asked.location))
-        command = Fulfil(
+        command = commands.Fulfil(
             reservation_id=reservation_id,
             lines=_units(asked.lines),
             location=asked.location,
@@ -207,7 +186,7 @@ class Promises:
 
     async def no_pick(self, reservation_id: str, asked: NoPickRequest, caller: Caller) -> Promise:
         """Changed, Repeated, NotFound, WrongStatus or QuantityNotOpen."""
-        command = NoPick(
+        command = commands.NoPick(
             reservation_id=reservation_id,
             line_id=asked.line_id,
             quantity=asked.quantity,
@@ -217,12 +196,12 @@ class Promises:
         )
         return Promise(reservation_id, await self._apply(command, "redis"))
 
-    async def _apply(self, command: Command, durability: Durability | None) -> Outcome:
+    async def _apply(self, command: commands.Command, durability: Durability | None) -> Outcome:
         """The outcome; with durability `ledger` once the ledger has it. A repeat waits too, since
         its caller relies on it. A refusal does not."""
         outcome = await self.store.apply(command)
         if (durability or self.durability) == "ledger" and isinstance(
-            outcome, Held | Changed | Confirmed | Repeated
+            outcome, outcomes.Held | outcomes.Changed | outcomes.Confirmed | outcomes.Repeated
         ):
             await self.ledger.wait_for_answer(
                 outcome.entry, outcome.reservation, self.ledger_timeout_seconds
@@ -238,7 +217,7 @@ class Promises:
         """As `_apply`, with the terms that the script needs; and the command that it decided on."""
         outcome = await self._apply(command, durability)
         for _ in range(_TERMS_RESOLVED_AT_MOST):
-            if not isinstance(outcome, TermsNeeded):
+            if not isinstance(outcome, outcomes.TermsNeeded):
                 break
             command = await renew(command, outcome.reservation)
             outcome = await self._apply(command, durability)
@@ -253,7 +232,7 @@ class Promises:
             LineTerms(line_id=line.line_id, sku=line.sku, location=line.location)
             for line in reservation.lines
         ]
-        terms = Terms(
+        terms = commands.Terms(
             channel=reservation.channel,
             generation=reservation.generation,
             lines=await self._resolved(lines, reservation.channel),
@@ -277,9 +256,9 @@ class Promises:
 def _checked(outcome: Outcome, channel: str) -> Outcome | UnknownName:
     """The outcome of a hold or replace; raises Postgres's Unavailable if it has to be asked."""
     match outcome:
-        case Refused([line, *_]) if line.refused in ("unasked", "unasked_channel"):
+        case outcomes.Refused([line, *_]) if line.refused in ("unasked", "unasked_channel"):
             raise Unavailable("the lines' names can't be looked up")
-        case Refused([line, *_]) if line.refused == "unknown_channel":
+        case outcomes.Refused([line, *_]) if line.refused == "unknown_channel":
             return UnknownName("channel", channel)
         case _:
             return outcome
@@ -292,10 +271,10 @@ def _own_id(key: str | None) -> str:
     return f"r-{blake2b(key.encode(), digest_size=12).hexdigest()}"
 
 
-def _lines(asked: Sequence[LineRequest]) -> list[HoldLine]:
+def _lines(asked: Sequence[LineRequest]) -> list[commands.HoldLine]:
     """A line without an id has its place as its id, from 1."""
     return [
-        HoldLine(
+        commands.HoldLine(
             line_id=line.line_id or str(place),
             sku=line.sku,
             location=line.location,
@@ -305,7 +284,7 @@ def _lines(asked: Sequence[LineRequest]) -> list[HoldLine]:
     ]
 
 
-def _units(lines: Sequence[LineUnitsRequest] | None) -> list[LineUnits] | None:
+def _units(lines: Sequence[LineUnitsRequest] | None) -> list[commands.LineUnits] | None:
     if lines is None:
         return None
-    return [LineUnits(line_id=line.line_id, quantity=line.quantity) for line in lines]
+    return [commands.LineUnits(line_id=line.line_id, quantity=line.quantity) for line in lines]

@@ -67,19 +67,24 @@ FAULTS = [
     ),
     Fault(
         "a line that may not be promised is held",
-        "  if unavailable_lines then\n    return { 'refused'",
+        "  if reason then\n    return { 'refused'",
         "  if false then\n    return { 'refused'",
     ),
     Fault(
         "a line whose SKU is unknown is held",
-        "  if unknown then",
+        "unknown_sku = 1, ",
+        "",
+    ),
+    Fault(
+        "that a reservation's id is reused wins over that a SKU is unknown",
+        "  if reason and reason <= UNKNOWN then",
         "  if false then",
     ),
     Fault(
         "a repeat is refused because the location has closed meanwhile",
         "  if known and same_content(known, command, channel, customer_id) then",
         "  if known and same_content(known, command, channel, customer_id)\n"
-        "    and not refused(command.lines, 1, UNAVAILABLE) then",
+        "    and not refused(command.lines, 1) then",
     ),
     Fault(
         "that a location is closed wins over that the SKU is not sold",
@@ -98,13 +103,13 @@ FAULTS = [
     ),
     Fault(
         "a late confirm takes units where nothing is sold any more",
-        "    if unavailable_lines then\n      return { 'reservation_lost'",
+        "    if reason then\n      return { 'reservation_lost'",
         "    if false then\n      return { 'reservation_lost'",
     ),
     Fault(
         "a late confirm is refused for a name that was deleted",
-        "    local unavailable_lines = refused(wanted, UNKNOWN + 1, UNAVAILABLE)",
-        "    local unavailable_lines = refused(wanted, 1, UNAVAILABLE)",
+        "    local reason, refused_lines = refused(wanted, UNKNOWN + 1)",
+        "    local reason, refused_lines = refused(wanted, 1)",
     ),
     Fault(
         "a late confirm goes by terms of the lines before",

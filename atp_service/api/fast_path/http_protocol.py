@@ -35,7 +35,7 @@ _NAMED = re.compile(
 _METHOD = re.compile(rb"([\w!#$%&'*+.^`|~-]+) /", re.ASCII).match
 _METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH"})
 _URL_BYTES = 64 * 1024 - 1  # as much as can be taken apart
-# Nor what a browser sends: whose page it is, the edge looks at.
+# Nor the headers of browsers: the edge checks the origin of the page.
 _NOT_PLAIN = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"origin", b"sec-fetch-site"})
 _LENGTH_DIGITS = 9
 _STATUS_LINES = {
@@ -100,11 +100,11 @@ class LaneProtocol(HttpToolsProtocol):
         return (turn or self) if idle and self.timeout_keep_alive_task is None else None
 
     def cut_off(self) -> None:
-        """Hang up on a caller who owes us something, with an answer where there is a question."""
+        """Hang up on a caller that owes us something, with an answer if a request has begun."""
         turn = self.cycle
         if self.transport.get_write_buffer_size():
             _slow_callers.labels("answer").inc()
-            self.transport.abort()  # to close it would wait for the caller again
+            self.transport.abort()  # to close it would wait for the caller once more
             return
         _slow_callers.labels("request").inc()
         if turn is not None and not turn.response_complete:
@@ -210,14 +210,14 @@ class _Turn:
         self.disconnected = False
         self.keep_alive = True
         self.response_complete = False
-        self.message_event = _NOBODY_WAITS
+        self.message_event = _NEVER_AWAITED
 
 
-class _NobodyWaits(asyncio.Event):
-    """The body is here already: no one waits for more of it."""
+class _NeverAwaited(asyncio.Event):
+    """The body is here already: no task waits for more of it."""
 
     def set(self) -> None:
         return
 
 
-_NOBODY_WAITS = _NobodyWaits()
+_NEVER_AWAITED = _NeverAwaited()

@@ -1,9 +1,9 @@
-"""Callers who keep a connection and don't get on: a request that doesn't arrive, an answer that
-isn't taken. Without a limit a few thousand of them would be all the connections we have.
+"""Callers that keep a connection without progress: the request doesn't arrive, or the answer isn't
+taken. Without a limit a few thousand of them would hold all the connections we have.
 
-One look over all connections now and then finds them, so that a request itself pays nothing for it.
-Looks are counted and not seconds: where this process was stopped for a while, what came meanwhile
-is read before anybody is blamed for it.
+A look over all connections now and then finds them, so that a request itself pays nothing for it.
+Looks are counted and not seconds: if this process was stopped for a while, what came meanwhile is
+read before a caller is blamed for it.
 """
 
 import asyncio
@@ -16,8 +16,8 @@ _LOOKS = 10
 
 
 async def cut_off_slow_callers(server: uvicorn.Server, patience_seconds: float) -> None:
-    """Hangs up on whoever owes the same request or the same answer's taking for that long, give or
-    take a tenth; until cancelled."""
+    """Hangs up on callers that owe the rest of a request, or don't take an answer, for that long
+    (give or take a tenth). Runs until it is cancelled."""
     seen: dict[LaneProtocol, tuple[object, int]] = {}
     while True:
         await asyncio.sleep(patience_seconds / _LOOKS)

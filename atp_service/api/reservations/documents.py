@@ -36,7 +36,7 @@ class ReservationDocument(Struct, frozen=True):
 
 
 class ConfirmedDocument(ReservationDocument, frozen=True, kw_only=True):
-    """A confirmed reservation, and whether its units had to be taken again."""
+    """A confirmed reservation, and whether its units had to be taken anew."""
 
     outcome: Literal["kept", "reacquired"]
 
@@ -56,12 +56,9 @@ def document(reservation_id: str, reservation: Reservation) -> ReservationDocume
 
 
 def confirmed_document(reservation_id: str, reservation: Reservation) -> ConfirmedDocument:
-    outcome: Literal["kept", "reacquired"] = (
-        "reacquired" if reservation.outcome == "reacquired" else "kept"
-    )
-    return ConfirmedDocument(
-        *structs.astuple(document(reservation_id, reservation)), outcome=outcome
-    )
+    members = structs.astuple(document(reservation_id, reservation))
+    outcome = reservation.outcome or "kept"
+    return ConfirmedDocument(*members, outcome=outcome)
 
 
 def _deadline(reservation: Reservation) -> str | None:

@@ -9,27 +9,8 @@ from msgspec import UNSET
 from atp_service.api.problems import ProblemLine, ShortLine, invalid, problem, unknown_channel
 from atp_service.api.reservations.documents import confirmed_document, document
 from atp_service.api.responses import REPLAYED, Answer
-from atp_service.inventory.outcomes import (
-    AlreadyConfirmed,
-    Changed,
-    Confirmed,
-    Excess,
-    Faulted,
-    GenerationMismatch,
-    Held,
-    InsufficientStock,
-    NoRoom,
-    NotFound,
-    QuantityNotOpen,
-    Refused,
-    Repeated,
-    ReservationIdReused,
-    ReservationLost,
-    Shortage,
-    SpansPartitions,
-    TermsNeeded,
-    WrongStatus,
-)
+from atp_service.inventory import outcomes
+from atp_service.inventory.outcomes import Excess, Shortage
 from atp_service.promises import Promise, UnknownName
 from atp_service.promises.requests import LineUnitsRequest
 
@@ -50,51 +31,51 @@ def answer(
     reservation_id, outcome = promise
     describe = confirmed_document if confirming else document
     match outcome:
-        case Held():
+        case outcomes.Held():
             return Answer(held, describe(reservation_id, outcome.reservation))
-        case Refused():
+        case outcomes.Refused():
             return _refused(outcome.lines)
-        case InsufficientStock():
+        case outcomes.InsufficientStock():
             return _short("insufficient-stock", outcome.shortages)
-        case Confirmed() | Changed():
+        case outcomes.Confirmed() | outcomes.Changed():
             return Answer(200, describe(reservation_id, outcome.reservation))
-        case Repeated():
+        case outcomes.Repeated():
             return Answer(200, describe(reservation_id, outcome.reservation), REPLAYED)
-        case ReservationLost():
+        case outcomes.ReservationLost():
             return _short("reservation-lost", outcome.shortages)
-        case ReservationIdReused():
+        case outcomes.ReservationIdReused():
             return problem(
                 "reservation-id-reused",
                 f"{reservation_id} has other lines, another channel or another customer.",
             )
-        case SpansPartitions():
+        case outcomes.SpansPartitions():
             lines = [ProblemLine(line.line_id, line.sku, line.location) for line in outcome.lines]
             names = ", ".join(line.line_id for line in lines)
             detail = f"In another partition than the rest of the cart: line {names}."
             return problem("cart-spans-partitions", detail, lines=lines)
-        case NotFound():
+        case outcomes.NotFound():
             return no_reservation(reservation_id)
-        case WrongStatus():
+        case outcomes.WrongStatus():
             status = outcome.reservation.status
             detail = f"{reservation_id} is {status}."
             if status == "held" and wrong_status == "reservation-not-held":
                 detail = f"Units of {reservation_id} have left: it can't be replaced any more."
             return problem(wrong_status, detail, reservation_status=status)
-        case GenerationMismatch():
+        case outcomes.GenerationMismatch():
             generation = outcome.reservation.generation
             return problem(
                 "generation-mismatch",
                 f"{reservation_id} is at generation {generation}.",
                 generation=generation,
             )
-        case AlreadyConfirmed():
+        case outcomes.AlreadyConfirmed():
             order_id = outcome.reservation.order_id
             return problem(
                 "already-confirmed",
                 f"{reservation_id} is confirmed with order {order_id}.",
                 order_id=order_id,
             )
-        case QuantityNotOpen():
+        case outcomes.QuantityNotOpen():
             return _too_many(outcome.excesses, named)
         case UnknownName(kind="channel"):
             return unknown_channel(outcome.name)
@@ -105,16 +86,16 @@ def answer(
                 location=outcome.name,
                 lines=[ProblemLine(line.line_id) for line in named or ()],
             )
-        case TermsNeeded():
+        case outcomes.TermsNeeded():
             return problem(
                 "unavailable",
                 f"{reservation_id} changed each time its terms were looked up."
                 " Nothing was changed.",
                 retry_after=1,
             )
-        case NoRoom():
+        case outcomes.NoRoom():
             return problem("overloaded", "Redis is nearly out of memory.", retry_after=5)
-        case Faulted():
+        case outcomes.Faulted():
             log.error("command_faulted", reservation_id=reservation_id, reason=outcome.message)
             return problem(
                 "unavailable",

@@ -55,7 +55,6 @@ class _Post(Struct, frozen=True, kw_only=True):
     `hot`: a flash sale is made of it, so that the fast path has it too.
     """
 
-    name: str
     path: str
     summary: str
     body: type[Struct]
@@ -71,7 +70,6 @@ def _posts(promises: Promises) -> list[_Post]:
     calls = _Calls(promises)
     return [
         _Post(
-            name="hold",
             path="/",
             summary="Hold lines",
             body=HoldRequest,
@@ -81,7 +79,6 @@ def _posts(promises: Promises) -> list[_Post]:
             hot=True,
         ),
         _Post(
-            name="replace",
             method="PUT",
             path=_OF_ONE,
             summary="Replace the lines",
@@ -93,7 +90,6 @@ def _posts(promises: Promises) -> list[_Post]:
             ),
         ),
         _Post(
-            name="extend",
             path=f"{_OF_ONE}/extend",
             summary="Move the deadline",
             body=ExtendRequest,
@@ -101,7 +97,6 @@ def _posts(promises: Promises) -> list[_Post]:
             problems=("invalid", "not-found", "reservation-not-held", *_DOOR),
         ),
         _Post(
-            name="confirm",
             path=f"{_OF_ONE}/confirm",
             summary="The order is placed",
             body=ConfirmRequest,
@@ -114,7 +109,6 @@ def _posts(promises: Promises) -> list[_Post]:
             hot=True,
         ),
         _Post(
-            name="release",
             path=f"{_OF_ONE}/release",
             summary="Give units back",
             body=ReleaseRequest,
@@ -123,7 +117,6 @@ def _posts(promises: Promises) -> list[_Post]:
             hot=True,
         ),
         _Post(
-            name="fulfil",
             path=f"{_OF_ONE}/fulfil",
             summary="Units leave",
             body=FulfilRequest,
@@ -134,7 +127,6 @@ def _posts(promises: Promises) -> list[_Post]:
             ),
         ),
         _Post(
-            name="no_pick",
             path=f"{_OF_ONE}/no-pick",
             summary="The store can't find it",
             body=NoPickRequest,
@@ -267,7 +259,7 @@ def _handler(described: _Post) -> HTTPRouteHandler:
         return await on_one(call, reservation_id, data)
 
     called = on_none if described.path == "/" else on_one_without_body if optional else on_one
-    called.__name__ = described.name
+    called.__name__ = run.__name__
     decorated = (post if described.method == "POST" else put)(
         described.path.replace("}", ":str}"),
         status_code=described.status,

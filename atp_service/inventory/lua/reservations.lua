@@ -135,21 +135,21 @@ local REASONS = {
   unknown_sku = 1, unknown_location = 2, unasked = 3, unknown_channel = 4, unasked_channel = 5,
   sku = 6, inactive = 7, closed = 7, channel = 7,
 }
-local UNKNOWN, UNAVAILABLE = 5, 7
+local UNKNOWN = 5
 
--- All lines that the first of the reasons `from` to `to` keeps from being promised; nil if none.
--- While master data is away, what has a level is known.
-local function refused(lines, from, to)
-  local first = to + 1
+-- The first of the reasons from `from` on that keeps lines from being promised, and those lines; nil
+-- if none does. While master data is away, what has a level is known.
+local function refused(lines, from)
+  local first
   for i = 1, #lines do
     local line = lines[i]
     local place = REASONS[line.refused]
-    if place and place >= from and place < first
+    if place and place >= from and (not first or place < first)
       and not (line.refused == 'unasked' and level_of(level_name(line.sku, line.location))) then
       first = place
     end
   end
-  if first > to then
+  if not first then
     return nil
   end
   local named = {}
@@ -158,7 +158,7 @@ local function refused(lines, from, to)
       named[#named + 1] = { line.line_id, line.sku, line.location, line.quantity, 0, line.refused }
     end
   end
-  return named
+  return first, pack(named)
 end
 
 -- Take the lines of a hold or replace; `known` is the reservation they replace, or nil.
@@ -178,9 +178,9 @@ end
 -- The order of answers, once it is no repeat: unknown, reused id, no room, SKU unavailable,
 -- location unavailable, insufficient stock.
 local function promise(command, blob, known, channel, customer_id)
-  local unknown = refused(command.lines, 1, UNKNOWN)
-  if unknown then
-    return { 'refused', 0, pack(unknown) }
+  local reason, refused_lines = refused(command.lines, 1)
+  if reason and reason <= UNKNOWN then
+    return { 'refused', 0, refused_lines }
   end
   if known and command.type == 'hold' then
     return { 'reservation_id_reused' }
@@ -188,9 +188,8 @@ local function promise(command, blob, known, channel, customer_id)
   if promises_refused then
     return { 'no_room' }
   end
-  local unavailable_lines = refused(command.lines, UNKNOWN + 1, UNAVAILABLE)
-  if unavailable_lines then
-    return { 'refused', 0, pack(unavailable_lines) }
+  if reason then
+    return { 'refused', 0, refused_lines }
   end
   return take(command, blob, known, channel, customer_id)
 end
@@ -325,9 +324,9 @@ local function confirm(command, blob, known)
           safety_stock = of_line.safety_stock, refused = of_line.refused }
       end
     end
-    local unavailable_lines = refused(wanted, UNKNOWN + 1, UNAVAILABLE)
-    if unavailable_lines then
-      return { 'reservation_lost', 0, pack(unavailable_lines) }
+    local reason, refused_lines = refused(wanted, UNKNOWN + 1)
+    if reason then
+      return { 'reservation_lost', 0, refused_lines }
     end
     local _, shortages, more = allot_after_reaping(wanted, nil, false)
     if shortages then

@@ -188,24 +188,24 @@ REASONS: dict[Refusal | None, int] = {
     "closed": 7,
     "channel": 7,
 }
-UNKNOWN, UNAVAILABLE = 5, 7
+UNKNOWN = 5
 
 
-def refused(b: Batch, lines: Sequence[HoldLine], first: int, last: int) -> list[Shortage]:
-    """All lines that the first of the reasons `first` to `last` keeps from being promised.
-
-    While master data is away, what has a level is known.
+def refused(b: Batch, lines: Sequence[HoldLine], first: int) -> tuple[int, list[Shortage]]:
+    """The first of the reasons from `first` on that keeps lines from being promised, and those
+    lines; 0 if none does. While master data is away, what has a level is known.
     """
     places = {
         place
         for line in lines
-        if first <= (place := REASONS.get(line.refused, 0)) <= last
+        if (place := REASONS.get(line.refused, 0)) >= first
         and not (line.refused == "unasked" and level_of(b, level_field(line.sku, line.location)))
     }
-    return [
+    reason = min(places, default=0)
+    return reason, [
         Shortage(line.line_id, line.sku, line.location, line.quantity, 0, line.refused)
         for line in lines
-        if places and REASONS.get(line.refused) == min(places)
+        if reason and REASONS.get(line.refused) == reason
     ]
 
 
@@ -253,14 +253,15 @@ def promise(
     """The order of answers, once it is no repeat: unknown, reused id, no room, SKU unavailable,
     location unavailable, insufficient stock.
     """
-    if unknown := refused(b, command.lines, 1, UNKNOWN):
-        return Refused(unknown)
+    reason, refused_lines = refused(b, command.lines, 1)
+    if reason and reason <= UNKNOWN:
+        return Refused(refused_lines)
     if known and isinstance(command, Hold):
         return ReservationIdReused()
     if b.promises_refused:
         return NoRoom()
-    if unavailable_lines := refused(b, command.lines, UNKNOWN + 1, UNAVAILABLE):
-        return Refused(unavailable_lines)
+    if reason:
+        return Refused(refused_lines)
     return take(b, command, known, channel, customer_id)
 
 
@@ -374,8 +375,9 @@ def confirm(b: Batch, command: Confirm, known: Reservation) -> Outcome:
                         refused=of_line.refused,
                     )
                 )
-        if unavailable_lines := refused(b, wanted, UNKNOWN + 1, UNAVAILABLE):
-            return ReservationLost(unavailable_lines)
+        reason, refused_lines = refused(b, wanted, UNKNOWN + 1)
+        if reason:
+            return ReservationLost(refused_lines)
         _, shortages, more = allot_after_reaping(b, wanted, (), False)
         if shortages:
             b.begin()
