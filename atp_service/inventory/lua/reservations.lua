@@ -137,8 +137,8 @@ local REASONS = {
 }
 local UNKNOWN = 5
 
--- The first of the reasons from `from` on that keeps lines from being promised, and those lines; nil
--- if none does. While master data is away, what has a level is known.
+-- The first of the reasons from `from` on that keeps lines from being promised, and those lines.
+-- Nil if none does. While master data is away, what has a level is known.
 local function refused(lines, from)
   local first
   for i = 1, #lines do
