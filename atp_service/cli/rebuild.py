@@ -58,8 +58,8 @@ def command(yes: bool, as_json: bool) -> None:
         reports = uvloop.run(run())
     except rebuild.NotToBeRebuilt as behind:
         fail(
-            f"{behind}\nA rebuild would destroy entries that only Redis has. Restore the ledger;"
-            " or, if you have no copy of it, empty Redis yourself."
+            f"{behind}\nA rebuild would destroy entries that only Redis has. Restore the ledger,"
+            " or start the release that wrote them; or, if you have neither, empty Redis yourself."
         )
     except rebuild.Unreadable as fault:
         fail(f"{fault}\nRedis was not changed, if it was sound. `atp verify` names the damage.")

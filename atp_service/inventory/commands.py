@@ -8,7 +8,7 @@ integers in the SKU's base unit.
 
 import re
 from hashlib import blake2b
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 from msgspec import Struct
@@ -18,6 +18,12 @@ from atp_service.inventory.reservations import Order, Reservation
 from atp_service.inventory.stock import StockLevel
 
 NoPickReason = Literal["not_in_stock", "mismatch", "damaged", "display_worn"]
+# What the store's reason makes of units it can't hand over: gone, or there but not to be sold.
+NO_PICK_STATES: Final = {
+    "mismatch": "quarantine",
+    "damaged": "damaged",
+    "display_worn": "display_worn",
+}
 Disposition = Literal["restock", "damaged", "quality_control", "in_transit", "to_dc"]
 
 

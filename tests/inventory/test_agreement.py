@@ -6,18 +6,24 @@ it tries: random batches over few names, with the clock one millisecond before, 
 deadlines that stand; values changed, deleted and made unreadable behind the script's back.
 """
 
+import msgspec
 from hypothesis import HealthCheck, given, settings
 from redis import Redis
 
 from atp_service.inventory.commands import (
+    AnyCommand,
+    Confirm,
     Expire,
     Hold,
     HoldLine,
+    LineTerms,
     Receipt,
+    Shipment,
+    Terms,
     fingerprint,
 )
-from atp_service.inventory.outcomes import Again, Swept
-from tests.inventory.agreement import START, Pair, Step, play, script_in_hand
+from atp_service.inventory.outcomes import Again, Confirmed, Outcome, Swept
+from tests.inventory.agreement import RIGHT, START, WINDOW_MS, Pair, Step, play, script_in_hand
 from tests.inventory.histories import damaged_histories, histories
 
 HISTORIES = 300
@@ -68,3 +74,34 @@ def _received(sku: str) -> Receipt:
 def _hold_of_all(cart: str, skus: list[str], quantity: int = 1) -> Hold:
     lines = [HoldLine(line_id=sku, sku=sku, location="DC", quantity=quantity) for sku in skus]
     return Hold(reservation_id=cart, lines=lines, fingerprint=fingerprint(lines), ttl_ms=5_000)
+
+
+def test_an_order_that_is_no_longer_waited_for_is_forgotten_before_a_late_confirm(
+    unsynced_redis: Redis,
+) -> None:
+    """Else the confirm would count units of an order that an entry before it has forgotten."""
+    pair = Pair(unsynced_redis, script_in_hand())
+
+    def at(ms: int, command: AnyCommand) -> Outcome:
+        pair.clock = START + ms
+        (outcome,) = pair.run(Step("stay", False, [command]))
+        return outcome
+
+    line = {"sku": "A", "location": "DC"}
+    at(0, _received("A"))
+    sold = Shipment(
+        source="w", event_id="2", occurred_at_ms=START, quantity=1, order_id="late", **line
+    )
+    at(1, sold)
+    at(2, _hold_of_all("cart", ["A"], quantity=20))
+    at(10_000, Expire(limit=100))
+    at(10_001, msgspec.structs.replace(_hold_of_all("other", ["A"], quantity=25), ttl_ms=9_000))
+    terms = Terms(
+        channel=RIGHT, generation=0, lines=[LineTerms(line_id="A", sku="A", location="DC")]
+    )
+    confirmed = at(1 + WINDOW_MS, Confirm(reservation_id="cart", order_id="late", terms=terms))
+    assert isinstance(confirmed, Confirmed)
+    (of_cart,) = confirmed.reservation.lines
+    assert (of_cart.allocated, of_cart.fulfilled) == (20, 0)
+    kinds = [entry.kind for entry in pair.model.journal[-3:]]
+    assert kinds == ["forget", "lapse", "confirm"]

@@ -51,6 +51,15 @@ local function is_abandoned(order)
   return #order[RESERVATION_IDS] == 0 and order[ORDER_KEPT_UNTIL] <= now
 end
 
+-- The order as of now: one that is no longer waited for is forgotten before anything is staged.
+local function order_now(id)
+  local order = order_of(id)
+  if order and is_abandoned(order) then
+    forget(NOTHING, { id })
+  end
+  return order_of(id)
+end
+
 -- The reservation as of now: a deadline that has passed counts, whether or not it was reaped.
 local function reservation_now(id)
   local reservation = reservation_of(id)

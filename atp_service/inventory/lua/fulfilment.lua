@@ -87,7 +87,7 @@ local function named_reservations(command)
   if command.reservation_id and reservation_now(command.reservation_id) then
     return { command.reservation_id }
   end
-  local order = command.order_id and order_of(command.order_id)
+  local order = command.order_id and order_now(command.order_id)
   local ids = {}
   for _, id in ipairs(order and order[RESERVATION_IDS] or {}) do
     if reservation_now(id) then

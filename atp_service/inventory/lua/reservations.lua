@@ -310,7 +310,7 @@ local function confirm(command, blob, known)
   end
   local expired = known[STATUS] == 'expired'
   local term = expired and LAPSED or RESERVED
-  local early, left_early = early_units(order_of(command.order_id), known[LINES], term)
+  local early, left_early = early_units(order_now(command.order_id), known[LINES], term)
   if expired then
     local wanted, has_terms = {}, are_terms_of(command.terms, known)
     for i, line in ipairs(known[LINES]) do

@@ -71,6 +71,16 @@ def is_abandoned(b: Batch, order: Order) -> bool:
     return not order.reservations and order.kept_until <= b.now
 
 
+def order_now(b: Batch, order_id: str) -> Order | None:
+    """The order as of now: one that is no longer waited for is forgotten before anything is
+    staged.
+    """
+    order = order_of(b, order_id)
+    if order and is_abandoned(b, order):
+        forget(b, (), [order_id])
+    return order_of(b, order_id)
+
+
 def reservation_now(b: Batch, reservation_id: str) -> Reservation | None:
     """The reservation as of now: a deadline that has passed counts, reaped or not."""
     reservation = reservation_of(b, reservation_id)

@@ -6,9 +6,9 @@ Mirrors `lua/fulfilment.lua`.
 from collections.abc import Sequence
 from copy import deepcopy
 
-from atp_service.inventory.commands import Fulfil, LineUnits, NoPick, Sale
+from atp_service.inventory.commands import NO_PICK_STATES, Fulfil, LineUnits, NoPick, Sale
 from atp_service.inventory.journal import Notice
-from atp_service.inventory.model.deadlines import reservation_now
+from atp_service.inventory.model.deadlines import order_now, reservation_now
 from atp_service.inventory.model.reservations import (
     answer,
     chosen,
@@ -25,7 +25,6 @@ from atp_service.inventory.model.stock import (
     is_seen,
     mark_seen,
     move_on_hand,
-    order_of,
     reservation_of,
     shipment_key,
     touch_level,
@@ -92,10 +91,6 @@ def fulfil(b: Batch, command: Fulfil, known: Reservation) -> Outcome:
     return settle(b, Changed, command)
 
 
-# What the store's reason makes of units it can't hand over: gone, or there but not to be sold.
-NO_PICK_STATES = {"mismatch": "quarantine", "damaged": "damaged", "display_worn": "display_worn"}
-
-
 def no_pick(b: Batch, command: NoPick, known: Reservation) -> Outcome:
     if known.status not in ("confirmed", "held"):
         return WrongStatus(deepcopy(known))
@@ -122,7 +117,7 @@ def named_reservations(b: Batch, command: Sale) -> list[str]:
     """The reservations a fact names, as of now: its own, else its order's."""
     if command.reservation_id and reservation_now(b, command.reservation_id):
         return [command.reservation_id]
-    order = order_of(b, command.order_id) if command.order_id else None
+    order = order_now(b, command.order_id) if command.order_id else None
     return [name for name in (order.reservations if order else ()) if reservation_now(b, name)]
 
 

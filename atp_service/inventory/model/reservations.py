@@ -19,7 +19,7 @@ from atp_service.inventory.commands import (
     Terms,
 )
 from atp_service.inventory.entry_ref import EntryRef
-from atp_service.inventory.model.deadlines import reap_for_promise, reservation_now
+from atp_service.inventory.model.deadlines import order_now, reap_for_promise, reservation_now
 from atp_service.inventory.model.stock import (
     Batch,
     append_entry,
@@ -27,7 +27,6 @@ from atp_service.inventory.model.stock import (
     caller_key,
     level_of,
     mark_seen,
-    order_of,
     put_reservation,
     reservation_of,
     touch_level,
@@ -356,7 +355,7 @@ def confirm(b: Batch, command: Confirm, known: Reservation) -> Outcome:
         return WrongStatus(deepcopy(known))
     expired = known.status == "expired"
     units = [line.lapsed if expired else line.reserved for line in known.lines]
-    early, left_early = early_units(order_of(b, command.order_id), known.lines, units)
+    early, left_early = early_units(order_now(b, command.order_id), known.lines, units)
     if expired:
         wanted = []
         terms = command.terms if are_terms_of(command.terms, known) else None

@@ -13,13 +13,14 @@ from atp_service.inventory.journal import (
     LEVEL,
     ORDER,
     RESERVATION,
+    RULES,
     DecodedEntry,
     Entry,
     decode_entry,
 )
 from atp_service.inventory.reservations import Reservation
 from atp_service.inventory.stock import StockLevel, split_field
-from atp_service.ledger.position import Forked, Position
+from atp_service.ledger.position import Forked, Position, Refused
 from atp_service.ledger.write import rows
 from atp_service.ledger.write.exceptions import Cases, exception_steps
 from atp_service.ledger.write.rows import Values
@@ -102,6 +103,11 @@ class Batch:
 
     def _check(self, decoded: DecodedEntry) -> None:
         entry, epoch = decoded.entry, decoded.head.epoch
+        if decoded.head.rules > RULES:
+            raise Refused(
+                f"entry {entry.seq} was decided by rules {decoded.head.rules}: start the release"
+                " that knows them"
+            )
         if entry.seq != self._seq + 1:
             raise Forked(f"entry {entry.seq} follows {self._seq}")
         if epoch != self.after.epoch:
@@ -148,7 +154,8 @@ class Batch:
 
     def gone_levels(self) -> list[Values]:
         """Levels that went, though they may have come back since."""
-        return [tuple(map(text, split_field(key))) for key in self._gone_levels]
+        partition = integer(self.partition)
+        return [(partition, *map(text, split_field(key))) for key in self._gone_levels]
 
     def reservations(self) -> list[Values]:
         return [
@@ -166,10 +173,14 @@ class Batch:
         ]
 
     def gone_reservations(self) -> list[Values]:
-        return [(bigint(seq), text(key)) for key, seq in self._gone[RESERVATION].items()]
+        return self._gone_of(RESERVATION)
 
     def gone_orders(self) -> list[Values]:
-        return [(bigint(seq), text(key)) for key, seq in self._gone[ORDER].items()]
+        return self._gone_of(ORDER)
+
+    def _gone_of(self, kind: str) -> list[Values]:
+        partition = integer(self.partition)
+        return [(partition, bigint(seq), text(key)) for key, seq in self._gone[kind].items()]
 
     def exceptions(self) -> list[Values]:
         partition = integer(self.partition)

@@ -40,16 +40,16 @@ def _upsert(table: Table, **otherwise: str) -> Statement:
 
 
 def _let_go(table: Table) -> Statement:
-    """Redis no longer has it; its last image stays. Takes the entry and the key."""
+    """Redis no longer has it; its last image stays. Takes the partition, the entry and the key."""
     (key,) = table.key
     return _statement(
-        table.only("seq", key),
+        table.only("partition", "seq", key),
         f"""
         UPDATE {table.name}
         SET seq = gone.seq,
             in_redis = false
         FROM {{rows}} AS gone ({{columns}})
-        WHERE {table.name}.{key} = gone.{key}
+        WHERE ({table.name}.partition, {table.name}.{key}) = (gone.partition, gone.{key})
         """,  # noqa: S608  # names of ours
     )
 
@@ -66,11 +66,12 @@ ORDERS = _upsert(tables.ORDERS)
 
 # A level goes by a repair alone.
 GONE_LEVELS = _statement(
-    tables.LEVELS.only("sku", "location"),
+    tables.LEVELS.only("partition", "sku", "location"),
     """
     DELETE FROM levels
     USING {rows} AS gone ({columns})
-    WHERE (levels.sku, levels.location) = (gone.sku, gone.location)
+    WHERE (levels.partition, levels.sku, levels.location)
+        = (gone.partition, gone.sku, gone.location)
     """,
 )
 GONE_RESERVATIONS = _let_go(tables.RESERVATIONS)

@@ -11,7 +11,7 @@ PositionNow = Callable[[], Awaitable[Position | None]]
 
 
 class NotToBeRebuilt(Exception):
-    """The ledger is behind: a rebuild would destroy stock."""
+    """A rebuild would destroy stock: the ledger is behind, or another release has written it."""
 
 
 async def why(site: Site, position_now: PositionNow) -> str | None:
@@ -22,7 +22,7 @@ async def why(site: Site, position_now: PositionNow) -> str | None:
     try:
         await compare(site, position_now)
     except Fenced as fence:
-        if fence.cause == "ledger-behind":
+        if fence.cause in ("ledger-behind", "format"):
             raise NotToBeRebuilt(fence.reason) from fence
         return fence.reason
     return None

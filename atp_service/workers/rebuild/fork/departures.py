@@ -10,9 +10,15 @@ from typing import Any
 
 from msgspec import structs
 
-from atp_service.inventory.commands import Adjustment, Fulfil, NoPick, Shipment, StateChange
+from atp_service.inventory.commands import (
+    NO_PICK_STATES,
+    Adjustment,
+    Fulfil,
+    NoPick,
+    Shipment,
+    StateChange,
+)
 from atp_service.inventory.journal import LEVEL
-from atp_service.inventory.model.fulfilment import NO_PICK_STATES
 from atp_service.inventory.reservations import Reservation
 from atp_service.inventory.stock import split_field
 from atp_service.workers.rebuild.fork.conflicts import SOURCE
