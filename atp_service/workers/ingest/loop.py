@@ -131,11 +131,11 @@ class _Ingest:
 
     async def _is_next(self, message: Msg, deadline: float) -> bool:
         seq = delivery_of(message.reply).seq
-        while time.monotonic() < deadline and not self._stop.is_set():
-            if await is_next(self._client.jetstream(), STREAM, CONSUMER, seq):
-                return True
+        while not await is_next(self._client.jetstream(), STREAM, CONSUMER, seq):
+            if time.monotonic() >= deadline or self._stop.is_set():
+                return False
             await pause(self._stop, ENDS_PAUSE_SECONDS)
-        return False
+        return True
 
     async def _answer(self, message: Msg, events: Sequence[EventResult]) -> None:
         if any(event.status == "waiting" for event in events):
