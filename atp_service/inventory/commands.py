@@ -201,12 +201,17 @@ class Fact(Command, frozen=True, kw_only=True):
     occurred_at_ms: int
 
 
-class Sale(Fact, frozen=True, kw_only=True):
-    """Units sold; those that a named reservation or order holds fulfil it."""
+class LevelFact(Fact, frozen=True, kw_only=True):
+    """A fact about units of a SKU at a location."""
 
     sku: str
     location: str
     quantity: int
+
+
+class Sale(LevelFact, frozen=True, kw_only=True):
+    """Units sold; those that a named reservation or order holds fulfil it."""
+
     order_id: str | None = None
     reservation_id: str | None = None
     shipment_id: str | None = None
@@ -217,23 +222,17 @@ class Shipment(Sale, frozen=True, kw_only=True):
     """Units sent out; as a sale."""
 
 
-class Return(Fact, frozen=True, kw_only=True):
+class Return(LevelFact, frozen=True, kw_only=True):
     """Units back from a customer; the disposition decides whether and when they can be sold."""
 
-    sku: str
-    location: str
-    quantity: int
     disposition: Disposition = "restock"
     document: str | None = None
     order_id: str | None = None
 
 
-class Receipt(Fact, frozen=True, kw_only=True):
+class Receipt(LevelFact, frozen=True, kw_only=True):
     """Units in; the document's incoming falls."""
 
-    sku: str
-    location: str
-    quantity: int
     document: str | None = None
 
 
@@ -258,39 +257,30 @@ class TransferReceived(Fact, frozen=True, kw_only=True):
     from_location: str | None = None
 
 
-class Adjustment(Fact, frozen=True, kw_only=True):
+class Adjustment(LevelFact, frozen=True, kw_only=True):
     """A correction by ± units."""
 
-    sku: str
-    location: str
-    quantity: int
     reason: str | None = None
 
 
-class Count(Fact, frozen=True, kw_only=True):
+class Count(LevelFact, frozen=True, kw_only=True):
     """Units counted at `occurred_at_ms`.
 
     `deltas_after` is the sum of the on_hand deltas that happened later, true as long as the
     level's counter of on_hand changes is still `moves`; else the outcome is `Moved`.
     """
 
-    sku: str
-    location: str
-    quantity: int
     deltas_after: int
     moves: int
 
 
-class Snapshot(Fact, frozen=True, kw_only=True):
+class Snapshot(LevelFact, frozen=True, kw_only=True):
     """Units the source believes there were at `occurred_at_ms`, to be compared with ours of then.
 
     `deltas_after` and `moves` as in a count. A difference beyond `tolerance` units (of either
     sign) is corrected, opens an exception or is only noted, as the feed's `policy` says.
     """
 
-    sku: str
-    location: str
-    quantity: int
     policy: SnapshotPolicy
     tolerance: int = 0
     deltas_after: int = 0
@@ -303,22 +293,16 @@ class SnapshotClosed(Fact, frozen=True, kw_only=True):
     location: str
 
 
-class StateChange(Fact, frozen=True, kw_only=True):
+class StateChange(LevelFact, frozen=True, kw_only=True):
     """Units move between sellable and an unavailable state, or between two such states."""
 
-    sku: str
-    location: str
-    quantity: int
     from_state: str
     to_state: str
 
 
-class Incoming(Fact, frozen=True, kw_only=True):
+class Incoming(LevelFact, frozen=True, kw_only=True):
     """A document's expected units; the latest by time wins, 0 cancels."""
 
-    sku: str
-    location: str
-    quantity: int
     document: str
     eta: str | None = None
 
@@ -384,36 +368,13 @@ class RepairOrder(Command, frozen=True, kw_only=True):
     right: Order | None = None
 
 
-AnyCommand = (
-    Hold
-    | Replace
-    | Extend
-    | Confirm
-    | Release
-    | Fulfil
-    | NoPick
-    | Expire
-    | Lapse
-    | Forget
-    | Sale
-    | Shipment
-    | Return
-    | Receipt
-    | TransferShipped
-    | TransferReceived
-    | Adjustment
-    | Count
-    | StateChange
-    | Incoming
-    | Heartbeat
-    | SafetyStock
-    | Park
-    | Snapshot
-    | SnapshotClosed
-    | RepairLevel
-    | RepairReservation
-    | RepairOrder
+_AnyPromise = (
+    Hold | Replace | Extend | Confirm | Release | Fulfil | NoPick | Expire | Lapse | Forget
 )
+_AnyMove = Sale | Shipment | Return | Receipt | TransferShipped | TransferReceived | StateChange
+_AnyStatement = Adjustment | Count | Snapshot | SnapshotClosed | Incoming | Heartbeat | Park
+_AnyRepair = RepairLevel | RepairReservation | RepairOrder
+AnyCommand = _AnyPromise | _AnyMove | _AnyStatement | SafetyStock | _AnyRepair
 
 encode_command = msgspec.msgpack.Encoder().encode
 decode_command = msgspec.msgpack.Decoder(AnyCommand).decode

@@ -178,33 +178,12 @@ class Faulted(Struct, frozen=True):
     message: str
 
 
-Outcome = (
-    Held
-    | Changed
-    | Confirmed
-    | Repeated
-    | Unchanged
-    | Refused
-    | TermsNeeded
-    | InsufficientStock
-    | ReservationLost
-    | ReservationIdReused
-    | NotFound
-    | WrongStatus
-    | GenerationMismatch
-    | SpansPartitions
-    | AlreadyConfirmed
-    | QuantityNotOpen
-    | NoRoom
-    | Applied
-    | Absorbed
-    | Duplicate
-    | Parked
-    | Moved
-    | Again
-    | Swept
-    | Faulted
-)
+_Kept = Held | Changed | Confirmed | Repeated | Unchanged | Swept
+_Short = Refused | TermsNeeded | InsufficientStock | ReservationLost | QuantityNotOpen | NoRoom
+_Misplaced = ReservationIdReused | NotFound | WrongStatus | GenerationMismatch | AlreadyConfirmed
+_OfFact = Applied | Absorbed | Duplicate | Parked
+_Undecided = Moved | Again | SpansPartitions | Faulted
+Outcome = _Kept | _Short | _Misplaced | _OfFact | _Undecided
 
 _shortages = Decoder(list[Shortage]).decode
 _excesses = Decoder(list[Excess]).decode

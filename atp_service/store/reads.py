@@ -2,14 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
 from msgspec import Struct
 
 from atp_service.inventory.entry_ref import EntryRef
+from atp_service.inventory.journal import UNREADABLE
 from atp_service.inventory.reservations import Reservation, decode_reservation
 from atp_service.inventory.stock import StockLevel, decode_level, level_field
 from atp_service.store.connection import Reader, Request, Wire
@@ -19,6 +20,8 @@ from atp_service.store.keys import Keys
 from atp_service.store.server_report import ServerReport, report_of
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
 
 FEED_PREFIX = "f:"  # of their fields in meta
 LOOK_AGAIN_SECONDS = 0.5  # how often reads look anew at a Redis that was refused
@@ -65,14 +68,22 @@ class Reads:
         if not skus:
             return []
         (blobs,) = await self._read(("HMGET", self._keys.stock, *skus))
-        return [[] if blob is None else _locations_in(blob) for blob in blobs]
+        # A damaged list is as one of a SKU without a level.
+        return [
+            [] if blob is None else _readable(_decode_locations, blob, "locations_unreadable") or []
+            for blob in blobs
+        ]
 
     async def reservation(self, reservation_id: str) -> Reservation | None:
         """The reservation as of now. Raises Unreadable if its value is damaged."""
         blob, time = await self._read(("HGET", self._keys.reservations, reservation_id), ("TIME",))
         if blob is None:
             return None
-        return as_of(_document_in(reservation_id, blob), _milliseconds(time))
+        about = {"reservation_id": reservation_id}
+        reservation = _readable(decode_reservation, blob, "reservation_unreadable", **about)
+        if reservation is None:
+            raise Unreadable(f"the reservation {reservation_id} can't be read")
+        return as_of(reservation, _milliseconds(time))
 
     async def has_reservation(self, reservation_id: str) -> bool:
         """Whether there is a value under the id, readable or not."""
@@ -169,28 +180,16 @@ def as_of(reservation: Reservation, now_ms: int) -> Reservation:
 def readable_level(blob: bytes) -> StockLevel | None:
     """The level; None if the value is damaged. Such a level promises nothing until it is repaired,
     and must not spoil a page of others."""
+    return _readable(decode_level, blob, "level_unreadable")
+
+
+def _readable(decode: Callable[[bytes], T], blob: bytes, event: str, **about: str) -> T | None:
+    """The decoded value; None if it is damaged, and the log has the event."""
     try:
-        return decode_level(blob)
-    except (msgspec.DecodeError, UnicodeDecodeError) as fault:
-        log.error("level_unreadable", reason=str(fault))
+        return decode(blob)
+    except UNREADABLE as fault:
+        log.error(event, reason=str(fault), **about)
         return None
-
-
-def _locations_in(blob: bytes) -> list[str]:
-    """A SKU's list of locations; a damaged list is as one of a SKU without a level."""
-    try:
-        return _decode_locations(blob)
-    except (msgspec.DecodeError, UnicodeDecodeError) as fault:
-        log.error("locations_unreadable", reason=str(fault))
-        return []
-
-
-def _document_in(reservation_id: str, blob: bytes) -> Reservation:
-    try:
-        return decode_reservation(blob)
-    except (msgspec.DecodeError, UnicodeDecodeError) as fault:
-        log.error("reservation_unreadable", reservation_id=reservation_id, reason=str(fault))
-        raise Unreadable(f"the reservation {reservation_id} can't be read") from fault
 
 
 def _milliseconds(time: Sequence[bytes]) -> int:

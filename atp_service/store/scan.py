@@ -4,8 +4,8 @@ On a wire of its own, so that selling is never behind it. Nothing is decoded her
 has damaged by hand may be anything.
 """
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Literal, TypeVar
 
 from msgspec import Struct
 from redis.exceptions import ResponseError
@@ -18,6 +18,9 @@ from atp_service.store.keys import Keys
 
 Kept = Literal["stock", "reservations", "orders", "seen", "seen_before"]
 Values = list[bytes | None]
+
+Value = TypeVar("Value")
+Pairs = list[tuple[bytes, Value]]
 
 
 class Moment(Struct, frozen=True):
@@ -114,22 +117,23 @@ class Walk:
             marked=[found != (None, None) for found in zip(values[4], values[5], strict=True)],
         )
 
-    async def scan(
-        self, kept: Kept, cursor: int, count: int
-    ) -> tuple[int, list[tuple[bytes, bytes]]]:
-        """Some names with their values, and where to go on; 0 is the beginning and the end."""
-        request = ("HSCAN", getattr(self._keys, kept), cursor, "COUNT", count)
-        after, found = (await self._ask(request))[0]
-        return int(after), list(zip(found[::2], found[1::2], strict=True))
+    async def scan(self, kept: Kept, count: int) -> AsyncIterator[Pairs[bytes]]:
+        """All names with their values, by the page; a name may come twice."""
+        async for found in self._scan("HSCAN", getattr(self._keys, kept), count):
+            yield list(zip(found[::2], found[1::2], strict=True))
 
-    async def scan_deadlines(
-        self, cursor: int, count: int
-    ) -> tuple[int, list[tuple[bytes, float]]]:
+    async def scan_deadlines(self, count: int) -> AsyncIterator[Pairs[float]]:
         """As `scan`: members with their scores."""
-        request = ("ZSCAN", self._keys.deadlines, cursor, "COUNT", count)
-        after, found = (await self._ask(request))[0]
-        members = zip(found[::2], found[1::2], strict=True)
-        return int(after), [(member, float(score)) for member, score in members]
+        async for found in self._scan("ZSCAN", self._keys.deadlines, count):
+            yield list(zip(found[::2], map(float, found[1::2]), strict=True))
+
+    async def _scan(self, command: str, key: str, count: int) -> AsyncIterator[list[bytes]]:
+        cursor = b"0"
+        while True:
+            ((cursor, found),) = await self._ask((command, key, cursor, "COUNT", count))
+            yield found
+            if not int(cursor):
+                return
 
     async def close(self) -> None:
         await self._wire.close()

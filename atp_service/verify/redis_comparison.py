@@ -6,8 +6,7 @@ does not contain when a feed was last heard, so that is not compared. Nor does i
 window of dedupe marks was rotated: from the oldest mark that Redis has, all must be there.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any, Final, Literal, TypeVar
 
 import msgspec
@@ -19,7 +18,7 @@ from atp_service.inventory.reservations import decode_order, decode_reservation
 from atp_service.inventory.stock import SEPARATOR, decode_level
 from atp_service.ledger import Ledger
 from atp_service.store import Partition
-from atp_service.store.scan import Moment
+from atp_service.store.scan import Moment, Pairs
 from atp_service.verify.decoded_entry import subject
 from atp_service.verify.differences import members
 from atp_service.verify.entry_walk import EntryWalk
@@ -87,11 +86,11 @@ class RedisComparison:
         expected = _values((name, state.images[name][1]) for name in state.in_redis())
         suspects, count = list[str](), 0
         for hash_, kind in _HASHES:
-            async for field, value in _all(partial(self._redis.scan, hash_, count=_PAGE)):
+            async for field, value in _all(self._redis.scan(hash_, _PAGE)):
                 count += 1
                 if expected.pop(kind + field, None) != value:
                     suspects.append(kind + field)
-        async for member, score in _all(partial(self._redis.scan_deadlines, count=_PAGE)):
+        async for member, score in _all(self._redis.scan_deadlines(_PAGE)):
             count += 1
             if expected.pop(_DEADLINE + member, None) != score:
                 suspects.append(_DEADLINE + member)
@@ -102,7 +101,7 @@ class RedisComparison:
         """How many marks there are, and the names of those that may differ."""
         known, there = self._state.marks, set[str]()
         for window in _WINDOWS:
-            async for mark, _ in _all(partial(self._redis.scan, window, count=_PAGE)):
+            async for mark, _ in _all(self._redis.scan(window, _PAGE)):
                 there.add(mark)
         times = [known[mark][1] for mark in there if mark in known]
         self._marks_since_ms = min([self._rotated_at_ms, *times])
@@ -183,17 +182,11 @@ class RedisComparison:
         return f"{words} is not there" if at_ms > since_ms else None
 
 
-async def _all(
-    scan: Callable[[int], Awaitable[tuple[int, list[tuple[bytes, T]]]]],
-) -> AsyncIterator[tuple[str, T]]:
-    """All names that a scan returns, with their values."""
-    cursor = 0
-    while True:
-        cursor, found = await scan(cursor)
-        for name, value in found:
+async def _all(pages: AsyncIterator[Pairs[T]]) -> AsyncIterator[tuple[str, T]]:
+    """All names of a scan, with their values."""
+    async for page in pages:
+        for name, value in page:
             yield name.decode(errors="replace"), value
-        if not cursor:
-            return
 
 
 def _values(images: Iterable[tuple[str, Image]]) -> dict[str, bytes | int]:

@@ -131,11 +131,6 @@ def entry_lines(
     return blocks(connection, query)
 
 
-def lines(connection: Connection, query: sql.Composable) -> Iterator[bytes]:
-    """The query's rows, each as binary COPY writes it."""
-    return chained.from_iterable(blocks(connection, query))
-
-
 def blocks(connection: Connection, query: sql.Composable) -> Iterator[list[bytes]]:
     """The rows in blocks, straight from libpq: psycopg's own COPY costs four times as much a row.
 

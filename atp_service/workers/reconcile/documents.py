@@ -81,7 +81,7 @@ async def compare_recorded(run: Comparison, of: Documents) -> None:
 
 async def compare_kept(run: Comparison, of: Documents) -> None:
     """All that Redis has: the ledger may have no such document."""
-    async for named in run.scan(of.drift_kind, partial(run.walk.scan, of.kind)):
+    async for named in run.named(of.drift_kind, run.walk.scan(of.kind, PAGE)):
         images = await as_of_entry.documents(run.ledger, run.number, of.kind, list(named))
         suspects = [key for key, value in named.items() if images.get(key) != value]
         await run.resolve(suspects, partial(_examine, run, of))
@@ -89,7 +89,7 @@ async def compare_kept(run: Comparison, of: Documents) -> None:
 
 async def compare_kept_deadlines(run: Comparison) -> None:
     """Deadlines of nothing, or at another time. A missing one has been found before."""
-    async for named in run.scan("deadline", run.walk.scan_deadlines):
+    async for named in run.named("deadline", run.walk.scan_deadlines(PAGE)):
         deadlines: dict[str, dict[str, float]] = {RESERVATION: {}, ORDER: {}}
         for member, at_ms in named.items():
             if member[:1] in deadlines:

@@ -49,7 +49,7 @@ async def compare_recorded(run: Comparison) -> None:
 
 async def compare_kept(run: Comparison) -> None:
     """All that Redis has: the ledger may have no such level or SKU."""
-    async for named in run.scan("level", partial(run.walk.scan, "stock")):
+    async for named in run.named("level", run.walk.scan("stock", PAGE)):
         names = [name for name in named if name not in run.known_stock]
         suspects: list[Pair] = []
         for name in await as_of_entry.unknown_in_stock(run.ledger, run.number, names):

@@ -11,7 +11,7 @@ from atp_service.inventory.outcomes import Applied, Moved, Unchanged
 from atp_service.ledger import Ledger
 from atp_service.ledger.reconciliations import Drift, Kind, Lease, Reconciliation, Report
 from atp_service.store import Partition
-from atp_service.store.scan import Moment, Walk
+from atp_service.store.scan import Moment, Pairs, Walk
 from atp_service.workers.reconcile.name_set import NameSet
 from atp_service.workers.reconcile.raw_values import read_name, shown
 from atp_service.workers.reconcile.throttle import Throttle
@@ -38,8 +38,6 @@ class Difference(Struct, frozen=True):
 
 Examine = Callable[[Sequence[Key]], Awaitable[list[tuple[Key, Difference]]]]
 """Compares values exactly: as of the entry that was Redis's latest when they were read."""
-Scan = Callable[[int, int], Awaitable[tuple[int, list[tuple[bytes, Value]]]]]
-"""Takes a cursor and a count; returns the next cursor, and values by raw name."""
 
 
 class Comparison:
@@ -76,11 +74,11 @@ class Comparison:
         self.report.through_seq = max(self.report.through_seq, moment.seq)
         return moment
 
-    async def scan(self, kind: Kind, scan: Scan[Value]) -> AsyncIterator[dict[str, Value]]:
-        """All values of Redis by name, by the page. Names that no command can hold are reported."""
-        cursor = 0
-        while True:
-            cursor, found = await scan(cursor, PAGE)
+    async def named(
+        self, kind: Kind, found_pages: AsyncIterator[Pairs[Value]]
+    ) -> AsyncIterator[dict[str, Value]]:
+        """The pages of a scan by name. Names that no command can hold are reported."""
+        async for found in found_pages:
             named: dict[str, Value] = {}
             for raw, value in found:
                 name = read_name(raw)
@@ -90,8 +88,6 @@ class Comparison:
                     named[name] = value
             yield named
             await self.rest()
-            if not cursor:
-                return
 
     def add_unnameable(self, kind: Kind, name: bytes) -> None:
         """Report a name that no command can repair: only a person can take it away."""
