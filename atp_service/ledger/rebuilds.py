@@ -6,7 +6,7 @@ between, the next finds them here.
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -61,25 +61,19 @@ class Fork(Protocol):
     def pages(self) -> AsyncIterator[Sequence[Entry]]: ...
 
 
-class Guard:
-    """The right to rebuild a partition, as long as it is kept."""
-
-    def __init__(self, connection: AsyncConnection[Any]) -> None:
-        self._connection = connection
-
-    async def keep(self) -> None:
-        """Show that this rebuilder lives, for ever; raises Unavailable when the right is gone."""
-        while True:
-            with unavailable_when_away():
-                await self._connection.execute("SELECT 1")
-            await asyncio.sleep(_ALIVE_EVERY_SECONDS)
+def only_rebuild(
+    url: str, partition: int
+) -> AbstractAsyncContextManager[AsyncConnection[Any] | None]:
+    """The connection that has the right to rebuild; None while another process has it."""
+    return leased(url, "rebuild", partition)
 
 
-@asynccontextmanager
-async def only_rebuild(url: str, partition: int) -> AsyncIterator[Guard | None]:
-    """The right to rebuild, on a connection of its own; None while another process has it."""
-    async with leased(url, "rebuild", partition) as connection:
-        yield None if connection is None else Guard(connection)
+async def keep_alive(right: AsyncConnection[Any]) -> None:
+    """Show that this rebuilder lives, for ever; raises Unavailable when the right is gone."""
+    while True:
+        with unavailable_when_away():
+            await right.execute("SELECT 1")
+        await asyncio.sleep(_ALIVE_EVERY_SECONDS)
 
 
 @asynccontextmanager
@@ -125,23 +119,14 @@ async def raise_epoch(
         if not moved.rowcount:
             raise Stale(f"the ledger is no longer at entry {position.seq}")
         begun = Rebuild(position.epoch + 1, position.seq)
-        fields["epoch"] = begun.epoch
-        await connection.execute(
-            """
-            INSERT INTO rebuilds (partition, epoch, from_seq, reason)
-            VALUES (%(partition)s, %(epoch)s, %(seq)s, %(reason)s)
-            """,
-            fields,
-        )
         await _save(connection, partition, begun.epoch, fork.pages())
-        missing = Jsonb([structs.asdict(missing) for missing in fork.missing])
+        report = Jsonb({"missing": [structs.asdict(missing) for missing in fork.missing]})
         await connection.execute(
             """
-            UPDATE rebuilds
-            SET report = jsonb_build_object('missing', %(missing)s::jsonb)
-            WHERE (partition, epoch) = (%(partition)s, %(epoch)s)
+            INSERT INTO rebuilds (partition, epoch, from_seq, reason, report)
+            VALUES (%(partition)s, %(epoch)s, %(seq)s, %(reason)s, %(report)s)
             """,
-            fields | {"missing": missing},
+            fields | {"epoch": begun.epoch, "report": report},
         )
         # A caller that waits for an entry waits for its epoch too.
         payload = f"{partition} {begun.epoch} {position.seq}"

@@ -38,6 +38,32 @@ class Checkpoint(Struct, frozen=True):
     events: int = 0
 
 
+_LOSSES_REPLAYED = """
+UPDATE positions
+SET replayed_losses = greatest(replayed_losses, %(losses)s)
+WHERE partition = %(partition)s
+"""
+_REBUILDS_REPLAYED = """
+UPDATE rebuilds
+SET replayed_at = now(),
+    report = report || jsonb_build_object('events_replayed', %(events)s::bigint)
+WHERE partition = %(partition)s AND epoch <= %(epoch)s AND replayed_at IS NULL
+"""
+_SAVE = """
+INSERT INTO streams_recorded (partition, stream, created_at, seq)
+SELECT %(partition)s, %(stream)s, %(created_at)s, %(seq)s
+WHERE NOT EXISTS (SELECT FROM rebuilds WHERE partition = %(partition)s AND replayed_at IS NULL)
+  AND NOT EXISTS (
+    SELECT FROM positions
+    WHERE partition = %(partition)s AND suspected_losses > replayed_losses
+)
+ON CONFLICT (partition, stream) DO UPDATE
+SET created_at = excluded.created_at,
+    seq = excluded.seq,
+    noted_at = now()
+"""
+
+
 async def recorded_through(
     connection: AsyncConnection[Any], partition: int, stream: str, created_at: datetime
 ) -> int:
@@ -76,59 +102,20 @@ async def pending_replay(connection: AsyncConnection[Any], partition: int) -> Pe
 async def save(connection: AsyncConnection[Any], partition: int, checkpoint: Checkpoint) -> bool:
     """Save the checkpoint, and that its replay is done; False while the ledger lacks its entry."""
     fields = {"partition": partition, **structs.asdict(checkpoint)}
+    has_entry = """
+        SELECT FROM entries
+        WHERE (partition, seq, digest) = (%(partition)s, %(entry_seq)s, %(digest)s)
+    """
+    if checkpoint.replay is not None and checkpoint.entry_seq == 0:
+        # A replay may leave no entry in an empty Redis; then the ledger must have none either.
+        has_entry = "SELECT FROM positions WHERE partition = %(partition)s AND seq = 0"
     async with connection.transaction():
-        if not await _has_entry(connection, fields):
+        if not (await connection.execute(has_entry, fields)).rowcount:
             return False
         if checkpoint.replay is not None:
-            await _finish(connection, fields | structs.asdict(checkpoint.replay))
-        await connection.execute(
-            """
-            INSERT INTO streams_recorded (partition, stream, created_at, seq)
-            SELECT %(partition)s, %(stream)s, %(created_at)s, %(seq)s
-            WHERE NOT EXISTS (
-                SELECT FROM rebuilds WHERE partition = %(partition)s AND replayed_at IS NULL
-            )
-              AND NOT EXISTS (
-                SELECT FROM positions
-                WHERE partition = %(partition)s AND suspected_losses > replayed_losses
-            )
-            ON CONFLICT (partition, stream) DO UPDATE
-            SET created_at = excluded.created_at,
-                seq = excluded.seq,
-                noted_at = now()
-            """,
-            fields,
-        )
+            # All that was due when it began. The position first, as a rebuild does.
+            fields |= structs.asdict(checkpoint.replay)
+            await connection.execute(_LOSSES_REPLAYED, fields)
+            await connection.execute(_REBUILDS_REPLAYED, fields)
+        await connection.execute(_SAVE, fields)
     return True
-
-
-async def _has_entry(connection: AsyncConnection[Any], fields: dict[str, Any]) -> bool:
-    """A replay may leave no entry in an empty Redis; then the ledger must have none either."""
-    query = "SELECT FROM entries WHERE (partition, seq) = (%(partition)s, %(entry_seq)s)"
-    query += " AND digest = %(digest)s"
-    if fields["replay"] is not None and fields["entry_seq"] == 0:
-        query = "SELECT FROM positions WHERE partition = %(partition)s AND seq = 0"
-    cursor = await connection.execute(query.encode(), fields)
-    return await cursor.fetchone() is not None
-
-
-async def _finish(connection: AsyncConnection[Any], fields: dict[str, Any]) -> None:
-    """The replay is done for all that was due when it began. The position first, as a rebuild
-    does."""
-    await connection.execute(
-        """
-        UPDATE positions
-        SET replayed_losses = greatest(replayed_losses, %(losses)s)
-        WHERE partition = %(partition)s
-        """,
-        fields,
-    )
-    await connection.execute(
-        """
-        UPDATE rebuilds
-        SET replayed_at = now(),
-            report = report || jsonb_build_object('events_replayed', %(events)s::bigint)
-        WHERE partition = %(partition)s AND epoch <= %(epoch)s AND replayed_at IS NULL
-        """,
-        fields,
-    )

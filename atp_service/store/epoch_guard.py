@@ -5,7 +5,8 @@ old copy, or failed over to a replica that missed writes. Its tail is compared w
 position; a Redis that does not continue the ledger is fenced.
 """
 
-from typing import Protocol
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
 
 import structlog
 from msgspec import Struct
@@ -33,6 +34,9 @@ class Position(Protocol):
     def digest(self) -> str: ...
     @property
     def run_id(self) -> str: ...
+
+
+P = TypeVar("P", bound=Position)
 
 
 class Positions(Protocol):
@@ -89,8 +93,31 @@ def _field(info: object, name: str) -> str:
     return next(value for key, _, value in lines if key == name)
 
 
-async def compare(wire: Wire, keys: Keys, header: RedisHeader, position: Position | None) -> None:
-    """Raises Fenced unless this Redis, which is not empty, continues what the ledger has."""
+async def compare(
+    wire: Wire, keys: Keys, position_now: Callable[[], Awaitable[P | None]]
+) -> tuple[RedisHeader, P | None]:
+    """Redis's header and the ledger's position before it; neither has a seq before the first start.
+    Raises Fenced unless Redis continues the ledger."""
+    # The position first: Redis may only be ahead of it.
+    position = await position_now()
+    while True:
+        header = await read_header(wire, keys)
+        if header.seq is None and not header.rebuilding and position is None:
+            return header, None
+        try:
+            await _compare(wire, keys, header, position)
+        except Fenced as fence:
+            # Or the ledger was ahead: meanwhile entries were recorded and trimmed, or another epoch
+            # has begun.
+            later = await position_now() if fence.cause == "ledger-behind" else position
+            if later == position:
+                raise
+            position = later
+        else:
+            return header, position
+
+
+async def _compare(wire: Wire, keys: Keys, header: RedisHeader, position: Position | None) -> None:
     recorded = position.seq if position else 0
     if header.rebuilding:
         raise Fenced("Redis is being rebuilt", SOON_SECONDS, cause="lost")
@@ -199,7 +226,7 @@ class EpochGuard:
         if self._ledger is None:
             raise Fenced("the ledger has not been asked yet")
         try:
-            position = await self._ledger.position(self.partition)
+            await self._ledger.position(self.partition)
         except Exception as fault:
             if header.epoch is None:
                 raise Fenced("Redis is empty or fenced, and the ledger can't be asked") from fault
@@ -209,7 +236,7 @@ class EpochGuard:
             self._run_id, self.epoch = header.run_id, header.epoch
             return
         try:
-            header = await self._compared(wire, self._ledger, position)
+            header = await self._compared(wire, self._ledger)
             epoch = header.epoch or 0
             await self._ledger.open(self.partition, epoch, header.run_id)
         except (Fenced, Unavailable):
@@ -219,27 +246,15 @@ class EpochGuard:
         self._run_id, self.epoch = header.run_id, epoch
         log.info("redis_opened", run_id=header.run_id, epoch=epoch, seq=header.seq)
 
-    async def _compared(
-        self, wire: Wire, ledger: Positions, position: Position | None
-    ) -> RedisHeader:
-        """The header, read once more now that the position is known: it may only be ahead."""
-        header = await read_header(wire, self._keys)
-        if header.seq is None and not header.rebuilding and position is None:
+    async def _compared(self, wire: Wire, ledger: Positions) -> RedisHeader:
+        """The header of a Redis that continues the ledger, or is begun with it."""
+        while True:
+            header, _ = await compare(wire, self._keys, lambda: ledger.position(self.partition))
+            if header.seq is not None:
+                return header
             # The ledger first: from then on a Redis that is empty has lost something.
             if await ledger.begin(self.partition, FIRST_EPOCH):
                 await self._initialise(wire)
-            return await self._compared(wire, ledger, await ledger.position(self.partition))
-        try:
-            await compare(wire, self._keys, header, position)
-        except Fenced as fence:
-            if fence.cause != "ledger-behind":
-                raise
-            # Or the ledger was ahead of us: meanwhile entries were recorded and trimmed.
-            later = await ledger.position(self.partition)
-            if later == position:
-                raise
-            return await self._compared(wire, ledger, later)
-        return header
 
     async def _initialise(self, wire: Wire) -> None:
         """The first start ever: an empty Redis and a ledger that knows of none."""

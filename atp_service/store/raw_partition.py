@@ -1,7 +1,7 @@
 """A partition read and filled past its guard: for a fence and for a rebuild."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from importlib.resources import files
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ from atp_service.store.connection import Request, Wire
 from atp_service.store.epoch_guard import (
     SOON_SECONDS,
     EpochGuard,
-    Position,
+    P,
     RedisHeader,
     compare,
     read_header,
@@ -58,9 +58,12 @@ class Site:
         if self._run_id is not None and (await read_header(wire, self.keys)).run_id != self._run_id:
             raise Superseded("another Redis answers than the one that is being rebuilt")
 
-    async def compare(self, header: RedisHeader, position: Position | None) -> None:
-        """Raises Fenced unless this Redis continues what the ledger has."""
-        await compare(self._wire, self.keys, header, position)
+    async def compare(
+        self, position_now: Callable[[], Awaitable[P | None]]
+    ) -> tuple[RedisHeader, P | None]:
+        """This Redis's header and the ledger's position before it. Raises Fenced unless this Redis
+        continues the ledger."""
+        return await compare(self._wire, self.keys, position_now)
 
     async def fence(self, epoch: int) -> bool:
         """Take the epoch away if it is still this one: no script call succeeds from then on."""

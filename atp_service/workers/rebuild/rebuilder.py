@@ -12,7 +12,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -23,7 +23,7 @@ from psycopg import AsyncConnection
 
 from atp_service.ledger import Position, stream_checkpoints
 from atp_service.ledger.position import read_position
-from atp_service.ledger.rebuilds import Guard, only_rebuild, opened, raise_epoch, session
+from atp_service.ledger.rebuilds import keep_alive, only_rebuild, opened, raise_epoch, session
 from atp_service.metrics import REGISTRY, HighestGauge
 from atp_service.progress import Show, unseen
 from atp_service.store import Fenced, Partition, Store, Unavailable
@@ -65,28 +65,22 @@ async def rebuild(tools: Tools, *, by_hand: bool = False, show: Show = unseen) -
     By hand a sound Redis is rebuilt too, but only if the ledger can be read. Raises NotToBeRebuilt,
     or Unreadable; Unavailable of store or ledger, or Superseded: then it is to be begun anew.
     """
-    async with only_rebuild(tools.database_url, tools.partition) as guard:
-        if guard is None:
+    async with only_rebuild(tools.database_url, tools.partition) as right:
+        if right is None:
             return None
+        working = asyncio.create_task(_Run(tools, by_hand, show).run())
+        keeping = asyncio.create_task(keep_alive(right))
         _rebuilding.set(tools.partition, 1)
         try:
-            return await _while_kept(guard, _Run(tools, by_hand, show).run())
+            await asyncio.wait({working, keeping}, return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                keeping.result()
+            return await working
         finally:
+            for task in (working, keeping):
+                task.cancel()
+            await asyncio.gather(working, keeping, return_exceptions=True)
             _rebuilding.set(tools.partition, 0)
-
-
-async def _while_kept(guard: Guard, work: Coroutine[Any, Any, Report | None]) -> Report | None:
-    """The work's result, as long as the right to do it is kept."""
-    working, keeping = asyncio.create_task(work), asyncio.create_task(guard.keep())
-    try:
-        await asyncio.wait({working, keeping}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            keeping.result()
-        return await working
-    finally:
-        for task in (working, keeping):
-            task.cancel()
-        await asyncio.gather(working, keeping, return_exceptions=True)
 
 
 class _Run:

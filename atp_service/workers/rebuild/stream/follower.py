@@ -15,7 +15,6 @@ from atp_service.ledger.rebuilds import session
 from atp_service.ledger.stream_checkpoints import Checkpoint, pending_replay
 from atp_service.store.epoch_guard import RedisHeader
 from atp_service.store.raw_partition import Site
-from atp_service.workers.rebuild.diagnosis import compare
 from atp_service.workers.rebuild.stream.recovery import checkpoint_of, may_have_lost, recover
 from atp_service.workers.rebuild.stream.replay import acknowledged
 from atp_service.workers.rebuild.tools import Tools
@@ -76,7 +75,7 @@ class StreamFollower:
         place = await acknowledged(client, tools.stream, tools.consumer)
         if place is None:
             return None
-        header, position = await compare(self._site, lambda: tools.ledger.position(partition))
+        header, position = await self._site.compare(lambda: tools.ledger.position(partition))
         if position is None:
             return None
         await self._check_for_loss(position, header)
