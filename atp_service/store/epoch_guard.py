@@ -94,12 +94,11 @@ def _field(info: object, name: str) -> str:
 
 
 async def compare(
-    wire: Wire, keys: Keys, position_now: Callable[[], Awaitable[P | None]]
+    wire: Wire, keys: Keys, position: P | None, position_now: Callable[[], Awaitable[P | None]]
 ) -> tuple[RedisHeader, P | None]:
-    """Redis's header and the ledger's position before it; neither has a seq before the first start.
-    Raises Fenced unless Redis continues the ledger."""
-    # The position first: Redis may only be ahead of it.
-    position = await position_now()
+    """Redis's header, and the ledger's position before it: Redis may only be ahead. Before the
+    first start there is no position, and the header has no seq. Raises Fenced unless Redis
+    continues the ledger."""
     while True:
         header = await read_header(wire, keys)
         if header.seq is None and not header.rebuilding and position is None:
@@ -226,7 +225,7 @@ class EpochGuard:
         if self._ledger is None:
             raise Fenced("the ledger has not been asked yet")
         try:
-            await self._ledger.position(self.partition)
+            position = await self._ledger.position(self.partition)
         except Exception as fault:
             if header.epoch is None:
                 raise Fenced("Redis is empty or fenced, and the ledger can't be asked") from fault
@@ -236,7 +235,7 @@ class EpochGuard:
             self._run_id, self.epoch = header.run_id, header.epoch
             return
         try:
-            header = await self._compared(wire, self._ledger)
+            header = await self._compared(wire, self._ledger, position)
             epoch = header.epoch or 0
             await self._ledger.open(self.partition, epoch, header.run_id)
         except (Fenced, Unavailable):
@@ -246,15 +245,22 @@ class EpochGuard:
         self._run_id, self.epoch = header.run_id, epoch
         log.info("redis_opened", run_id=header.run_id, epoch=epoch, seq=header.seq)
 
-    async def _compared(self, wire: Wire, ledger: Positions) -> RedisHeader:
+    async def _compared(
+        self, wire: Wire, ledger: Positions, position: Position | None
+    ) -> RedisHeader:
         """The header of a Redis that continues the ledger, or is begun with it."""
+
+        def position_now() -> Awaitable[Position | None]:
+            return ledger.position(self.partition)
+
         while True:
-            header, _ = await compare(wire, self._keys, lambda: ledger.position(self.partition))
+            header, _ = await compare(wire, self._keys, position, position_now)
             if header.seq is not None:
                 return header
             # The ledger first: from then on a Redis that is empty has lost something.
             if await ledger.begin(self.partition, FIRST_EPOCH):
                 await self._initialise(wire)
+            position = await position_now()
 
     async def _initialise(self, wire: Wire) -> None:
         """The first start ever: an empty Redis and a ledger that knows of none."""

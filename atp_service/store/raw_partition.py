@@ -63,7 +63,7 @@ class Site:
     ) -> tuple[RedisHeader, P | None]:
         """This Redis's header and the ledger's position before it. Raises Fenced unless this Redis
         continues the ledger."""
-        return await compare(self._wire, self.keys, position_now)
+        return await compare(self._wire, self.keys, await position_now(), position_now)
 
     async def fence(self, epoch: int) -> bool:
         """Take the epoch away if it is still this one: no script call succeeds from then on."""
