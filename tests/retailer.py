@@ -59,12 +59,7 @@ class Retailer:
     """The service below its edges, and what a test asks of it."""
 
     def __init__(
-        self,
-        redis_url: str,
-        pool: AsyncConnectionPool[Any],
-        *,
-        auto_create: bool,
-        partitions: int,
+        self, redis_url: str, pool: AsyncConnectionPool[Any], *, auto_create: bool, partitions: int
     ) -> None:
         self._redis_url = redis_url
         self.pool = pool

@@ -15,13 +15,7 @@ from atp_service.api.litestar_routes import ANY_QUERY, StrictBody, bounds, probl
 from atp_service.api.problems import invalid, unknown_channel
 from atp_service.api.request_decoding import body_reader, converted, query_of
 from atp_service.api.responses import Answer, Timestamp, timestamp, timestamp_or_none
-from atp_service.availability import (
-    Availability,
-    AvailabilityRequest,
-    Numbers,
-    SkuNumbers,
-    TooMuch,
-)
+from atp_service.availability import Availability, AvailabilityRequest, Numbers, SkuNumbers, TooMuch
 from atp_service.availability.lookup import (
     MOST_CELLS,
     MOST_DAYS,

@@ -82,8 +82,7 @@ def routes(ledger: Ledger, dedupe_hours: int) -> Router:
         | problems("invalid", "unknown-sku", "unknown-location", "overloaded", "too-large"),
     )
     async def ask(
-        call_key: NamedDependency[str | None],
-        data: JSONBody[ReconciliationRequest] = _EVERYTHING,
+        call_key: NamedDependency[str | None], data: JSONBody[ReconciliationRequest] = _EVERYTHING
     ) -> Response[ReconciliationDocument]:
         keyed = None if call_key is None else Keyed(f"POST {_PATH}", "", call_key, dedupe_hours)
         # A retry gets the first answer, whatever another caller would get by now.

@@ -45,13 +45,7 @@ _EXAMPLES: dict[str, dict[str, Any]] = {
         "status": 409,
         "detail": "1 line can't be had in full.",
         "shortages": [
-            {
-                "line_id": "1",
-                "sku": "SKU-1",
-                "location": "DC-1",
-                "requested": 2,
-                "available": 1,
-            }
+            {"line_id": "1", "sku": "SKU-1", "location": "DC-1", "requested": 2, "available": 1}
         ],
     },
 }

@@ -11,10 +11,7 @@ from litestar.params import FromPath
 from litestar.response import Response
 
 _STATIC = files("atp_service.api").joinpath("static", "swagger-ui")
-_ASSETS = {
-    "swagger-ui.css": "text/css",
-    "swagger-ui-bundle.js": "text/javascript",
-}
+_ASSETS = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript"}
 _PAGE = b"""<!doctype html>
 <html lang="en">
 <head>
@@ -57,9 +54,7 @@ def _asset(name: FromPath[str]) -> Response[bytes]:
     if name not in _ASSETS:
         raise NotFoundException
     return Response(
-        _read(name),
-        media_type=_ASSETS[name],
-        headers={"cache-control": "public, max-age=86400"},
+        _read(name), media_type=_ASSETS[name], headers={"cache-control": "public, max-age=86400"}
     )
 
 

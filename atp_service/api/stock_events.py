@@ -114,11 +114,7 @@ def _leaves_an_entry(result: EventResult) -> bool:
 
 def _outcome(result: EventResult) -> EventOutcome:
     return EventOutcome(
-        result.source,
-        result.id,
-        result.status,
-        result.reason or UNSET,
-        result.detail or UNSET,
+        result.source, result.id, result.status, result.reason or UNSET, result.detail or UNSET
     )
 
 

@@ -149,8 +149,7 @@ def routes(store: Store, ledger: Ledger) -> Router:
     )
     async def read(
         key: Annotated[
-            str,
-            path_parameter("of a reservation, order, shipment, document or event", TracedId),
+            str, path_parameter("of a reservation, order, shipment, document or event", TracedId)
         ],
     ) -> Response[Any]:
         return respond(await traced(store, ledger, path_id("id", key, TracedId)))

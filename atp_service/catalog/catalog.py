@@ -16,15 +16,7 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from atp_service.catalog.aliases import claim_aliases, lock_aliases
-from atp_service.catalog.records import (
-    Channel,
-    Complaint,
-    Feed,
-    FeedKind,
-    Location,
-    Record,
-    Sku,
-)
+from atp_service.catalog.records import Channel, Complaint, Feed, FeedKind, Location, Record, Sku
 from atp_service.catalog.shelf import ADD_LOCATIONS, Shelf
 from atp_service.postgres.idempotency import Keyed, is_repeat, keep, kept_result
 from atp_service.postgres.pool import ImpatientPool

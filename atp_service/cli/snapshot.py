@@ -12,9 +12,7 @@ from atp_service.cli.output import json_option
 @file_argument
 @map_option
 @click.option(
-    "--at",
-    metavar="TIME",
-    help="The snapshot's time (RFC 3339), in place of the mapping's.",
+    "--at", metavar="TIME", help="The snapshot's time (RFC 3339), in place of the mapping's."
 )
 @json_option("summary")
 def command(file: Path, map_path: Path, at: str | None, as_json: bool) -> None:

@@ -18,13 +18,7 @@ from atp_service.facts.canonical_events import (
     tidy,
 )
 from atp_service.facts.parking import park
-from atp_service.facts.translation import (
-    Locations,
-    named_locations,
-    names_of,
-    translate,
-    unfit,
-)
+from atp_service.facts.translation import Locations, named_locations, names_of, translate, unfit
 from atp_service.facts.work import EventResult, Ready, Unresolved, Work
 from atp_service.postgres import Unavailable
 

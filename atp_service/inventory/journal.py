@@ -19,12 +19,7 @@ from msgspec import DecodeError, Raw, Struct
 from msgspec.msgpack import Decoder, Encoder
 
 from atp_service.inventory.commands import AnyCommand
-from atp_service.inventory.reservations import (
-    Order,
-    Reservation,
-    decode_order,
-    decode_reservation,
-)
+from atp_service.inventory.reservations import Order, Reservation, decode_order, decode_reservation
 from atp_service.inventory.stock import SEPARATOR, StockLevel, decode_level
 
 # An image's name is one letter for its kind, then its key: `LEVEL + level_field(sku, location)`.

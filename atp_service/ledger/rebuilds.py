@@ -97,11 +97,7 @@ async def digests(
 
 
 async def raise_epoch(
-    connection: AsyncConnection[Any],
-    partition: int,
-    position: Position,
-    reason: str,
-    fork: Fork,
+    connection: AsyncConnection[Any], partition: int, position: Position, reason: str, fork: Fork
 ) -> Rebuild:
     """Begin the next epoch from exactly this position, with the fork's own entries saved, and what
     it lacks noted: all of it, or nothing. Raises Stale if the ledger has moved on."""

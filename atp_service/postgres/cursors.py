@@ -16,10 +16,7 @@ async def pages(
 
     Until the last page is taken, the connection serves nothing else.
     """
-    async with (
-        connection.transaction(),
-        connection.cursor("pages", binary=True) as cursor,
-    ):
+    async with connection.transaction(), connection.cursor("pages", binary=True) as cursor:
         await cursor.execute(query.encode(), parameters)
         coming = asyncio.create_task(cursor.fetchmany(size))
         try:

@@ -40,10 +40,7 @@ def serve(settings: Settings, workers: int) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     with _reserved(settings) as port, _folder() as counts:
-        environment = os.environ | {
-            variable("port"): str(port),
-            "PROMETHEUS_MULTIPROC_DIR": counts,
-        }
+        environment = os.environ | {variable("port"): str(port), "PROMETHEUS_MULTIPROC_DIR": counts}
         command = [sys.executable, "-m", "atp_service", "serve", "--one-of-several"]
         kept = [
             RestartingChild(partial(Child, f"serve-{number}", command, environment=environment))

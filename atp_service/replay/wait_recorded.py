@@ -105,11 +105,7 @@ async def retried(
 
 
 async def _until(
-    stage: str,
-    before: int,
-    target: int,
-    look: Callable[[], Awaitable[tuple[int, str]]],
-    view: View,
+    stage: str, before: int, target: int, look: Callable[[], Awaitable[tuple[int, str]]], view: View
 ) -> None:
     """Return once the number that `look` returns has reached the target. The text beside it is the
     reason to print if the number does not move."""

@@ -12,13 +12,7 @@ from atp_service.inventory.commands import (
     RepairReservation,
     decode_command,
 )
-from atp_service.inventory.journal import (
-    LEVEL,
-    ORDER,
-    RESERVATION,
-    DecodedEntry,
-    decode_entry,
-)
+from atp_service.inventory.journal import LEVEL, ORDER, RESERVATION, DecodedEntry, decode_entry
 from atp_service.inventory.stock import level_field, split_field
 from atp_service.ledger.read.raw_entries import Row
 

@@ -41,12 +41,7 @@ class Verification:
     """
 
     def __init__(
-        self,
-        database_url: str,
-        window_ms: int,
-        progress: Progress,
-        *,
-        execute: bool = False,
+        self, database_url: str, window_ms: int, progress: Progress, *, execute: bool = False
     ) -> None:
         self._database_url = database_url
         self._window_ms = window_ms

@@ -24,10 +24,7 @@ SHORTEST_PAUSE_SECONDS: Final = 0.1  # while Redis is away
 LONGEST_PAUSE_SECONDS: Final = 2.0
 
 _reaped = Counter("atp_expire_holds", "Holds reaped after their deadline", registry=REGISTRY)
-_overdue = HighestGauge(
-    "atp_expire_overdue_seconds",
-    "How long the oldest lapsed hold has waited",
-)
+_overdue = HighestGauge("atp_expire_overdue_seconds", "How long the oldest lapsed hold has waited")
 
 
 async def run(partition: Partition, *, stop: asyncio.Event) -> None:

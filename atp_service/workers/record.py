@@ -35,8 +35,7 @@ _lag = Histogram(
     registry=REGISTRY,
 )
 _forked = HighestGauge(
-    "atp_journal_forked",
-    "1 while the journal does not continue the ledger and nothing is recorded",
+    "atp_journal_forked", "1 while the journal does not continue the ledger and nothing is recorded"
 )
 
 

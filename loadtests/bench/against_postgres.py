@@ -7,14 +7,7 @@ import psycopg
 
 from loadtests.bench import shop
 from loadtests.bench.board import Check, Result, around, ratios
-from loadtests.bench.machine import (
-    Instance,
-    alternating,
-    answers,
-    cpu_seconds,
-    instance,
-    until,
-)
+from loadtests.bench.machine import Instance, alternating, answers, cpu_seconds, instance, until
 from loadtests.bench.rivals import SCHEMA
 from loadtests.bench.wire import drive, free_port
 

@@ -92,10 +92,7 @@ def figures_of(board: dict[str, Any]) -> dict[str, Figure]:
     """The figures of a row of a board in JSON: its checks, then those with a unit in its notes."""
     figures = {
         f"check {place}": Figure(
-            what=check["what"],
-            value=check["figure"],
-            unit=check["unit"],
-            is_cost=check["at_most"],
+            what=check["what"], value=check["figure"], unit=check["unit"], is_cost=check["at_most"]
         )
         for place, check in enumerate(board["checks"])
     }

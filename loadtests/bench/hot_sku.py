@@ -24,9 +24,7 @@ def measure(*, quick: bool) -> Result:
                 rates[skus].append(load.rate)
 
         alternating(
-            rounds,
-            lambda number: round_over(1, number),
-            lambda number: round_over(SKUS, number),
+            rounds, lambda number: round_over(1, number), lambda number: round_over(SKUS, number)
         )
     return Result(
         checks=[

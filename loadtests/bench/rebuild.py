@@ -76,10 +76,7 @@ def _holds(count: int, skus: int) -> Iterator[Command]:
         place = cart * 7 % (skus * LOCATIONS)
         lines: Sequence[HoldLine] = [
             HoldLine(
-                line_id="1",
-                sku=shop.sku(place // LOCATIONS),
-                location=_location(place),
-                quantity=1,
+                line_id="1", sku=shop.sku(place // LOCATIONS), location=_location(place), quantity=1
             )
         ]
         yield Hold(

@@ -52,15 +52,7 @@ def measure(*, quick: bool) -> Result:
     rates_executed = [verdict["entries_per_second"] for verdict in executed]
     rows = verdicts[0]["rows"]
     return Result(
-        checks=[
-            Check(
-                what="entries/s",
-                figures=rates,
-                target=RATE,
-                at_most=False,
-                unit="/s",
-            )
-        ],
+        checks=[Check(what="entries/s", figures=rates, target=RATE, at_most=False, unit="/s")],
         notes=[
             f"{last:,} entries, {rows:,} rows of projections",
             f"to the verdict {around([verdict['seconds'] for verdict in verdicts], 's')}",

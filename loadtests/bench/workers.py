@@ -51,7 +51,7 @@ def measure(*, quick: bool) -> Result:
                 f"{around(batches[workers])} commands a round trip"
                 for workers in loads
             ],
-        ],
+        ]
     )
 
 

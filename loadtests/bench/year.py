@@ -33,10 +33,7 @@ def measure(*, quick: bool) -> Result:
             until(lambda: find(data) is not None, up)
             began = time.monotonic()
             replayed = subprocess.run(
-                [
-                    *(sys.executable, "-m", "atp_service", "replay", FILE),
-                    *("--map", MAP, "--json"),
-                ],
+                [*(sys.executable, "-m", "atp_service", "replay", FILE), *("--map", MAP, "--json")],
                 cwd=ROOT,
                 env=environment,
                 stdout=subprocess.PIPE,

@@ -24,12 +24,7 @@ class Service:
     """The parts behind the edge, and the edge."""
 
     def __init__(
-        self,
-        redis_url: str,
-        pool: AsyncConnectionPool[Any],
-        *,
-        auto_create: bool,
-        partitions: int,
+        self, redis_url: str, pool: AsyncConnectionPool[Any], *, auto_create: bool, partitions: int
     ) -> None:
         self.pool = pool
         self.ledger = Ledger(pool)
@@ -81,8 +76,7 @@ async def serving(
 
 def caller(service: Service) -> httpx2.AsyncClient:
     return httpx2.AsyncClient(
-        transport=httpx2.ASGITransport(service.app),
-        base_url="http://atp.test",
+        transport=httpx2.ASGITransport(service.app), base_url="http://atp.test"
     )
 
 

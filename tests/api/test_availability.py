@@ -149,13 +149,7 @@ async def test_units_on_their_way_can_be_promised_for_the_day_they_come(
     await post_event(shop, "sale", sku="SKU-1", location="DC-1", quantity=3)
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).date().isoformat()
     await post_event(
-        shop,
-        "incoming",
-        sku="SKU-1",
-        location="DC-1",
-        quantity=10,
-        document="PO-1",
-        eta=tomorrow,
+        shop, "incoming", sku="SKU-1", location="DC-1", quantity=10, document="PO-1", eta=tomorrow
     )
     body = {"skus": ["SKU-1"], "days": 3}
     (item,) = (await shop.post("/v1/availability", json=body)).json()["items"]

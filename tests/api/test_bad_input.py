@@ -13,8 +13,7 @@ LINE = {"sku": "SKU-1", "location": "DC-1", "quantity": 1}
 
 
 @pytest.mark.parametrize(
-    "body",
-    [b"", b"{", b'{"lines": [}', b'{"lines": 1} x', b"[" * 50_000, b'{"a": "\xff"}'],
+    "body", [b"", b"{", b'{"lines": [}', b'{"lines": 1} x', b"[" * 50_000, b'{"a": "\xff"}']
 )
 async def test_what_is_not_json_is_malformed(shop: httpx2.AsyncClient, body: bytes) -> None:
     for path in ("/v1/reservations", "/v1/reservations/", "/v1/availability", "/v1/stock-events"):
@@ -179,9 +178,7 @@ async def test_a_wrong_method_hears_the_right_ones(shop: httpx2.AsyncClient) -> 
             assert answer.headers["allow"] == allowed
 
 
-async def test_a_sane_request_id_is_echoed_and_any_other_replaced(
-    shop: httpx2.AsyncClient,
-) -> None:
+async def test_a_sane_request_id_is_echoed_and_any_other_replaced(shop: httpx2.AsyncClient) -> None:
     for path in ("/v1/availability?sku=SKU-1", "/health/live", "/nowhere"):
         answer = await shop.get(path, headers={"x-request-id": "mine-1"})
         assert answer.headers.get_list("x-request-id") == ["mine-1"]

@@ -20,14 +20,7 @@ from atp_service.inventory.commands import RepairLevel
 from atp_service.inventory.outcomes import Applied
 from atp_service.inventory.stock import level_field
 from atp_service.store.keys import keys_of
-from tests.api.conftest import (
-    Service,
-    Stocked,
-    caller,
-    describe,
-    serving,
-    stock_event,
-)
+from tests.api.conftest import Service, Stocked, caller, describe, serving, stock_event
 from tests.api.test_availability import post_event
 from tests.api.test_reservations import cart, problem
 from tests.recorders import recording
@@ -256,9 +249,7 @@ STEPS = st.lists(
 
 @given(STEPS)
 @settings(
-    max_examples=12,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 async def test_it_says_what_availability_says_now_and_what_it_said_then(
     shop: httpx2.AsyncClient, service: Service, steps: list[tuple[str, Any]]

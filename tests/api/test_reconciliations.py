@@ -28,10 +28,7 @@ def database_url(postgres: Postgres) -> Iterator[str]:
 
 async def worked_off(service: Service, database_url: str) -> None:
     """A worker does what is asked for."""
-    async with (
-        recording(service.store, database_url),
-        reconciliations.lease(database_url) as lease,
-    ):
+    async with recording(service.store, database_url), reconciliations.lease(database_url) as lease:
         assert lease is not None
         await reconcile.work_off(service.store, service.ledger, lease, asyncio.Event())
 

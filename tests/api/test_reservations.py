@@ -324,10 +324,7 @@ async def test_a_replace_that_comes_again_after_the_confirm_is_a_repeat(
 
 @pytest.mark.parametrize("kind", [Location, Sku])
 async def test_a_part_that_was_held_is_no_way_around_who_is_closed_or_unknown(
-    shop: httpx2.AsyncClient,
-    stocked: Stocked,
-    service: Service,
-    kind: type[Location | Sku],
+    shop: httpx2.AsyncClient, stocked: Stocked, service: Service, kind: type[Location | Sku]
 ) -> None:
     await stocked(2)
     await hold(shop, quantity=5, allow_partial=True)

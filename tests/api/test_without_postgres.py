@@ -109,12 +109,7 @@ async def started_without(service: Service, redis_url: str) -> AsyncIterator[htt
     async with nowhere:
         catalog = Catalog(nowhere)
         facts = Facts(
-            service.store,
-            service.ledger,
-            catalog,
-            auto_create=False,
-            dedupe_hours=24,
-            clock=now_ms,
+            service.store, service.ledger, catalog, auto_create=False, dedupe_hours=24, clock=now_ms
         )
         app = api.create(
             store=service.store,

@@ -53,9 +53,7 @@ def _ats(url: str) -> int:
     return ats
 
 
-def test_a_delivery_taken_in_before_a_kill_is_sellable_after_the_next_start(
-    start: Starter,
-) -> None:
+def test_a_delivery_taken_in_before_a_kill_is_sellable_after_the_next_start(start: Starter) -> None:
     first = start()
     instance = first.runs()
     assert _receive(instance.url, 5)["status"] == "applied"

@@ -43,9 +43,7 @@ async def test_a_feed_gains_the_locations_it_speaks_of(open_shop: Retailer) -> N
     assert sorted(known.feeds["oms"].locations) == [DC, "store-2"]
 
 
-async def test_a_transfer_does_not_put_the_sender_behind_the_receiver(
-    open_shop: Retailer,
-) -> None:
+async def test_a_transfer_does_not_put_the_sender_behind_the_receiver(open_shop: Retailer) -> None:
     way: dict[str, Any] = {"from": "DC-9", "to": "store-9", "document": "T-1"}
     shipped = event("transfer_shipped", source="wms/dc-9", quantity=3, **way)
     received = event("transfer_received", source="pos/store-9", quantity=3, **way)

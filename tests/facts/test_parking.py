@@ -118,11 +118,7 @@ NO_ETAS = [
         ("state_change", {"quantity": 1, "from_state": "a", "to_state": "a"}, "$.data.to_state"),
         ("transfer_shipped", {"quantity": 1, "to": "a", "document": "T"}, "$.data.from"),
         ("transfer_shipped", {"quantity": 1, "from": "a", "to": "b"}, "$.data.document"),
-        (
-            "transfer_shipped",
-            {"quantity": 1, "from": "a", "to": "a", "document": "T"},
-            "$.data.to",
-        ),
+        ("transfer_shipped", {"quantity": 1, "from": "a", "to": "a", "document": "T"}, "$.data.to"),
     ],
 )
 async def test_each_type_has_bounds_of_its_own(
@@ -288,10 +284,7 @@ async def test_an_event_that_was_applied_is_known_when_its_sku_no_longer_is(
 
 
 async def test_what_was_put_aside_keeps_its_trace(shop: Retailer) -> None:
-    told = [
-        event("sale", sku="NEW-9", quantity=1),
-        event("sale", quantity=1, at_ms=now_ms() + DAY),
-    ]
+    told = [event("sale", sku="NEW-9", quantity=1), event("sale", quantity=1, at_ms=now_ms() + DAY)]
     await shop.tell(*[each | {"traceparent": TRACE} for each in told])
     entries = await shop.store.partitions[0].journal.entries(0, 10)
     assert [decode_command(entry.command).traceparent for entry in entries] == [TRACE, TRACE]

@@ -29,19 +29,8 @@ from atp_service.inventory.fold import Folded
 from atp_service.inventory.journal import Entry, decode_entry, entry_from_stream
 from atp_service.inventory.model import ModelEntry, Partition, apply_batch
 from atp_service.inventory.outcomes import Faulted, Outcome, decode_outcome
-from atp_service.inventory.reservations import (
-    Order,
-    Reservation,
-    decode_order,
-    decode_reservation,
-)
-from atp_service.inventory.stock import (
-    SEPARATOR,
-    Extras,
-    StockLevel,
-    decode_level,
-    level_field,
-)
+from atp_service.inventory.reservations import Order, Reservation, decode_order, decode_reservation
+from atp_service.inventory.stock import SEPARATOR, Extras, StockLevel, decode_level, level_field
 from atp_service.store.keys import keys_of
 from atp_service.store.script import join
 
@@ -158,14 +147,7 @@ class Pair:
         pipe = self.redis.pipeline(transaction=False)
         pipe.hset(KEYS.meta, "clock", self.clock)
         pipe.evalsha(
-            self.script,
-            len(KEYS),
-            *KEYS,
-            1,
-            1,
-            refused,
-            WINDOW_MS,
-            *map(encode_command, commands),
+            self.script, len(KEYS), *KEYS, 1, 1, refused, WINDOW_MS, *map(encode_command, commands)
         )
         for key in (KEYS.stock, KEYS.reservations, KEYS.orders):
             pipe.hgetall(key)

@@ -226,12 +226,7 @@ facts: st.SearchStrategy[AnyCommand] = st.one_of(
         eta=st.sampled_from([None, "2026-12-01"]),
     ),
     _fact(TransferReceived, sku=skus, to_location=places, quantity=quantities, document=documents),
-    _fact(
-        Adjustment,
-        sku=skus,
-        location=places,
-        quantity=st.integers(-5, 5).filter(bool),
-    ),
+    _fact(Adjustment, sku=skus, location=places, quantity=st.integers(-5, 5).filter(bool)),
     _fact(
         Count,
         sku=skus,
@@ -427,12 +422,7 @@ _counting: st.SearchStrategy[AnyCommand] = st.one_of(
         moves=st.just(-1),
     ),
     _fact(Adjustment, **_shelf, quantity=st.sampled_from([-2, 1])),
-    _fact(
-        Incoming,
-        **_of_one_document,
-        quantity=st.integers(0, 6),
-        eta=st.none(),
-    ),
+    _fact(Incoming, **_of_one_document, quantity=st.integers(0, 6), eta=st.none()),
     _fact(Receipt, **_of_one_document, quantity=st.integers(1, 3)),
 )
 
@@ -522,12 +512,7 @@ def _asked_again(draw: st.DrawFn) -> list[AnyCommand]:
     }
     again = Replace(**cart, allow_partial=draw(st.booleans()))
     between = draw(st.lists(_moved("DC") | _confirm, max_size=1))
-    return [
-        draw(_moved("DC")),
-        Hold(**cart, allow_partial=True),
-        *between,
-        again,
-    ]
+    return [draw(_moved("DC")), Hold(**cart, allow_partial=True), *between, again]
 
 
 themes = (_selling, _refusing, _shipping, _counting, _on_its_way)
@@ -654,10 +639,6 @@ damaged_histories = st.builds(
     st.lists(steps, max_size=3),
     _damaged_steps(),
     st.one_of(
-        _damaged_steps(),
-        st.just([]),
-        _due_beside_others,
-        _in_one_batch_with_others,
-        _repaired_late,
+        _damaged_steps(), st.just([]), _due_beside_others, _in_one_batch_with_others, _repaired_late
     ),
 )

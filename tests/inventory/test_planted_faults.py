@@ -44,11 +44,7 @@ FAULTS = [
         "line.granted or quantity",
         "quantity",
     ),
-    Fault(
-        "safety stock is sold",
-        "return max(0, atf - safety_stock)",
-        "return max(0, atf)",
-    ),
+    Fault("safety stock is sold", "return max(0, atf - safety_stock)", "return max(0, atf)"),
     Fault(
         "the channel's safety stock wins over the level's",
         "level[EXTRAS] and level[EXTRAS].safety_stock or of_channel",
@@ -70,11 +66,7 @@ FAULTS = [
         "  if reason then\n    return { 'refused'",
         "  if false then\n    return { 'refused'",
     ),
-    Fault(
-        "a line whose SKU is unknown is held",
-        "unknown_sku = 1, ",
-        "",
-    ),
+    Fault("a line whose SKU is unknown is held", "unknown_sku = 1, ", ""),
     Fault(
         "that a reservation's id is reused wins over that a SKU is unknown",
         "  if reason and reason <= UNKNOWN then",
@@ -274,9 +266,7 @@ FAULTS = [
         "line[LAPSED], line[RESERVED] = 0, 0",
     ),
     Fault(
-        "the clock goes back",
-        "now = max(clock(), tonumber(meta[4]), rotated_at)",
-        "now = clock()",
+        "the clock goes back", "now = max(clock(), tonumber(meta[4]), rotated_at)", "now = clock()"
     ),
     Fault(
         "a repeat inside one batch is not known",

@@ -54,8 +54,7 @@ async def test_what_is_recorded_is_gapless_and_lossless_and_its_chain_verifies(
 
     digest, chain = "", GENESIS
     recorded = rows(
-        database_url,
-        "SELECT seq, command, head, digest, images, chain FROM entries ORDER BY seq",
+        database_url, "SELECT seq, command, head, digest, images, chain FROM entries ORDER BY seq"
     )
     assert [row[0] for row in recorded] == list(range(1, 36))
     decode_images = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
@@ -300,9 +299,7 @@ async def test_one_open_exception_per_cause_and_key_with_a_count(
     assert (x.payload, x.event_id, x.detail) == (b"\0{broken", "parked-5", "nobody knows SKU-X")
     assert [row.id for row in await ledger.exceptions(after=x.id)] == [y.id]
     assert rows(
-        database_url,
-        "SELECT seq FROM parked WHERE exception_id = %s ORDER BY seq",
-        x.id,
+        database_url, "SELECT seq FROM parked WHERE exception_id = %s ORDER BY seq", x.id
     ) == [(1,), (2,), (3,), (5,)]
 
 

@@ -56,11 +56,7 @@ def level(**changes: Any) -> StockLevel:
             level(extras=Extras(documents={"PO-1": Document(expected=7)})),
             "documents PO-1 expected was 5, right is 7",
         ),
-        (
-            level(updated_at=0),
-            TEN,
-            "updated_at was 0, right is 2025-11-24T16:00:00.000Z",
-        ),
+        (level(updated_at=0), TEN, "updated_at was 0, right is 2025-11-24T16:00:00.000Z"),
         (None, StockLevel(on_hand=5), "nothing was there; right is on_hand 5"),
         (StockLevel(on_hand=5), None, "on_hand 5 was there; right is nothing"),
         (TEN, TEN, ""),

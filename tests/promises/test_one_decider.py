@@ -86,9 +86,7 @@ class Shop:
         self.runs = count(1)
 
     async def run(
-        self,
-        callers: Sequence[Sequence[Asked]],
-        changes: Sequence[tuple[str, bool, str]],
+        self, callers: Sequence[Sequence[Asked]], changes: Sequence[tuple[str, bool, str]]
     ) -> tuple[list[Call], list[Change]]:
         """What was asked and answered, and what changed, under names of this run alone."""
         self.prefix = f"{next(self.runs)}-"

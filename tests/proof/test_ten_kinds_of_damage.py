@@ -54,10 +54,7 @@ def _forge_on_hand(redis: Redis) -> None:
 
 IN_REDIS: dict[str, tuple[Damage, dict[str, str]]] = {
     "a level's number": (_forge_on_hand, {"kind": "level", "sku": "PLATE"}),
-    "a level removed": (
-        lambda redis: redis.hdel(KEYS.stock, MUG),
-        {"kind": "level", "sku": "MUG"},
-    ),
+    "a level removed": (lambda redis: redis.hdel(KEYS.stock, MUG), {"kind": "level", "sku": "MUG"}),
     "a SKU's list of locations": (
         lambda redis: redis.hset(KEYS.stock, "BOWL", msgspec.msgpack.encode(["NOWHERE"])),
         {"kind": "locations", "sku": "BOWL"},

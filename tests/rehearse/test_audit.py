@@ -63,9 +63,7 @@ async def test_a_hold_that_only_the_buyer_knows_is_lost(database_url: str) -> No
     assert "sale-1-9" in found.figures[2].examples[0]
 
 
-async def test_buyers_can_be_promised_more_than_the_ledger_ever_heard_of(
-    database_url: str,
-) -> None:
+async def test_buyers_can_be_promised_more_than_the_ledger_ever_heard_of(database_url: str) -> None:
     sale = Sale()
     sale.receive(1)
     sale.hold(1)
@@ -146,10 +144,7 @@ async def test_a_level_that_redis_has_otherwise_is_found(database_url: str) -> N
 async def test_a_cart_that_lapsed_may_be_promised_to_the_next(database_url: str) -> None:
     sale = Sale()
     sale.receive(1)
-    sale.history.calls += [
-        call("hold", "sale-1-1", 1.0),
-        call("hold", "sale-1-2", 900.5),
-    ]
+    sale.history.calls += [call("hold", "sale-1-1", 1.0), call("hold", "sale-1-2", 900.5)]
     # Nothing was recorded of either: that is lost, but nobody was promised too much.
     assert counts(await sale.audited(database_url)) == {"lost": 2}
     sale.history.calls.append(call("hold", "sale-1-3", 900.0))

@@ -5,13 +5,7 @@ import pytest
 
 from atp_service.rehearse.faults import FaultWindow
 from atp_service.rehearse.history import Call, History
-from atp_service.rehearse.measures import (
-    FAULT,
-    Measures,
-    measure,
-    percentile,
-    rank_correlation,
-)
+from atp_service.rehearse.measures import FAULT, Measures, measure, percentile, rank_correlation
 from atp_service.rehearse.scenario import Targets, load_scenario
 from atp_service.rehearse.verdict import judge
 from tests.rehearse.forged_history import NAMES, SKU, Sale, call

@@ -8,19 +8,7 @@ import gzip
 from collections import Counter, defaultdict
 from pathlib import Path
 
-NOT_GOODS = {
-    "POST",
-    "DOT",
-    "M",
-    "C2",
-    "D",
-    "S",
-    "B",
-    "BANK CHARGES",
-    "AMAZONFEE",
-    "CRUK",
-    "PADS",
-}
+NOT_GOODS = {"POST", "DOT", "M", "C2", "D", "S", "B", "BANK CHARGES", "AMAZONFEE", "CRUK", "PADS"}
 
 
 def count(path: Path) -> tuple[dict[str, int], Counter[str]]:

@@ -7,15 +7,7 @@ from msgspec import structs
 from redis.asyncio import Redis
 
 from atp_service.inventory.commands import Confirm, Expire, Release, RepairLevel, RepairReservation
-from atp_service.inventory.outcomes import (
-    Applied,
-    Changed,
-    Faulted,
-    Held,
-    Outcome,
-    Repeated,
-    Swept,
-)
+from atp_service.inventory.outcomes import Applied, Changed, Faulted, Held, Outcome, Repeated, Swept
 from atp_service.inventory.reservations import Reservation
 from atp_service.inventory.stock import StockLevel, level_field
 from atp_service.store import Partition, Store, Unavailable, Unreadable

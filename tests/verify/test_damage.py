@@ -175,16 +175,10 @@ async def test_entries_that_changed_places_are_found(shop: Shop) -> None:
         # Rows where nobody looks who folds a partition.
         ("movements", "UPDATE movements SET partition = 7 WHERE seq = 20"),
         ("events", "UPDATE events SET partition = 7, seq = seq - 1 WHERE event_id = 'set-aside'"),
-        (
-            "events",
-            "INSERT INTO events SELECT 0, 0, source, 'not-yet', status FROM events LIMIT 1",
-        ),
+        ("events", "INSERT INTO events SELECT 0, 0, source, 'not-yet', status FROM events LIMIT 1"),
         ("traces", "INSERT INTO traces (partition, seq, ref) VALUES (7, 1, 'another')"),
         ("levels", "UPDATE levels SET partition = 7 WHERE sku = 'SKU-21311'"),
-        (
-            "orders",
-            "INSERT INTO orders VALUES (7, 1, 'x', '\\x00', true)",
-        ),
+        ("orders", "INSERT INTO orders VALUES (7, 1, 'x', '\\x00', true)"),
         ("exceptions", "UPDATE exceptions SET partition = 7 WHERE kind = 'negative-stock'"),
     ],
 )

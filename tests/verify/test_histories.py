@@ -18,15 +18,7 @@ from atp_service.ledger.read.raw_entries import row_of
 from tests.inventory.agreement import Step, play, script_in_hand
 from tests.inventory.histories import histories
 from tests.ledger.forged_rows import Writer
-from tests.verify.journals import (
-    chained_anew,
-    journal,
-    rechained,
-    recorded,
-    rows,
-    stepped,
-    walked,
-)
+from tests.verify.journals import chained_anew, journal, rechained, recorded, rows, stepped, walked
 
 HISTORIES = 200
 FORGERIES = 100
@@ -155,11 +147,7 @@ _DIGEST = -37
 @settings(
     max_examples=FORGERIES, deadline=None, suppress_health_check=list(HealthCheck), database=None
 )
-@given(
-    history=histories,
-    data=st.data(),
-    place=st.sampled_from((_EPOCH, _AT, _KIND, _DIGEST)),
-)
+@given(history=histories, data=st.data(), place=st.sampled_from((_EPOCH, _AT, _KIND, _DIGEST)))
 def test_a_column_told_otherwise_is_found_though_the_chain_was_made_anew(
     unsynced_redis: Redis, history: list[Step], data: st.DataObject, place: int
 ) -> None:

@@ -16,11 +16,7 @@ from atp_service.api.fast_path.hot_routes import Hot
 from atp_service.api.litestar_routes import StrictBody, path_parameter, problems, repeated, respond
 from atp_service.api.problems import Refused, invalid
 from atp_service.api.request_decoding import body_reader, path_id
-from atp_service.api.reservations.documents import (
-    ConfirmedDocument,
-    ReservationDocument,
-    document,
-)
+from atp_service.api.reservations.documents import ConfirmedDocument, ReservationDocument, document
 from atp_service.api.reservations.outcomes import answer, no_reservation
 from atp_service.api.responses import Answer, Call
 from atp_service.promises import Promises

@@ -31,14 +31,7 @@ from atp_service.inventory.model.stock import (
     move_on_hand,
     touch_level,
 )
-from atp_service.inventory.outcomes import (
-    Absorbed,
-    Applied,
-    Moved,
-    Outcome,
-    Parked,
-    Unchanged,
-)
+from atp_service.inventory.outcomes import Absorbed, Applied, Moved, Outcome, Parked, Unchanged
 from atp_service.inventory.stock import Document, StockLevel, level_field
 
 

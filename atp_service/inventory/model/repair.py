@@ -4,12 +4,7 @@ A repair that comes twice, or late, does no harm: it applies to what was found, 
 Mirrors `lua/repair.lua`.
 """
 
-from atp_service.inventory.commands import (
-    AnyCommand,
-    RepairLevel,
-    RepairOrder,
-    RepairReservation,
-)
+from atp_service.inventory.commands import AnyCommand, RepairLevel, RepairOrder, RepairReservation
 from atp_service.inventory.journal import Notice
 from atp_service.inventory.model.stock import (
     Batch,

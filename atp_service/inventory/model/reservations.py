@@ -209,11 +209,7 @@ def refused(b: Batch, lines: Sequence[HoldLine], first: int) -> tuple[int, list[
 
 
 def take(
-    b: Batch,
-    command: Hold | Replace,
-    known: Reservation | None,
-    channel: str,
-    customer_id: str,
+    b: Batch, command: Hold | Replace, known: Reservation | None, channel: str, customer_id: str
 ) -> Outcome:
     """Take the lines of a hold or replace; `known` is the reservation they replace."""
     reservation_id, partial = command.reservation_id, command.allow_partial
@@ -243,11 +239,7 @@ def take(
 
 
 def promise(
-    b: Batch,
-    command: Hold | Replace,
-    known: Reservation | None,
-    channel: str,
-    customer_id: str,
+    b: Batch, command: Hold | Replace, known: Reservation | None, channel: str, customer_id: str
 ) -> Outcome:
     """The order of answers, once it is no repeat: unknown, reused id, no room, SKU unavailable,
     location unavailable, insufficient stock.

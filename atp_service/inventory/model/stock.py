@@ -12,13 +12,7 @@ from atp_service.inventory.entry_ref import EntryRef
 from atp_service.inventory.journal import FactStatus, Notice, event_mark
 from atp_service.inventory.reservations import Order, Reservation
 from atp_service.inventory.retention import order_due_at, reservation_due_at
-from atp_service.inventory.stock import (
-    SEPARATOR,
-    Extras,
-    StockLevel,
-    level_field,
-    split_field,
-)
+from atp_service.inventory.stock import SEPARATOR, Extras, StockLevel, level_field, split_field
 
 T = TypeVar("T")
 

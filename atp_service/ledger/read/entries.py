@@ -6,12 +6,7 @@ from datetime import UTC, datetime, timedelta
 from msgspec import DecodeError, structs
 
 from atp_service.inventory.commands import AnyCommand, decode_command
-from atp_service.inventory.journal import (
-    DecodedEntry,
-    Entry,
-    decode_entry,
-    decode_images,
-)
+from atp_service.inventory.journal import DecodedEntry, Entry, decode_entry, decode_images
 from atp_service.ledger.ledger import Ledger
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

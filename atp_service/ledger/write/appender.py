@@ -56,11 +56,7 @@ class Appender:
     """Appends batches to one partition, as long as it has the lease."""
 
     def __init__(
-        self,
-        connection: AsyncConnection[Any],
-        partition: int,
-        position: Position,
-        slice_size: int,
+        self, connection: AsyncConnection[Any], partition: int, position: Position, slice_size: int
     ) -> None:
         self.partition = partition
         self.position = position

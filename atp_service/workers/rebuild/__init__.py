@@ -7,12 +7,4 @@ from atp_service.workers.rebuild.report import Report
 from atp_service.workers.rebuild.restore import Unreadable
 from atp_service.workers.rebuild.tools import Tools
 
-__all__ = [
-    "NotToBeRebuilt",
-    "Report",
-    "Tools",
-    "Unreadable",
-    "rebuild",
-    "run",
-    "why",
-]
+__all__ = ["NotToBeRebuilt", "Report", "Tools", "Unreadable", "rebuild", "run", "why"]

@@ -53,10 +53,7 @@ _conflicts = Counter(
     "Commands a lost Redis had acknowledged that no longer fit",
     registry=REGISTRY,
 )
-_rebuilding = HighestGauge(
-    "atp_rebuilding",
-    "1 while Redis is being rebuilt here",
-)
+_rebuilding = HighestGauge("atp_rebuilding", "1 while Redis is being rebuilt here")
 
 
 async def rebuild(tools: Tools, *, by_hand: bool = False, show: Show = unseen) -> Report | None:

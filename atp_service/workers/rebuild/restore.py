@@ -103,10 +103,7 @@ class Restore(Struct):
             at_ms = (at - _EPOCH) // timedelta(milliseconds=1)
             await self.target.put_entry(entry)
         await self.target.finish(
-            seq=seq,
-            digest=self.position.digest,
-            at_ms=at_ms,
-            rotated_at_ms=self.now_ms,
+            seq=seq, digest=self.position.digest, at_ms=at_ms, rotated_at_ms=self.now_ms
         )
 
     async def _levels(self) -> None:

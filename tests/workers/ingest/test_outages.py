@@ -101,8 +101,7 @@ async def test_a_worker_killed_in_the_middle_leaves_nothing_out_and_counts_nothi
 ) -> None:
     # The server gives a killed worker's messages to others sooner than it would in production.
     await stream.client.jetstream().add_consumer(
-        STREAM,
-        ConsumerConfig(durable_name=CONSUMER, ack_policy=AckPolicy.EXPLICIT, ack_wait=1.0),
+        STREAM, ConsumerConfig(durable_name=CONSUMER, ack_policy=AckPolicy.EXPLICIT, ack_wait=1.0)
     )
     await stream.publish(*(event("receipt", quantity=1) for _ in range(5_000)))
     for _ in range(3):

@@ -63,8 +63,7 @@ async def test_an_end_does_not_overtake_lines_that_a_frozen_worker_has_taken(
     jetstream = stream.client.jetstream()
     # Longer than a worker takes to start.
     await jetstream.add_consumer(
-        STREAM,
-        ConsumerConfig(durable_name=CONSUMER, ack_policy=AckPolicy.EXPLICIT, ack_wait=25.0),
+        STREAM, ConsumerConfig(durable_name=CONSUMER, ack_policy=AckPolicy.EXPLICIT, ack_wait=25.0)
     )
     name = str(conninfo_to_dict(ledger_url)["dbname"])
     async with shop.recording(ledger_url), worker_process(redis_url, nats_url, ledger_url) as one:

@@ -11,11 +11,7 @@ from nats.aio.client import Client
 from redis.asyncio import Redis
 
 from atp_service.facts import Facts
-from atp_service.inventory.commands import (
-    Command,
-    Hold,
-    encode_command,
-)
+from atp_service.inventory.commands import Command, Hold, encode_command
 from atp_service.inventory.journal import FORMAT
 from atp_service.inventory.outcomes import Outcome, decode_outcome
 from atp_service.jetstream.stream import CONSUMER, STREAM

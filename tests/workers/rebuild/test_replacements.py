@@ -36,12 +36,7 @@ def redis_url(valkey: Replaceable) -> str:
 
 @pytest.mark.parametrize("ahead", [0, 5], ids=["at the recorder's place", "ahead of it"])
 async def test_events_that_a_promoted_replica_never_had_are_in_stock_again_once(
-    ahead: int,
-    valkey: Replaceable,
-    shop: Retailer,
-    ledger_url: str,
-    nats_url: str,
-    stream: Stream,
+    ahead: int, valkey: Replaceable, shop: Retailer, ledger_url: str, nats_url: str, stream: Stream
 ) -> None:
     mending = tools(shop, valkey.url, ledger_url, stream.client)
     async with worker(shop, nats_url):

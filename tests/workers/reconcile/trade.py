@@ -281,11 +281,7 @@ class Traffic:
                     document=document,
                 )
                 yield fact(
-                    TransferReceived,
-                    sku=sku,
-                    to_location="STORE-1",
-                    quantity=2,
-                    document=document,
+                    TransferReceived, sku=sku, to_location="STORE-1", quantity=2, document=document
                 )
             case 4:
                 yield fact(Count, sku=sku, location="STORE-1", quantity=7, deltas_after=0, moves=1)
