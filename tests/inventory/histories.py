@@ -470,6 +470,13 @@ _not_found = st.builds(
 )
 
 
+_of_the_order = _leaving | {
+    "order_id": st.just("o1"),
+    "reservation_id": st.sampled_from([None, None, "r1"]),
+    "shipment_id": st.sampled_from([None, "s1", "s1"]),
+}
+
+
 @st.composite
 def _at_the_counter(draw: st.DrawFn) -> list[AnyCommand]:
     """One cart's way to its end, with news around it: of units that left before the confirm, and of
@@ -477,7 +484,7 @@ def _at_the_counter(draw: st.DrawFn) -> list[AnyCommand]:
     lines = draw(_cart)
     return [
         Hold(reservation_id="r1", lines=lines, fingerprint=fingerprint(lines), ttl_ms=draw(ttls)),
-        *draw(st.lists(_fact(Shipment, **(_leaving | {"order_id": st.just("o1")})), max_size=1)),
+        *draw(st.lists(_fact(Shipment, **_of_the_order), max_size=1)),
         Confirm(reservation_id="r1", order_id="o1"),
         *draw(
             st.lists(

@@ -28,6 +28,7 @@ async def test_a_lapsed_hold_s_units_are_back_within_a_second_without_any_traffi
 ) -> None:
     await shop.tell(event("receipt", quantity=3))
     async with expiring(shop):
+        asked_at = time.monotonic()
         assert isinstance(
             await shop.store.apply(hold("cart-1", "SKU-1", quantity=3, ttl_ms=300)), Held
         )
@@ -37,7 +38,10 @@ async def test_a_lapsed_hold_s_units_are_back_within_a_second_without_any_traffi
             return (await shop.level()).atf == 3
 
         await until(sellable)
-        assert 0.3 <= time.monotonic() - held_at <= 1.3
+        back_at = time.monotonic()
+        # Redis cuts its clock to the millisecond before it adds the ttl.
+        assert back_at - asked_at >= 0.299
+        assert back_at - held_at <= 1.3
     reservation = await shop.store.reservation("cart-1")
     assert reservation is not None
     assert reservation.status == "expired"
