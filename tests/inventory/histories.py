@@ -502,6 +502,32 @@ def _at_the_counter(draw: st.DrawFn) -> list[AnyCommand]:
     ]
 
 
+@st.composite
+def _left_before_confirm(draw: st.DrawFn) -> list[AnyCommand]:
+    """Units that leave with a shipment before their confirm, and the same shipment after it."""
+    cart, order = draw(st.sampled_from(["r1", "r3"])), draw(order_ids)
+    shipment = draw(st.sampled_from(["s1", "s2"]))
+    lines = [HoldLine(line_id="1", sku="A", location="DC", quantity=draw(st.sampled_from([2, 3])))]
+    return [
+        Hold(reservation_id=cart, lines=lines, fingerprint=fingerprint(lines), ttl_ms=draw(ttls)),
+        draw(
+            _fact(
+                Shipment,
+                **_shelf,
+                quantity=st.just(1),
+                order_id=st.just(order),
+                shipment_id=st.just(shipment),
+            )
+        ),
+        Confirm(reservation_id=cart, order_id=order),
+        Fulfil(
+            reservation_id=cart,
+            lines=draw(st.none() | st.just([LineUnits(line_id="1", quantity=1)])),
+            shipment_id=shipment,
+        ),
+    ]
+
+
 def _moved(place: str) -> st.SearchStrategy[AnyCommand]:
     units = st.sampled_from([-2, 1, 3])
     return _fact(Adjustment, sku=st.just("A"), location=st.just(place), quantity=units)
@@ -553,7 +579,12 @@ histories = st.one_of(
         _histories(_steps(theme), 8)
         for theme in (_selling, _refusing, _shipping, _counting, _on_its_way)
     ),
-    _histories(st.builds(Step, aims, st.just(False), _at_the_counter() | _asked_again()), 4),
+    _histories(
+        st.builds(
+            Step, aims, st.just(False), _at_the_counter() | _left_before_confirm() | _asked_again()
+        ),
+        4,
+    ),
     _histories(st.builds(Step, aims, st.just(False), _refused_meanwhile()), 4),
 )
 

@@ -131,11 +131,11 @@ def test_a_history_told_otherwise_is_found_though_its_chain_was_made_anew(
 
 def test_an_entry_of_other_rules_is_named_as_such_and_not_as_a_forgery() -> None:
     entry = Writer().sale("SKU-1")
-    head = msgspec.structs.replace(decode_head(entry.head), rules=RULES + 1)
+    head = msgspec.structs.replace(decode_head(entry.head), rules=RULES - 1)
     other = chained_anew([entry], 0, {"head": msgspec.msgpack.encode(head)})
     (finding,) = walked(rows(other))
     assert finding.detail.endswith(
-        f"was decided by rules {RULES + 1}; this release can only execute rules {RULES}"
+        f"was decided by rules {RULES - 1}; this release can only execute rules {RULES}"
     )
 
 
